@@ -1,0 +1,1 @@
+"""The base policy: conditional flow matching on action chunks."""

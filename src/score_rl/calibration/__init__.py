@@ -1,0 +1,1 @@
+"""Real-to-sim: fit the twin to the robot from its demonstrations."""

@@ -1,0 +1,1 @@
+"""Demonstration collection in the hardware proxy."""

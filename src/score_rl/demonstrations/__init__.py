@@ -1,0 +1,1 @@
+"""Demonstration datasets in the LeRobotDataset v3.0 layout."""

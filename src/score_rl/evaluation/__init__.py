@@ -1,0 +1,1 @@
+"""Evaluation on fixed seeds, statistics and the report."""

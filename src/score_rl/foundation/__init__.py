@@ -1,0 +1,1 @@
+"""Plumbing without robotics: files, checkpoints, seeding, statistics, flow integrators, geometry."""

@@ -1,0 +1,1 @@
+"""PPO glue: decision rollouts, the training loop, resume."""

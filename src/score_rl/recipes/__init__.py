@@ -1,0 +1,1 @@
+"""Named compositions that return frozen configs."""

@@ -1,0 +1,1 @@
+"""Robots as records: joints, limits, gains, bodies."""

@@ -1,0 +1,1 @@
+"""Steering: RL over the latent of a frozen flow policy."""

@@ -1,0 +1,1 @@
+"""Tasks: spawn, reward and success as plain functions of batched state."""
