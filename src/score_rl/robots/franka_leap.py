@@ -1,0 +1,279 @@
+"""Franka FR3 arm with a right LEAP hand, from primitives.
+
+Kinematics, masses and limits are the published ones (Franka Robotics' FR3 data sheet and robot description;
+Shaw, Agarwal, Pathak: LEAP Hand, RSS 2023, and its published model). Shapes are capsules and boxes: 27 geoms,
+17 of which collide, so that a physics step is cheap and needs no mesh files.
+
+Frames: the base frame is the arm's mounting point on the table, x forward, z up. Collision groups are the
+bits `HAND`, `OBJECT` and `ARM`: hand geoms touch objects and the table, arm geoms the table, and neither
+touches the robot itself. A scene gives its objects `contype=OBJECT, conaffinity=HAND | OBJECT` and its table
+`contype=0, conaffinity=HAND | OBJECT | ARM`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import mujoco
+
+HAND, OBJECT, ARM = 1, 2, 4
+"""Collision bits; see the module docstring."""
+
+FINGERTIPS = ("index", "middle", "ring", "thumb")
+"""Fingers in the order of the fingertip features; the tip sites are called `tip_<finger>`."""
+
+_ARM_JOINTS = tuple(f"fr3_joint{i}" for i in range(1, 8))
+_FINGER_JOINTS = tuple(
+    f"{finger}_{joint}" for finger in FINGERTIPS[:3] for joint in ("mcp", "rot", "pip", "dip")
+)
+_THUMB_JOINTS = tuple(f"thumb_{joint}" for joint in ("cmc", "axl", "mcp", "ipl"))
+
+
+@dataclass(frozen=True)
+class Robot:
+    """A position-controlled robot; tuples have one entry per joint, ordered as `joint_names`; rad, N m."""
+
+    name: str
+    """Written into datasets as the robot type."""
+    joint_names: tuple[str, ...]
+    """Joints, actuators and actions share this order."""
+    joint_lower: tuple[float, ...]
+    """Mechanical stops."""
+    joint_upper: tuple[float, ...]
+    target_lower: tuple[float, ...]
+    """Bounds of the commanded positions, inside the mechanical stops."""
+    target_upper: tuple[float, ...]
+    kp: tuple[float, ...]
+    """Position gains of the servos, N m / rad."""
+    kd: tuple[float, ...]
+    """Velocity gains of the servos, N m s / rad."""
+    effort: tuple[float, ...]
+    """Torque limits of the servos."""
+    armature: tuple[float, ...]
+    """Reflected rotor inertia, kg m^2."""
+    damping: tuple[float, ...]
+    """Passive joint damping, N m s / rad."""
+    home: tuple[float, ...]
+    """Posture at the start of an episode."""
+    arm_dof: int
+    """The first `arm_dof` joints are the arm's, the rest the hand's."""
+    fingertips: tuple[str, ...]
+    """Names of the fingertip sites."""
+    palm: str = "palm"
+    """Name of the palm site: origin at the middle of the palm, x along the extended fingers, z out of the
+    palm towards where the fingers close, y from the index towards the ring finger."""
+
+
+def _franka_leap() -> Robot:
+    fingers, pi_fourth = 3, math.pi / 4
+    finger_lower, finger_upper = (-0.314, -1.047, -0.506, -0.366), (2.23, 1.047, 1.885, 2.042)
+    thumb_lower, thumb_upper = (-0.349, -0.349, -0.47, -1.34), (2.094, 2.094, 2.443, 1.88)
+    hand_lower, hand_upper = finger_lower * fingers + thumb_lower, finger_upper * fingers + thumb_upper
+    return Robot(
+        name="franka_leap",
+        joint_names=_ARM_JOINTS + _FINGER_JOINTS + _THUMB_JOINTS,
+        joint_lower=(-2.9007, -1.8361, -2.9007, -3.077, -2.8763, 0.4398, -3.0508, *hand_lower),
+        joint_upper=(2.9007, 1.8361, 2.9007, -0.1169, 2.8763, 4.6216, 3.0508, *hand_upper),
+        # The paper's target limits; joint 6 is cut at the FR3's stop (the paper allows 0.28).
+        target_lower=(-2.60, -1.46, -2.60, -2.77, -2.60, 0.45, -2.60, *hand_lower),
+        target_upper=(2.60, 1.46, 2.60, -0.37, 2.60, 3.45, 2.60, *hand_upper),
+        # 0.15 of the usual position gains: the full ones saturate the wrist's torque at 60 Hz physics.
+        kp=(675.0, 675.0, 525.0, 525.0, 300.0, 300.0, 300.0) + (3.0,) * 16,
+        kd=(67.5, 67.5, 52.5, 52.5, 30.0, 30.0, 30.0) + (0.05,) * 16,
+        effort=(86.0,) * 4 + (11.5,) * 3 + (0.6,) * 16,
+        armature=(0.195,) * 4 + (0.074,) * 3 + (2e-3,) * 16,
+        damping=(0.21,) * 7 + (0.03,) * 16,
+        home=(0.311, 0.004, -0.311, -2.051, 0.001, 2.055, pi_fourth - 0.004)
+        + (0.3, 0.0, 0.3, 0.2) * fingers
+        + (1.0, 0.3, 0.2, 0.2),
+        arm_dof=7,
+        fingertips=tuple(f"tip_{finger}" for finger in FINGERTIPS),
+    )
+
+
+FRANKA_LEAP = _franka_leap()
+"""The robot of the paper: 7 arm and 16 hand joints, absolute position targets in radians."""
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A body, its joint (turning about +-z of the body frame) and its shape: one row of the tables below."""
+
+    name: str
+    parent: str
+    pos: tuple[float, float, float]
+    quat: tuple[float, float, float, float]
+    joint: str
+    axis: int
+    mass: float
+    geom: str
+    """Geom name; its prefix `arm_`, `palm_`, `finger_`, `tip_` or `visual_` says what it may touch."""
+    ends: tuple[float, float, float, float, float, float]
+    """Capsule from one point to the other, body frame."""
+    radius: float
+
+
+_X90, _X270 = (1.0, 1.0, 0.0, 0.0), (1.0, -1.0, 0.0, 0.0)
+
+_ARM = (
+    _Link("link1", "link0", (0, 0, 0.333), (1, 0, 0, 0), "fr3_joint1", 1, 2.92747,
+          "visual_link1", (0, 0, -0.19, 0, 0, 0), 0.06),
+    _Link("link2", "link1", (0, 0, 0), _X270, "fr3_joint2", 1, 2.93554,
+          "visual_link2", (0, 0, -0.06, 0, 0, 0.06), 0.06),
+    _Link("link3", "link2", (0, -0.316, 0), _X90, "fr3_joint3", 1, 2.2449,
+          "visual_link3", (0, 0, -0.19, 0, 0, -0.05), 0.06),
+    _Link("link4", "link3", (0.0825, 0, 0), _X90, "fr3_joint4", 1, 2.6156,
+          "visual_link4", (0, 0, -0.06, 0, 0, 0.06), 0.06),
+    _Link("link5", "link4", (-0.0825, 0.384, 0), _X270, "fr3_joint5", 1, 2.32712,
+          "arm_link5", (0, 0.03, -0.26, 0, 0.06, -0.06), 0.05),
+    _Link("link6", "link5", (0, 0, 0), _X90, "fr3_joint6", 1, 1.81704,
+          "arm_link6", (0.02, 0, 0, 0.088, 0.02, 0), 0.05),
+    _Link("link7", "link6", (0.088, 0, 0), _X90, "fr3_joint7", 1, 0.627143,
+          "arm_link7", (0, 0, 0.02, 0, 0, 0.08), 0.045),
+)  # fmt: skip
+
+_KNUCKLE_Y = {"index": 0.023, "middle": -0.0224, "ring": -0.0678}
+
+
+def _finger(finger: str) -> tuple[_Link, ...]:
+    """The four links of a finger: flexion, spread, flexion, flexion."""
+    base, proximal, medial, distal = (f"{finger}_{part}" for part in ("base", "proximal", "medial", "distal"))
+    return (
+        _Link(base, "hand", (-0.007, _KNUCKLE_Y[finger], -0.0187), (1, 1, 1, -1), f"{finger}_mcp", -1, 0.044,
+              f"finger_{base}", (0, 0.012, 0.0147, -0.018, 0.042, 0.0147), 0.012),
+        _Link(proximal, base, (-0.0122, 0.0381, 0.0145), (1, -1, -1, 1), f"{finger}_rot", -1, 0.032,
+              f"visual_{proximal}", (0.0, 0, -0.011, 0.015, 0, -0.011), 0.012),
+        _Link(medial, proximal, (0.015, 0.0143, -0.013), (1, 1, -1, 1), f"{finger}_pip", -1, 0.037,
+              f"finger_{medial}", (0.002, 0, 0.0145, 0.002, -0.036, 0.0145), 0.012),
+        _Link(distal, medial, (0, -0.0361, 0.0002), (1, 0, 0, 0), f"{finger}_dip", -1, 0.016,
+              f"tip_{finger}", (-0.001, -0.025, 0.0145, -0.001, -0.0395, 0.0145), 0.0105),
+    )  # fmt: skip
+
+
+_THUMB = (
+    _Link("thumb_base", "hand", (-0.0693, -0.0012, -0.0216), (1, 0, 1, 0), "thumb_cmc", -1, 0.032,
+          "visual_thumb_base", (-0.015, 0, -0.011, 0.0, 0, -0.011), 0.012),
+    _Link("thumb_axle", "thumb_base", (0, 0.0143, -0.013), (1, 1, -1, 1), "thumb_axl", -1, 0.003,
+          "visual_thumb_axle", (0, -0.008, -0.01, 0, 0.008, -0.01), 0.008),
+    _Link("thumb_proximal", "thumb_axle", (0, 0.0145, -0.017), _X270, "thumb_mcp", -1, 0.038,
+          "finger_thumb_proximal", (0, 0.004, -0.0145, 0, 0.045, -0.0145), 0.012),
+    _Link("thumb_distal", "thumb_proximal", (0, 0.0466, 0.0002), (0, 0, 0, 1), "thumb_ipl", -1, 0.049,
+          "tip_thumb", (-0.001, -0.034, -0.0145, -0.001, -0.0505, -0.0145), 0.0115),
+)  # fmt: skip
+
+_LINKS = _ARM + _finger("index") + _finger("middle") + _finger("ring") + _THUMB
+
+_PALM_BOXES = {
+    "palm_front": ((-0.03, -0.030, -0.010), (0.030, 0.058, 0.018), 0.137),
+    "palm_back": ((-0.078, -0.045, -0.010), (0.022, 0.034, 0.020), 0.400),
+}
+"""Name: (centre, half sizes, mass) in the hand frame; the second carries the mount's 0.3 kg as well."""
+
+_FLANGE_M = 0.107
+_HAND_OFFSET_M = 0.12
+"""From the flange to the hand frame (behind the knuckles), along the flange's z."""
+
+
+def add_robot(spec: mujoco.MjSpec, robot: Robot = FRANKA_LEAP) -> None:
+    """Add the robot to a scene: bodies, joints, position servos and sites, in `robot`'s order.
+
+    The base stands at the world origin. Gravity is compensated in every body, as the real controllers do.
+    Actuator i drives joint i and is named like it; its control is the joint's position target in radians.
+    Sites: `palm` (see `Robot.palm`) and `tip_<finger>`, the centre of the fingertip's end sphere.
+
+    Raises:
+        ValueError: `robot` has other joints than the FR3 with a LEAP hand.
+    """
+    if robot.joint_names != FRANKA_LEAP.joint_names:
+        raise ValueError(f"robot '{robot.name}' has other joints than {FRANKA_LEAP.name}")
+    index = {name: i for i, name in enumerate(robot.joint_names)}
+    base = spec.worldbody.add_body(name="link0", gravcomp=1)
+    _add_capsule(base, "visual_link0", (-0.06, 0, 0.06, 0, 0, 0.08), 0.06, 2.4)
+    bodies = {"link0": base}
+    for link in _LINKS:
+        if link.parent == "hand" and "hand" not in bodies:
+            bodies["hand"] = _add_palm(bodies["link7"])
+        body = bodies[link.parent].add_body(name=link.name, pos=link.pos, quat=_unit(link.quat), gravcomp=1)
+        bodies[link.name] = body
+        i = index[link.joint]
+        body.add_joint(
+            name=link.joint,
+            type=mujoco.mjtJoint.mjJNT_HINGE,
+            axis=(0, 0, link.axis),
+            limited=mujoco.mjtLimited.mjLIMITED_TRUE,
+            range=(robot.joint_lower[i], robot.joint_upper[i]),
+            armature=robot.armature[i],
+            damping=robot.damping[i],
+        )
+        _add_capsule(body, link.geom, link.ends, link.radius, link.mass)
+        if link.geom.startswith("tip_"):
+            body.add_site(name=link.geom, pos=link.ends[3:], size=(0.003,) * 3)
+    # The thumb's last link is twice as long as a finger's: its shaft collides too.
+    _add_capsule(
+        bodies["thumb_distal"], "finger_thumb_distal", (0, 0, -0.0145, 0, -0.03, -0.0145), 0.011, 1e-3
+    )
+    for name in robot.joint_names:
+        _add_servo(spec, robot, index[name])
+
+
+def with_gains(robot: Robot, arm: float = 1.0, hand: float = 1.0) -> Robot:
+    """The same robot with its position and velocity gains scaled, separately for arm and hand."""
+    scale = [arm] * robot.arm_dof + [hand] * (len(robot.joint_names) - robot.arm_dof)
+    return replace(
+        robot,
+        kp=tuple(k * s for k, s in zip(robot.kp, scale)),
+        kd=tuple(k * s for k, s in zip(robot.kd, scale)),
+    )
+
+
+def _add_palm(flange_body: mujoco.MjsBody) -> mujoco.MjsBody:
+    """The hand's root body: x along the flange's z, turned so that at home the palm faces the base."""
+    half = math.radians(135) / 2
+    c, s = math.cos(half), math.sin(half)
+    # Turn about z by 135 degrees, then about y by -90 degrees.
+    quat = _unit((c, s, -c, s))
+    hand = flange_body.add_body(name="hand", pos=(0, 0, _FLANGE_M + _HAND_OFFSET_M), quat=quat, gravcomp=1)
+    for name, (centre, half, mass) in _PALM_BOXES.items():
+        hand.add_geom(
+            name=name, type=mujoco.mjtGeom.mjGEOM_BOX, pos=centre, size=half, mass=mass, **_collision(name)
+        )
+    # The published hand frame has z out of the back of the hand; the palm site looks the other way.
+    hand.add_site(name="palm", pos=(-0.03, -0.0224, -0.0187), quat=(0, 1, 0, 0), size=(0.003,) * 3)
+    return hand
+
+
+def _add_servo(spec: mujoco.MjSpec, robot: Robot, i: int) -> None:
+    actuator = spec.add_actuator(
+        name=robot.joint_names[i], target=robot.joint_names[i], trntype=mujoco.mjtTrn.mjTRN_JOINT
+    )
+    actuator.set_to_position(kp=robot.kp[i], kv=robot.kd[i])
+    actuator.ctrllimited = mujoco.mjtLimited.mjLIMITED_TRUE
+    actuator.ctrlrange = (robot.target_lower[i], robot.target_upper[i])
+    actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
+    actuator.forcerange = (-robot.effort[i], robot.effort[i])
+
+
+def _add_capsule(body: mujoco.MjsBody, name: str, ends: Sequence[float], radius: float, mass: float) -> None:
+    body.add_geom(
+        name=name,
+        type=mujoco.mjtGeom.mjGEOM_CAPSULE,
+        fromto=ends,
+        size=(radius, 0, 0),
+        mass=mass,
+        **_collision(name),
+    )
+
+
+def _collision(geom_name: str) -> dict[str, int | tuple[float, ...]]:
+    """Collision masks and colour by the geom's name prefix."""
+    prefix = geom_name.split("_")[0]
+    contype = {"visual": 0, "arm": ARM, "palm": HAND, "finger": HAND, "tip": HAND}[prefix]
+    shade = {"visual": 0.85, "arm": 0.85, "palm": 0.25, "finger": 0.25, "tip": 0.6}[prefix]
+    return {"contype": contype, "conaffinity": 0, "rgba": (shade, shade, shade, 1.0)}
+
+
+def _unit(quat: Sequence[float]) -> tuple[float, ...]:
+    norm = math.sqrt(sum(q * q for q in quat))
+    return tuple(q / norm for q in quat)
