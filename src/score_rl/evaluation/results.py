@@ -1,0 +1,218 @@
+"""Result files: a list of flat records, one per policy and world (docs/metrics.md lists every field).
+
+The schema is versioned. Fields may be added; the meaning of an existing one never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from score_rl.foundation.errors import ScoreError, unknown_choice
+from score_rl.foundation.files import read_json, write_json
+from score_rl.foundation.statistics import paired_difference, wilson
+
+SCHEMA_VERSION = 1
+
+NUMBER = (int, float)
+REQUIRED: dict[str, type | tuple[type, ...]] = {
+    "schema_version": int,
+    "task": str,
+    "method": str,
+    "policy": str,
+    "world": str,
+    "robot_seed": (int, type(None)),
+    "training_seed": (int, type(None)),
+    "n": int,
+    "successes_end": int,
+    "successes_ever": int,
+    "wilson95": list,
+    "steps_to_success_mean": (*NUMBER, type(None)),
+    "peak_force_p95_n": (*NUMBER, type(None)),
+    "hand_faults": int,
+    "control_steps_trained": int,
+    "train_wall_s": (*NUMBER, type(None)),
+    "commit": str,
+    "command": str,
+    "machine": str,
+}
+"""Fields that every record has, with their types. None: does not apply (no forces, no training)."""
+
+COUNTS = ("successes_end", "successes_ever", "hand_faults")
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What one evaluation episode came to; one line of `episodes.jsonl`."""
+
+    seed: int
+    """Seed of the episode: the same seed shows every policy the same object, pose and disturbances."""
+    success_end: bool
+    """The success condition holds in the last state, and no fault ended the episode."""
+    success_ever: bool
+    """The success condition held at some step before any fault."""
+    steps_to_success: int | None
+    """Control steps until the success that lasts to the end began; None without success at the end."""
+    steps: int
+    """Control steps that the episode lasted."""
+    truncated: bool
+    """The time limit ended the episode."""
+    fault: bool
+    """The protective stop ended the episode."""
+    nan: bool
+    """A numerical failure ended the episode."""
+    peak_force_n: float | None
+    """Largest filtered contact force on the hand; None where the world reports no forces."""
+    return_: float
+    """Undiscounted sum of rewards."""
+    latent_norm2: float
+    """Mean of |z|^2 / (h a) over the decisions: 1 for the prior, 0 for z = 0."""
+    max_jump: float
+    """Largest step of one action dimension from the end of a chunk to the start of the next, action units."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What an evaluation was of: the descriptive fields shared by the records of one policy."""
+
+    task: str
+    method: str
+    policy: str
+    world: str
+    robot_seed: int | None = None
+    training_seed: int | None = None
+    control_steps_trained: int = 0
+    train_wall_s: float | None = None
+
+
+def summarize(labels: Labels, episodes: Sequence[Episode], provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """One flat record; `provenance` gives at least commit, command and machine.
+
+    Raises ScoreError where there are no episodes.
+    """
+    if not episodes:
+        raise ScoreError(f"no episodes of policy {labels.policy} to summarize")
+    n, ends = len(episodes), sum(e.success_end for e in episodes)
+    forces = [e.peak_force_n for e in episodes if e.peak_force_n is not None]
+    times = [e.steps_to_success for e in episodes if e.steps_to_success is not None]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **vars(labels),
+        "n": n,
+        "successes_end": ends,
+        "successes_ever": sum(e.success_ever for e in episodes),
+        "success_rate": ends / n,
+        "wilson95": [round(bound, 4) for bound in wilson(ends, n)],
+        "steps_to_success_mean": _rounded(np.mean, times),
+        "steps_to_success_median": _rounded(np.median, times),
+        "episode_steps_mean": _rounded(np.mean, [e.steps for e in episodes]),
+        "peak_force_median_n": _rounded(np.median, forces),
+        "peak_force_p95_n": _rounded(lambda values: np.percentile(values, 95), forces),
+        "hand_faults": sum(e.fault for e in episodes),
+        "nans": sum(e.nan for e in episodes),
+        "timeouts": sum(e.truncated for e in episodes),
+        "return_mean": _rounded(np.mean, [e.return_ for e in episodes]),
+        "latent_norm2_mean": _rounded(np.mean, [e.latent_norm2 for e in episodes]),
+        "max_jump_p95": _rounded(lambda values: np.percentile(values, 95), [e.max_jump for e in episodes]),
+        "first_seed": min(e.seed for e in episodes),
+        **provenance,
+    }
+
+
+def compare(
+    record: dict[str, Any], episodes: Sequence[Episode], others: Mapping[str, Sequence[Episode]]
+) -> None:
+    """Add paired differences of success at the end to a record: for each other policy P the fields `vs_P_*`.
+
+    Raises ScoreError where the episodes are not of the same seeds in the same order.
+    """
+    for name, other in others.items():
+        if [e.seed for e in episodes] != [e.seed for e in other]:
+            raise ScoreError(
+                f"cannot pair {record['policy']} with {name}: they were not evaluated on the same seeds"
+            )
+        paired = paired_difference([e.success_end for e in episodes], [e.success_end for e in other])
+        record |= {
+            f"vs_{name}_difference": round(paired.difference, 4),
+            f"vs_{name}_95": [round(paired.low, 4), round(paired.high, 4)],
+            f"vs_{name}_wins": paired.only_a,
+            f"vs_{name}_losses": paired.only_b,
+            f"vs_{name}_mcnemar_p": paired.p_value,
+            f"vs_{name}_steps_reduction": steps_reduction(episodes, other),
+        }
+
+
+def steps_reduction(episodes: Sequence[Episode], other: Sequence[Episode]) -> float | None:
+    """Fraction by which the mean steps to success are fewer than the other's; None without successes."""
+    mine, theirs = (
+        [e.steps_to_success for e in policy if e.steps_to_success is not None] for policy in (episodes, other)
+    )
+    return round(1 - float(np.mean(mine) / np.mean(theirs)), 4) if mine and theirs else None
+
+
+def validate(records: Any, source: str = "results") -> list[dict[str, Any]]:
+    """The records, checked against the schema; raises ScoreError naming source, record and field at fault."""
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise ScoreError(f"{source} is not a list of flat records")
+    for index, record in enumerate(records):
+        where = f"{source}, record {index}"
+        version = record.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise ScoreError(f"{where}: schema_version is {version!r}, this version reads {SCHEMA_VERSION}")
+        for name, types in REQUIRED.items():
+            if name not in record:
+                raise ScoreError(f"{where} has no field '{name}'")
+            value = record[name]
+            if not isinstance(value, types) or (isinstance(value, bool) and types is int):
+                raise ScoreError(f"{where}: {name} is {value!r}, expected {_type_names(types)}")
+        _check_counts(record, where)
+    return records
+
+
+def write_results(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write a result file after checking it, atomically."""
+    write_json(path, validate([dict(record) for record in records], source=str(path)))
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """The records of a result file; raises ScoreError for a missing, corrupt or foreign file."""
+    return validate(read_json(path), source=str(path))
+
+
+def find_record(records: Sequence[Mapping[str, Any]], **labels: Any) -> Mapping[str, Any]:
+    """The single record with these labels, e.g. `policy="base", world="proxy"`."""
+    found = [record for record in records if all(record.get(key) == value for key, value in labels.items())]
+    if len(found) != 1:
+        known = [", ".join(f"{key}={record.get(key)}" for key in labels) for record in records]
+        wanted = ", ".join(f"{key}={value}" for key, value in labels.items())
+        if found:
+            raise ScoreError(f"{len(found)} records match {wanted}")
+        raise unknown_choice("record", wanted, known)
+    return found[0]
+
+
+def _check_counts(record: Mapping[str, Any], where: str) -> None:
+    n = record["n"]
+    if n < 1:
+        raise ScoreError(f"{where}: n is {n}, expected at least 1")
+    for name in COUNTS:
+        if not 0 <= record[name] <= n:
+            raise ScoreError(f"{where}: {name} is {record[name]}, but n is {n}")
+    low, high = record["wilson95"]
+    if not 0 <= low <= record["successes_end"] / n <= high <= 1:
+        raise ScoreError(
+            f"{where}: wilson95 {record['wilson95']} does not hold {record['successes_end']}/{n}"
+        )
+
+
+def _rounded(statistic: Any, values: Sequence[float]) -> float | None:
+    return round(float(statistic(values)), 4) if len(values) else None
+
+
+def _type_names(types: type | tuple[type, ...]) -> str:
+    names = types if isinstance(types, tuple) else (types,)
+    return " or ".join("null" if kind is type(None) else kind.__name__ for kind in names)
