@@ -1,0 +1,225 @@
+"""Evaluation: every policy on the same episodes, one per seed.
+
+A policy under evaluation is the frozen base policy plus a way to choose its latent. The noise that a
+stochastic choice uses is drawn per (seed, decision), so figures do not depend on the batch size or on the
+other policies, and two stochastic policies use the same noise in the same episode (common random numbers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from score_rl import chunks
+from score_rl.contracts import FlowPolicy, Observation, StepResult, World
+from score_rl.evaluation.results import Episode
+from score_rl.foundation.errors import ScoreError
+from score_rl.foundation.seeding import rng
+
+LatentChoice = Callable[[Tensor, Tensor], Tensor]
+"""(context (n, c), noise (n, h, a) ~ N(0, I)) -> latent (n, h, a)."""
+
+
+def base_stochastic(context: Tensor, noise: Tensor) -> Tensor:
+    """The base policy as it was trained: z ~ N(0, I)."""
+    return noise
+
+
+def base_z0(context: Tensor, noise: Tensor) -> Tensor:
+    """The base policy without noise, z = 0: the control for mere denoising."""
+    return torch.zeros_like(noise)
+
+
+CONTROLS: dict[str, LatentChoice] = {"base": base_stochastic, "base_z0": base_z0}
+"""The two policies that every evaluation reports besides the steered ones."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one policy did."""
+
+    episodes: list[Episode]
+    """One per seed, in the order of the seeds."""
+    trace: dict[str, Tensor]
+    """The first k episodes in full, NaN behind their end: `action` (k, T, a), `observation.K` (k, T, d) before
+    each action, `qpos` (k, T, nq) where the world has it, `latent` (k, decisions, h, a). And of every episode
+    `latent_norm2` (n, decisions); `first_chunk`, `first_latent` (n, h, a) of its first decision."""
+
+
+def evaluate(
+    world: World,
+    policy: FlowPolicy,
+    choice: LatentChoice,
+    seeds: Sequence[int],
+    execute_steps: int,
+    traced: int = 0,
+    advance: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Run one episode per seed and return what came of it; the first `traced` episodes are kept in full.
+
+    `execute_steps` actions of every chunk are sent before the next decision; `advance` is told how many
+    episodes each batch finished. Raises ScoreError for no or repeated seeds or a policy that does not fit the world.
+    """
+    check_fit(policy, world, execute_steps)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ScoreError(f"evaluation needs distinct seeds, at least one; got {len(seeds)}")
+    episodes: list[Episode] = []
+    traces: list[dict[str, Tensor]] = []
+    for start in range(0, len(seeds), world.spec.num_envs):
+        batch = list(seeds[start : start + world.spec.num_envs])
+        rows = max(0, min(len(batch), traced - start))
+        done, trace = _run_batch(world, policy, choice, batch, execute_steps, rows)
+        episodes += done
+        traces.append(trace)
+        if advance is not None:
+            advance(len(done))
+    keys = dict.fromkeys(key for trace in traces for key in trace)
+    return Evaluation(episodes, {key: _stack([t[key] for t in traces if key in t]) for key in keys})
+
+
+def check_fit(policy: FlowPolicy, world: World, execute_steps: int) -> None:
+    """Raise ScoreError where a policy cannot act in a world: keys, widths, actions, rate, chunk length."""
+    spec, shown = policy.spec, world.spec
+    for key, width in spec.observation.items():
+        if shown.actor.get(key) != width:
+            raise ScoreError(
+                f"the policy reads '{key}' ({width} values), but {shown.name} shows {dict(shown.actor)}"
+            )
+    if spec.action_dim != len(shown.action_names):
+        raise ScoreError(
+            f"the policy has {spec.action_dim} actions, {shown.name} takes {len(shown.action_names)}"
+        )
+    if abs(spec.control_rate_hz - shown.control_rate_hz) > 1e-6:
+        raise ScoreError(
+            f"the policy was trained at {spec.control_rate_hz:g} Hz, "
+            f"{shown.name} runs at {shown.control_rate_hz:g} Hz"
+        )
+    if not 1 <= execute_steps <= spec.horizon:
+        raise ScoreError(
+            f"execute_steps is {execute_steps}, expected 1 to the policy's horizon {spec.horizon}"
+        )
+
+
+def decision_noise(seeds: Sequence[int], decision: int, shape: tuple[int, int]) -> Tensor:
+    """Noise (n, h, a) ~ N(0, I) of the decision-th decision of the episodes with these seeds."""
+    draws = [rng("evaluate", seed, decision).standard_normal(shape, dtype=np.float32) for seed in seeds]
+    return torch.from_numpy(np.stack(draws))
+
+
+class Recorder:
+    """A `World` that remembers, for its first `rows` environments, what was seen and sent."""
+
+    def __init__(self, world: World, rows: int) -> None:
+        self.world, self.spec, self.rows = world, world.spec, rows
+        self.steps: list[dict[str, Tensor]] = []
+
+    def reset(self, seeds: Sequence[int]) -> Observation:
+        """See `World.reset`; forgets what was recorded."""
+        self.steps = []
+        self._observation = self.world.reset(seeds)
+        return self._observation
+
+    def step(self, action: Tensor) -> StepResult:
+        """See `World.step`."""
+        frame = {f"observation.{key}": value for key, value in self._observation.actor.items()}
+        if hasattr(self.world, "qpos"):
+            frame["qpos"] = torch.as_tensor(self.world.qpos(), dtype=torch.float32)
+        self.steps.append({key: value[: self.rows].cpu().clone() for key, value in frame.items()})
+        self.steps[-1]["action"] = action[: self.rows].cpu().clone()
+        result = self.world.step(action)
+        self._observation = result.observation
+        return result
+
+    def close(self) -> None:
+        """See `World.close`."""
+        self.world.close()
+
+    def trace(self, lengths: Sequence[int]) -> dict[str, Tensor]:
+        """{name: (rows, T, d)}, NaN behind each row's length."""
+        stacked = {key: torch.stack([step[key] for step in self.steps], dim=1) for key in self.steps[0]}
+        for row, length in enumerate(lengths):
+            for values in stacked.values():
+                values[row, length:] = torch.nan
+        return stacked
+
+
+def _run_batch(
+    world: World, policy: FlowPolicy, choice: LatentChoice, seeds: list[int], execute_steps: int, rows: int
+) -> tuple[list[Episode], dict[str, Tensor]]:
+    """The first episode of every environment; a short batch is filled up with repetitions."""
+    n, shape, device = len(seeds), policy.spec.latent_shape, world.spec.device
+    padded = seeds + [seeds[-1]] * (world.spec.num_envs - n)
+    recorder = Recorder(world, rows)
+
+    def filler(window: Mapping[str, Tensor]) -> Tensor:
+        """After a row's first episode it only has to stand by: the z = 0 chunk."""
+        context = policy.encode(window)
+        return policy.decode(context, torch.zeros(len(context), *shape, device=device))
+
+    runner = chunks.ChunkRunner(
+        recorder if rows else world,
+        tuple(policy.spec.observation),
+        policy.spec.history,
+        execute_steps,
+        filler,
+    )
+    runner.start(padded)
+    finished: dict[int, chunks.Episode] = {}
+    latents: list[Tensor] = []
+    first_chunk = None
+    while len(finished) < n:
+        noise = decision_noise(padded, len(latents), shape).to(device)
+        context = policy.encode(runner.window)
+        latent = choice(context, noise)
+        chunk = policy.decode(context, latent)
+        first_chunk = chunk if first_chunk is None else first_chunk
+        runner.execute(chunk)
+        latents.append(latent.cpu())
+        finished |= {e.env: e for e in runner.take_episodes() if e.index == 0 and e.env < n}
+    lengths = [finished[row].steps for row in range(n)]
+    decided = torch.stack(latents, dim=1)[:n].clone()
+    for row, length in enumerate(lengths):
+        decided[row, -(-length // execute_steps) :] = torch.nan
+    norm2 = decided.square().mean(dim=(2, 3))
+    trace = {
+        "latent_norm2": norm2,
+        "first_chunk": first_chunk[:n].cpu(),
+        "first_latent": decided[:, 0].clone(),
+    }
+    if rows:
+        trace |= {"latent": decided[:rows]} | recorder.trace(lengths[:rows])
+    return [_episode(seeds[row], finished[row], norm2[row].nanmean().item()) for row in range(n)], trace
+
+
+def _episode(seed: int, episode: chunks.Episode, latent_norm2: float) -> Episode:
+    fault, nan = bool(episode.info.get("fault", False)), bool(episode.info.get("nan", False))
+    success_end = episode.success_end and not fault and not nan
+    return Episode(
+        seed=seed,
+        success_end=success_end,
+        success_ever=episode.success_ever,
+        steps_to_success=episode.steps_to_success if success_end else None,
+        steps=episode.steps,
+        truncated=episode.truncated,
+        fault=fault,
+        nan=nan,
+        peak_force_n=episode.info.get("peak_force_n"),
+        return_=episode.reward,
+        latent_norm2=latent_norm2,
+        max_jump=episode.max_jump,
+    )
+
+
+def _stack(parts: Sequence[Tensor]) -> Tensor:
+    """Concatenation along the first dimension; a shorter second dimension is filled up with NaN."""
+    longest = max(part.shape[1] for part in parts)
+    return torch.cat([_lengthened(part, longest) for part in parts])
+
+
+def _lengthened(part: Tensor, length: int) -> Tensor:
+    filling = part.new_full((part.shape[0], length - part.shape[1], *part.shape[2:]), torch.nan)
+    return torch.cat((part, filling), dim=1)

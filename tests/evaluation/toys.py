@@ -1,0 +1,71 @@
+"""A world and a policy small enough to follow by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from score_rl.contracts import Observation, PolicySpec, StepResult, WorldSpec
+
+LIMIT = 6
+
+
+class Walk:
+    """A point on a line that starts at 0 and moves by the action; the goal is at 2 + seed % 3, in steps of 1.
+
+    Reward 1 and end at the goal; a fault ends the episode below -1; the force is 10 |action|.
+    """
+
+    def __init__(self, num_envs: int) -> None:
+        self.spec = WorldSpec(
+            num_envs, {"state": 2}, {"state": 2}, (-1.0,), (1.0,), ("dx",), 10.0, LIMIT, name="walk"
+        )
+
+    def reset(self, seeds: Sequence[int]) -> Observation:
+        self.goal = torch.tensor([2.0 + seed % 3 for seed in seeds])
+        self.x, self.time = torch.zeros(len(seeds)), torch.zeros(len(seeds), dtype=torch.int64)
+        return self._observe()
+
+    def step(self, action: Tensor) -> StepResult:
+        self.x, self.time = self.x + action[:, 0], self.time + 1
+        success, fault = self.x >= self.goal, self.x < -1
+        terminated = success | fault
+        truncated = (self.time >= LIMIT) & ~terminated
+        final = self._observe()
+        done = terminated | truncated
+        self.x, self.time = self.x.masked_fill(done, 0), self.time.masked_fill(done, 0)
+        info = {"peak_force_n": 10 * action[:, 0].abs(), "fault": fault, "nan": torch.zeros_like(fault)}
+        return StepResult(self._observe(), success.float(), terminated, truncated, success, final, info)
+
+    def close(self) -> None:
+        pass
+
+    def _observe(self) -> Observation:
+        frame = {"state": torch.stack((self.x, self.goal), dim=1)}
+        return Observation(frame, frame)
+
+
+class Step:
+    """Chunks of two actions that are the latent itself."""
+
+    spec = PolicySpec(
+        {"state": 2}, history=1, horizon=2, action_names=("dx",), action_units="m", control_rate_hz=10.0
+    )
+
+    def encode(self, window: Mapping[str, Tensor]) -> Tensor:
+        return window["state"][:, -1]
+
+    def decode(self, context: Tensor, latent: Tensor) -> Tensor:
+        return latent
+
+
+def forward(context: Tensor, noise: Tensor) -> Tensor:
+    """One unit forward at every step: reaches goal g after g steps."""
+    return torch.ones_like(noise)
+
+
+def backward(context: Tensor, noise: Tensor) -> Tensor:
+    """One unit back at every step: faults after two steps."""
+    return -torch.ones_like(noise)
