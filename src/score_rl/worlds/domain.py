@@ -1,0 +1,312 @@
+"""Domains: which robot and which objects a simulated world shows, as a TOML file.
+
+A domain lists, for every mismatch between a simulated robot and another one, how it is drawn: at the `robot`
+level (once per robot seed: calibration errors, gains, lags, the camera; they stay fixed over that robot's
+demonstrations and evaluation) and at the `episode` level (objects, sensor jitter). The value is the sum of the
+draws that a domain declares; a parameter without any keeps its nominal value. `docs/domains.md` explains how to
+write one's own hardware down.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from score_rl.foundation.errors import ScoreError, unknown_choice
+from score_rl.foundation.files import write_text
+from score_rl.foundation.seeding import rng
+
+ARM, HAND, XYZ, SCALAR = 7, 16, 3, 1
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One quantity in which simulated robots may differ."""
+
+    size: int
+    """Number of values: 1, 3 (x, y, z), 7 (arm joints) or 16 (hand joints)."""
+    nominal: float
+    """Value where a domain says nothing."""
+    low: float
+    """Smallest value that makes physical sense; draws are clipped to the bounds."""
+    high: float
+    """Largest value that makes physical sense."""
+    meaning: str
+    """One line for people, with units and frame."""
+
+
+PARAMETERS: Mapping[str, Parameter] = {
+    "arm_joint_bias_rad": Parameter(
+        ARM, 0, -0.2, 0.2, "true minus measured arm joint position (sensor offset)"
+    ),
+    "hand_joint_bias_rad": Parameter(
+        HAND, 0, -0.5, 0.5, "true minus measured hand joint position (sensor offset)"
+    ),
+    "arm_backlash_rad": Parameter(ARM, 0, 0, 0.1, "full width of the arm joints' play"),
+    "hand_backlash_rad": Parameter(HAND, 0, 0, 0.3, "full width of the hand joints' play"),
+    "arm_gain_scale": Parameter(SCALAR, 1, 0.1, 10, "factor on the arm's position gain"),
+    "hand_gain_scale": Parameter(SCALAR, 1, 0.1, 10, "factor on the hand's position gain"),
+    "delay_s": Parameter(SCALAR, 0, 0, 0.09, "dead time between a command and the servos"),
+    "lag_s": Parameter(SCALAR, 0, 0, 0.5, "first-order time constant of the servos' targets"),
+    "hand_torque_limit_nm": Parameter(SCALAR, 0.6, 0.05, 2, "torque limit of every hand joint"),
+    "hand_dry_friction_nm": Parameter(SCALAR, 0, 0, 0.2, "Coulomb friction of every hand joint"),
+    "contact_time_constant_s": Parameter(SCALAR, 0.02, 0.002, 0.1, "contact softness (MuJoCo solref[0])"),
+    "table_height_m": Parameter(SCALAR, 0, -0.05, 0.05, "true table height in the robot base frame"),
+    "camera_position_bias_m": Parameter(
+        XYZ, 0, -0.05, 0.05, "observed minus true object position, base frame"
+    ),
+    "camera_yaw_bias_rad": Parameter(
+        SCALAR, 0, -0.5, 0.5, "rotation of the observed scene about the base's z"
+    ),
+    "object_mass_scale": Parameter(SCALAR, 1, 0.1, 10, "factor on the mass of the object"),
+    "object_friction": Parameter(SCALAR, 0.8, 0.05, 3, "sliding friction of every contact of the object"),
+    "object_size_scale": Parameter(SCALAR, 1, 0.7, 1.4, "factor on the size of the object"),
+    "object_position_jitter_m": Parameter(
+        SCALAR, 0, 0, 0.05, "standard deviation, per frame, of its pose estimate"
+    ),
+    "object_rotation_jitter_rad": Parameter(SCALAR, 0, 0, 0.5, "the same for its rotation vector"),
+    "joint_jitter_rad": Parameter(SCALAR, 0, 0, 0.1, "standard deviation, per frame, of measured joints"),
+}
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """constant(value), normal(mean, sd) or uniform(low, high); arguments are numbers or one number per element."""
+
+    kind: str
+    arguments: tuple[tuple[float, ...], ...]
+
+    def draw(self, generator: np.random.Generator, size: int) -> np.ndarray:
+        """One draw, shape (size,)."""
+        first, *rest = (np.broadcast_to(np.asarray(x, float), size) for x in self.arguments)
+        if self.kind == "constant":
+            return first.copy()
+        if self.kind == "normal":
+            return generator.normal(first, rest[0])
+        return generator.uniform(first, rest[0])
+
+    def standardise(self, values: np.ndarray) -> np.ndarray:
+        """Draws (size,) as standard scores: zero mean, unit (normal) or at most unit (uniform) size."""
+        if self.kind == "constant":
+            return np.zeros_like(values)
+        first, last = (np.broadcast_to(np.asarray(x, float), values.shape) for x in self.arguments)
+        centre, scale = (first, last) if self.kind == "normal" else ((first + last) / 2, (last - first) / 2)
+        return np.divide(values - centre, scale, out=np.zeros_like(values), where=scale > 0)
+
+
+_ARGUMENTS = {"constant": ("value",), "normal": ("mean", "sd"), "uniform": ("low", "high")}
+_LEVELS = ("robot", "episode")
+
+
+@dataclass(frozen=True)
+class Physics:
+    """Numerical settings of the simulator."""
+
+    timestep_s: float = 1 / 60
+    """Physics step; must divide the control period."""
+    iterations: int = 10
+    """Constraint solver iterations."""
+    line_search_iterations: int = 20
+    """Line-search iterations of the solver."""
+    impratio: float = 10.0
+    """Ratio of frictional to normal constraint impedance (elliptic cones)."""
+    integrator: str = "implicitfast"
+    """"implicitfast" or "discrete"."""
+
+
+@dataclass(frozen=True)
+class ProtectiveStop:
+    """Stop of the robot on a hand contact that would break a real hand; fixed before any result is seen."""
+
+    force_n: float = 0.0
+    """Filtered contact force, on any link of the hand, above which the episode ends as a failure. 0: no stop."""
+    filter_s: float = 0.01
+    """Time constant of the first-order force filter."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A distribution over simulated robots and objects; read from TOML by `load_domain`."""
+
+    name: str
+    robot: Mapping[str, Distribution] = field(default_factory=dict)
+    """Draws made once per robot seed."""
+    episode: Mapping[str, Distribution] = field(default_factory=dict)
+    """Draws made for every episode, added to the robot's."""
+    physics: Physics = Physics()
+    protective_stop: ProtectiveStop = ProtectiveStop()
+
+    def draw_robot(self, robot_seed: int) -> dict[str, np.ndarray]:
+        """The systematic part of one robot: {parameter: (size,)}.
+
+        Every parameter has a stream of its own, so that a new parameter in the file leaves the others' draws alone.
+        """
+        return {
+            name: distribution.draw(rng("robot", robot_seed, name), PARAMETERS[name].size)
+            for name, distribution in self.robot.items()
+        }
+
+    def draw_episode(
+        self, robot: Mapping[str, np.ndarray], generator: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """All parameters of one episode of a robot: {parameter: (size,)}, clipped to their physical bounds."""
+        values = {}
+        for name, parameter in PARAMETERS.items():
+            parts = [robot[name]] if name in robot else []
+            if name in self.episode:
+                parts.append(self.episode[name].draw(generator, parameter.size))
+            value = np.sum(parts, axis=0) if parts else np.full(parameter.size, parameter.nominal)
+            values[name] = np.clip(value, parameter.low, parameter.high)
+        return values
+
+    def varying(self) -> list[str]:
+        """Parameters that differ between the episodes of one robot."""
+        return [name for name, distribution in self.episode.items() if distribution.kind != "constant"]
+
+    def episode_scores(self, robot: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The varying parameters of an episode as one vector of standard scores, for a privileged critic."""
+        scores = [
+            self.episode[name].standardise(values[name] - robot.get(name, 0.0)) for name in self.varying()
+        ]
+        return np.concatenate(scores) if scores else np.zeros(0)
+
+    def describe(self) -> dict[str, Any]:
+        """The domain as plain data, in the layout of its TOML file."""
+        table: dict[str, Any] = {"name": self.name, "physics": vars(self.physics).copy()}
+        table["protective_stop"] = vars(self.protective_stop).copy()
+        for level in _LEVELS:
+            for name, distribution in getattr(self, level).items():
+                arguments = {
+                    key: list(value) if len(value) > 1 else value[0]
+                    for key, value in zip(_ARGUMENTS[distribution.kind], distribution.arguments)
+                }
+                table.setdefault(name, {})[level] = {"distribution": distribution.kind, **arguments}
+        return table
+
+
+def shipped_domains() -> dict[str, Path]:
+    """Names and files of the domains that come with the package."""
+    folder = resources.files("score_rl.worlds") / "domains"
+    return {
+        Path(str(f)).stem: Path(str(f)) for f in sorted(folder.iterdir(), key=str) if str(f).endswith(".toml")
+    }
+
+
+def load_domain(name_or_path: str | Path) -> Domain:
+    """Read a domain: a shipped name ("twin", "proxy") or the path of a TOML file.
+
+    Raises ScoreError for an unknown name, key or distribution, a missing file, or a value out of physical bounds.
+    """
+    shipped = shipped_domains()
+    path = shipped.get(str(name_or_path), Path(name_or_path))
+    if not path.is_file():
+        if path.suffix == ".toml":
+            raise ScoreError(f"domain file {path} does not exist")
+        raise unknown_choice("domain", str(name_or_path), [*shipped, "PATH.toml"])
+    try:
+        table = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ScoreError(f"{path} is not valid TOML: {error}") from error
+    return parse_domain(table, source=str(path))
+
+
+def parse_domain(table: Mapping[str, Any], source: str = "domain") -> Domain:
+    """Build a domain from plain data (the layout of a TOML file); errors name `source`."""
+    table = dict(table)
+    name = table.pop("name", Path(source).stem)
+    table.pop("provenance", None)
+    physics = _record(Physics, table.pop("physics", {}), f"{source} [physics]")
+    if physics.integrator not in ("implicitfast", "discrete"):
+        raise unknown_choice(
+            f"{source} [physics] integrator", physics.integrator, ["implicitfast", "discrete"]
+        )
+    stop = _record(ProtectiveStop, table.pop("protective_stop", {}), f"{source} [protective_stop]")
+    levels: dict[str, dict[str, Distribution]] = {level: {} for level in _LEVELS}
+    for key, entry in table.items():
+        if key not in PARAMETERS:
+            raise unknown_choice(f"{source}: parameter", key, list(PARAMETERS))
+        if not isinstance(entry, Mapping) or not entry:
+            raise ScoreError(f"{source}: [{key}] must give a distribution at the level robot and/or episode")
+        for level, description in entry.items():
+            if level not in _LEVELS:
+                raise unknown_choice(f"{source}: level of {key}", level, list(_LEVELS))
+            levels[level][key] = _distribution(description, PARAMETERS[key], f"{source}: {key}.{level}")
+    return Domain(name, levels["robot"], levels["episode"], physics, stop)
+
+
+def save_domain(path: Path, domain: Domain, provenance: Mapping[str, str] | None = None) -> None:
+    """Write a domain as TOML, atomically; `provenance` says where it comes from."""
+    table = domain.describe()
+    lines = [f"name = {_toml(table.pop('name'))}", ""]
+    if provenance:
+        lines += ["[provenance]", *(f"{key} = {_toml(value)}" for key, value in provenance.items()), ""]
+    for key, entry in table.items():
+        lines.append(f"[{key}]")
+        lines += [f"{name} = {_toml(value)}" for name, value in entry.items()]
+        lines.append("")
+    write_text(path, "\n".join(lines))
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(float(value)) if isinstance(value, float) else repr(value)
+
+
+def _record(kind: type, table: Mapping[str, Any], where: str) -> Any:
+    known = {f.name: f for f in fields(kind)}
+    for key, value in table.items():
+        if key not in known:
+            raise unknown_choice(where, key, list(known))
+        if key != "integrator" and (
+            not isinstance(value, (int, float)) or not np.isfinite(value) or value < 0
+        ):
+            raise ScoreError(f"{where}: {key} = {value!r} must be a finite number >= 0")
+    return kind(**table)
+
+
+def _distribution(description: Any, parameter: Parameter, where: str) -> Distribution:
+    if not isinstance(description, Mapping) or "distribution" not in description:
+        raise ScoreError(f'{where} must look like {{ distribution = "normal", mean = 0.0, sd = 0.1 }}')
+    arguments = dict(description)
+    kind = arguments.pop("distribution")
+    if kind not in _ARGUMENTS:
+        raise unknown_choice(f"{where}: distribution", str(kind), list(_ARGUMENTS))
+    if set(arguments) != set(_ARGUMENTS[kind]):
+        raise ScoreError(
+            f"{where}: {kind} takes {', '.join(_ARGUMENTS[kind])}; got {', '.join(arguments) or 'none'}"
+        )
+    values = []
+    for key in _ARGUMENTS[kind]:
+        value = np.atleast_1d(np.asarray(arguments[key], dtype=float))
+        if value.ndim != 1 or value.size not in (1, parameter.size) or not np.isfinite(value).all():
+            raise ScoreError(
+                f"{where}: {key} = {arguments[key]!r} must be 1 or {parameter.size} finite number(s)"
+            )
+        values.append(tuple(value.tolist()))
+    first, last = np.asarray(values[0]), np.asarray(values[-1])
+    if kind == "normal" and (last < 0).any():
+        raise ScoreError(f"{where}: sd = {description['sd']} must not be negative")
+    if kind == "uniform" and (first > last).any():
+        raise ScoreError(f"{where}: low = {description['low']} is above high = {description['high']}")
+    span = parameter.high - parameter.low
+    for value in values if kind != "normal" else values[:1]:
+        if (np.asarray(value) < min(parameter.low, -span)).any() or (
+            np.asarray(value) > parameter.high
+        ).any():
+            raise ScoreError(
+                f"{where}: {value} is outside [{parameter.low}, {parameter.high}] ({parameter.meaning})"
+            )
+    return Distribution(kind, tuple(values))
