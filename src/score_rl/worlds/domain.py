@@ -42,12 +42,8 @@ class Parameter:
 
 
 PARAMETERS: Mapping[str, Parameter] = {
-    "arm_joint_bias_rad": Parameter(
-        ARM, 0, -0.2, 0.2, "true minus measured arm joint position (sensor offset)"
-    ),
-    "hand_joint_bias_rad": Parameter(
-        HAND, 0, -0.5, 0.5, "true minus measured hand joint position (sensor offset)"
-    ),
+    "arm_joint_bias_rad": Parameter(ARM, 0, -0.2, 0.2, "true minus measured arm joint position (sensor offset)"),
+    "hand_joint_bias_rad": Parameter(HAND, 0, -0.5, 0.5, "true minus measured hand joint position (sensor offset)"),
     "arm_backlash_rad": Parameter(ARM, 0, 0, 0.1, "full width of the arm joints' play"),
     "hand_backlash_rad": Parameter(HAND, 0, 0, 0.3, "full width of the hand joints' play"),
     "arm_gain_scale": Parameter(SCALAR, 1, 0.1, 10, "factor on the arm's position gain"),
@@ -58,18 +54,12 @@ PARAMETERS: Mapping[str, Parameter] = {
     "hand_dry_friction_nm": Parameter(SCALAR, 0, 0, 0.2, "Coulomb friction of every hand joint"),
     "contact_time_constant_s": Parameter(SCALAR, 0.02, 0.002, 0.1, "contact softness (MuJoCo solref[0])"),
     "table_height_m": Parameter(SCALAR, 0, -0.05, 0.05, "true table height in the robot base frame"),
-    "camera_position_bias_m": Parameter(
-        XYZ, 0, -0.05, 0.05, "observed minus true object position, base frame"
-    ),
-    "camera_yaw_bias_rad": Parameter(
-        SCALAR, 0, -0.5, 0.5, "rotation of the observed scene about the base's z"
-    ),
+    "camera_position_bias_m": Parameter(XYZ, 0, -0.05, 0.05, "observed minus true object position, base frame"),
+    "camera_yaw_bias_rad": Parameter(SCALAR, 0, -0.5, 0.5, "rotation of the observed scene about the base's z"),
     "object_mass_scale": Parameter(SCALAR, 1, 0.1, 10, "factor on the mass of the object"),
     "object_friction": Parameter(SCALAR, 0.8, 0.05, 3, "sliding friction of every contact of the object"),
     "object_size_scale": Parameter(SCALAR, 1, 0.7, 1.4, "factor on the size of the object"),
-    "object_position_jitter_m": Parameter(
-        SCALAR, 0, 0, 0.05, "standard deviation, per frame, of its pose estimate"
-    ),
+    "object_position_jitter_m": Parameter(SCALAR, 0, 0, 0.05, "standard deviation, per frame, of its pose estimate"),
     "object_rotation_jitter_rad": Parameter(SCALAR, 0, 0, 0.5, "the same for its rotation vector"),
     "joint_jitter_rad": Parameter(SCALAR, 0, 0, 0.1, "standard deviation, per frame, of measured joints"),
 }
@@ -152,9 +142,7 @@ class Domain:
             for name, distribution in self.robot.items()
         }
 
-    def draw_episode(
-        self, robot: Mapping[str, np.ndarray], generator: np.random.Generator
-    ) -> dict[str, np.ndarray]:
+    def draw_episode(self, robot: Mapping[str, np.ndarray], generator: np.random.Generator) -> dict[str, np.ndarray]:
         """All parameters of one episode of a robot: {parameter: (size,)}, clipped to their physical bounds."""
         values = {}
         for name, parameter in PARAMETERS.items():
@@ -171,9 +159,7 @@ class Domain:
 
     def episode_scores(self, robot: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> np.ndarray:
         """The varying parameters of an episode as one vector of standard scores, for a privileged critic."""
-        scores = [
-            self.episode[name].standardise(values[name] - robot.get(name, 0.0)) for name in self.varying()
-        ]
+        scores = [self.episode[name].standardise(values[name] - robot.get(name, 0.0)) for name in self.varying()]
         return np.concatenate(scores) if scores else np.zeros(0)
 
     def describe(self) -> dict[str, Any]:
@@ -193,9 +179,7 @@ class Domain:
 def shipped_domains() -> dict[str, Path]:
     """Names and files of the domains that come with the package."""
     folder = resources.files("score_rl.worlds") / "domains"
-    return {
-        Path(str(f)).stem: Path(str(f)) for f in sorted(folder.iterdir(), key=str) if str(f).endswith(".toml")
-    }
+    return {Path(str(f)).stem: Path(str(f)) for f in sorted(folder.iterdir(), key=str) if str(f).endswith(".toml")}
 
 
 def load_domain(name_or_path: str | Path) -> Domain:
@@ -223,9 +207,7 @@ def parse_domain(table: Mapping[str, Any], source: str = "domain") -> Domain:
     table.pop("provenance", None)
     physics = _record(Physics, table.pop("physics", {}), f"{source} [physics]")
     if physics.integrator not in ("implicitfast", "discrete"):
-        raise unknown_choice(
-            f"{source} [physics] integrator", physics.integrator, ["implicitfast", "discrete"]
-        )
+        raise unknown_choice(f"{source} [physics] integrator", physics.integrator, ["implicitfast", "discrete"])
     stop = _record(ProtectiveStop, table.pop("protective_stop", {}), f"{source} [protective_stop]")
     levels: dict[str, dict[str, Distribution]] = {level: {} for level in _LEVELS}
     for key, entry in table.items():
@@ -270,9 +252,7 @@ def _record(kind: type, table: Mapping[str, Any], where: str) -> Any:
     for key, value in table.items():
         if key not in known:
             raise unknown_choice(where, key, list(known))
-        if key != "integrator" and (
-            not isinstance(value, (int, float)) or not np.isfinite(value) or value < 0
-        ):
+        if key != "integrator" and (not isinstance(value, (int, float)) or not np.isfinite(value) or value < 0):
             raise ScoreError(f"{where}: {key} = {value!r} must be a finite number >= 0")
     return kind(**table)
 
@@ -285,16 +265,12 @@ def _distribution(description: Any, parameter: Parameter, where: str) -> Distrib
     if kind not in _ARGUMENTS:
         raise unknown_choice(f"{where}: distribution", str(kind), list(_ARGUMENTS))
     if set(arguments) != set(_ARGUMENTS[kind]):
-        raise ScoreError(
-            f"{where}: {kind} takes {', '.join(_ARGUMENTS[kind])}; got {', '.join(arguments) or 'none'}"
-        )
+        raise ScoreError(f"{where}: {kind} takes {', '.join(_ARGUMENTS[kind])}; got {', '.join(arguments) or 'none'}")
     values = []
     for key in _ARGUMENTS[kind]:
         value = np.atleast_1d(np.asarray(arguments[key], dtype=float))
         if value.ndim != 1 or value.size not in (1, parameter.size) or not np.isfinite(value).all():
-            raise ScoreError(
-                f"{where}: {key} = {arguments[key]!r} must be 1 or {parameter.size} finite number(s)"
-            )
+            raise ScoreError(f"{where}: {key} = {arguments[key]!r} must be 1 or {parameter.size} finite number(s)")
         values.append(tuple(value.tolist()))
     first, last = np.asarray(values[0]), np.asarray(values[-1])
     if kind == "normal" and (last < 0).any():
@@ -303,10 +279,6 @@ def _distribution(description: Any, parameter: Parameter, where: str) -> Distrib
         raise ScoreError(f"{where}: low = {description['low']} is above high = {description['high']}")
     span = parameter.high - parameter.low
     for value in values if kind != "normal" else values[:1]:
-        if (np.asarray(value) < min(parameter.low, -span)).any() or (
-            np.asarray(value) > parameter.high
-        ).any():
-            raise ScoreError(
-                f"{where}: {value} is outside [{parameter.low}, {parameter.high}] ({parameter.meaning})"
-            )
+        if (np.asarray(value) < min(parameter.low, -span)).any() or (np.asarray(value) > parameter.high).any():
+            raise ScoreError(f"{where}: {value} is outside [{parameter.low}, {parameter.high}] ({parameter.meaning})")
     return Distribution(kind, tuple(values))

@@ -9,7 +9,7 @@ import numpy as np
 
 from score_rl.foundation.seeding import rng
 from score_rl.tasks import Task
-from score_rl.worlds.domain import HAND, Domain
+from score_rl.worlds.domain import Domain
 
 
 @dataclass(frozen=True)

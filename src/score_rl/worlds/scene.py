@@ -31,12 +31,8 @@ def scene_spec(task: Task, robot: Robot, physics: Physics) -> mujoco.MjSpec:
     option.ls_iterations = physics.line_search_iterations
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
     spec.worldbody.add_light(pos=[0.3, -0.6, 2.0], dir=[0.1, 0.3, -1.0], castshadow=True)
-    spec.worldbody.add_light(
-        pos=[1.5, 0.8, 1.6], dir=[-0.6, -0.4, -1.0], diffuse=[0.35] * 3, castshadow=False
-    )
-    spec.worldbody.add_camera(
-        name="front", pos=[1.55, -0.75, 0.75], xyaxes=[0.45, 0.89, 0, -0.36, 0.18, 0.91]
-    )
+    spec.worldbody.add_light(pos=[1.5, 0.8, 1.6], dir=[-0.6, -0.4, -1.0], diffuse=[0.35] * 3, castshadow=False)
+    spec.worldbody.add_camera(name="front", pos=[1.55, -0.75, 0.75], xyaxes=[0.45, 0.89, 0, -0.36, 0.18, 0.91])
     spec.worldbody.add_geom(
         name=TABLE_GEOM,
         type=mujoco.mjtGeom.mjGEOM_PLANE,

@@ -46,9 +46,7 @@ def make_world(
     Raises ScoreError for unknown names or a malformed domain.
     """
     domain = domain if isinstance(domain, Domain) else load_domain(domain)
-    return SimulatedWorld(
-        get_task(task), domain, num_envs, robot_seed, threads=threads, nan_dump_dir=nan_dump_dir
-    )
+    return SimulatedWorld(get_task(task), domain, num_envs, robot_seed, threads=threads, nan_dump_dir=nan_dump_dir)
 
 
 class SimulatedWorld:
@@ -100,9 +98,7 @@ class SimulatedWorld:
             self._kinematics.bind("site_xmat"),
         )
         self._low, self._high = np.array(robot.target_lower), np.array(robot.target_upper)
-        self._actuation = Actuation(
-            num_envs, len(robot.joint_names), self._substeps, domain.physics.timestep_s
-        )
+        self._actuation = Actuation(num_envs, len(robot.joint_names), self._substeps, domain.physics.timestep_s)
         self._plans: list[EpisodePlan] = []
         self._allocate(num_envs)
         names = robot.joint_names
@@ -210,9 +206,7 @@ class SimulatedWorld:
             raise ValueError(f"action has shape {tuple(action.shape)}, expected {(self._n, len(self._low))}")
         command = action.detach().cpu().numpy().astype(np.float64)
         if not np.isfinite(command).all():
-            raise ValueError(
-                f"action of environment(s) {np.flatnonzero(~np.isfinite(command).all(1))} is not finite"
-            )
+            raise ValueError(f"action of environment(s) {np.flatnonzero(~np.isfinite(command).all(1))} is not finite")
         return command
 
     def _milestone_rewards(self, state: TaskState, valid: np.ndarray) -> np.ndarray:
@@ -309,16 +303,12 @@ class SimulatedWorld:
         index = np.arange(self._n) if rows is None else rows
         actor, critic = self._actor(index), {"privileged": self._critic(index)}
         if base is None:
-            return Observation(
-                {k: _tensor(v) for k, v in actor.items()}, {k: _tensor(v) for k, v in critic.items()}
-            )
+            return Observation({k: _tensor(v) for k, v in actor.items()}, {k: _tensor(v) for k, v in critic.items()})
         return Observation(_patched(base.actor, actor, index), _patched(base.critic, critic, index))
 
     def _actor(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         time = self._time[rows]
-        measured = (
-            self._qpos[np.ix_(rows, self._joint_qpos)] - self._bias[rows] + self._joint_noise[rows, time]
-        )
+        measured = self._qpos[np.ix_(rows, self._joint_qpos)] - self._bias[rows] + self._joint_noise[rows, time]
         self._seen_qpos[rows] = measured
         self._kinematics.forward(rows, stage=mujoco.mjtStage.mjSTAGE_POS)
         sites, frames = self._seen_pos[rows], self._seen_mat[rows]
@@ -373,9 +363,7 @@ class SimulatedWorld:
     def _privileged_width(self) -> int:
         j = len(self.robot.joint_names)
         bodies, milestones = self._filtered_force.shape[1], len(self.task.milestones)
-        return (
-            j + j + 3 + 9 + 3 + 3 + 1 + 15 + 9 + bodies + j + milestones + 2 + self._parameter_vector.shape[1]
-        )
+        return j + j + 3 + 9 + 3 + 3 + 1 + 15 + 9 + bodies + j + milestones + 2 + self._parameter_vector.shape[1]
 
 
 def _quaternion(rotation: Rotation) -> np.ndarray:
@@ -387,9 +375,7 @@ def _tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
 
 
-def _patched(
-    base: Mapping[str, Tensor], rows: Mapping[str, np.ndarray], index: np.ndarray
-) -> dict[str, Tensor]:
+def _patched(base: Mapping[str, Tensor], rows: Mapping[str, np.ndarray], index: np.ndarray) -> dict[str, Tensor]:
     result = {}
     for key, value in base.items():
         result[key] = value.clone()
