@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
-from toys import LIMIT, Step, Walk, backward, forward
+from toys import BACKWARD, FORWARD, LIMIT, RANDOM, STILL, Step, Walk
 
-from score_rl.evaluation.evaluate import base_stochastic, base_z0, decision_noise, evaluate
+from score_rl.evaluation.evaluate import evaluate
 from score_rl.foundation.errors import ScoreError
 
 
 def test_success_is_timed_to_the_step_also_inside_a_chunk() -> None:
-    episodes = evaluate(Walk(3), Step(), forward, [0, 1, 2], execute_steps=2).episodes
+    episodes = evaluate(Walk(3), FORWARD, [0, 1, 2], execute_steps=2).episodes
     assert [e.seed for e in episodes] == [0, 1, 2]
     assert [e.steps for e in episodes] == [2, 3, 4]
     assert [e.steps_to_success for e in episodes] == [2, 3, 4]
@@ -23,35 +22,26 @@ def test_success_is_timed_to_the_step_also_inside_a_chunk() -> None:
     assert [e.latent_norm2 for e in episodes] == [1, 1, 1]
 
 
-def test_z0_stands_still_until_the_time_limit() -> None:
-    (episode,) = evaluate(Walk(1), Step(), base_z0, [4], execute_steps=2).episodes
+def test_standing_still_lasts_until_the_time_limit() -> None:
+    (episode,) = evaluate(Walk(1), STILL, [4], execute_steps=2).episodes
     assert (episode.steps, episode.truncated, episode.success_end) == (LIMIT, True, False)
     assert episode.steps_to_success is None and episode.latent_norm2 == 0 and episode.max_jump == 0
 
 
 def test_a_fault_is_a_failure() -> None:
-    (episode,) = evaluate(Walk(1), Step(), backward, [0], execute_steps=1).episodes
+    (episode,) = evaluate(Walk(1), BACKWARD, [0], execute_steps=1).episodes
     assert episode.fault and not episode.success_end and not episode.truncated and episode.steps == 2
 
 
 def test_figures_do_not_depend_on_the_batch() -> None:
     seeds = list(range(7))
-    alone, together, few = (
-        evaluate(Walk(n), Step(), base_stochastic, seeds, execute_steps=2).episodes for n in (1, 7, 3)
-    )
+    alone, together, few = (evaluate(Walk(n), RANDOM, seeds, execute_steps=2).episodes for n in (1, 7, 3))
     assert alone == together == few
     assert len({e.latent_norm2 for e in alone}) == 7
 
 
-def test_noise_is_standard_normal_and_named_by_seed_and_decision() -> None:
-    noise = decision_noise(range(500), 0, (4, 3))
-    assert noise.mean().abs() < 0.05 and (noise.std() - 1).abs() < 0.05
-    assert torch.equal(noise[7:8], decision_noise([7], 0, (4, 3)))
-    assert not torch.equal(noise, decision_noise(range(500), 1, (4, 3)))
-
-
 def test_traces_hold_what_was_seen_and_sent() -> None:
-    trace = evaluate(Walk(2), Step(), forward, [0, 1, 2], execute_steps=2, traced=3).trace
+    trace = evaluate(Walk(2), FORWARD, [0, 1, 2], execute_steps=2, traced=3).trace
     assert trace["action"].shape == (3, 4, 1) and trace["latent"].shape == (3, 2, 2, 1)
     x = trace["observation.state"][:, :, 0]
     assert x[2].tolist() == [0, 1, 2, 3]
@@ -63,7 +53,7 @@ def test_traces_hold_what_was_seen_and_sent() -> None:
 @pytest.mark.parametrize("seeds", [[], [3, 3]])
 def test_seeds_must_be_distinct(seeds: list[int]) -> None:
     with pytest.raises(ScoreError, match="distinct seeds"):
-        evaluate(Walk(1), Step(), base_z0, seeds, execute_steps=1)
+        evaluate(Walk(1), STILL, seeds, execute_steps=1)
 
 
 @pytest.mark.parametrize(
@@ -79,4 +69,4 @@ def test_a_policy_that_does_not_fit_is_refused(change: dict, message: str) -> No
     policy = Step()
     policy.spec = replace(Step.spec, **change)
     with pytest.raises(ScoreError, match=message):
-        evaluate(Walk(1), policy, base_z0, [0], execute_steps=2)
+        evaluate(Walk(1), policy, [0], execute_steps=2)

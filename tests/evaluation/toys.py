@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from score_rl.contracts import Observation, PolicySpec, StepResult, WorldSpec
+from score_rl.steering.policy import Decision
 
 LIMIT = 6
 
@@ -48,24 +49,19 @@ class Walk:
 
 
 class Step:
-    """Chunks of two actions that are the latent itself."""
+    """A decider whose chunks of two actions are its latent: a constant, or the noise itself."""
 
     spec = PolicySpec(
         {"state": 2}, history=1, horizon=2, action_names=("dx",), action_units="m", control_rate_hz=10.0
     )
 
-    def encode(self, window: Mapping[str, Tensor]) -> Tensor:
-        return window["state"][:, -1]
+    def __init__(self, constant: float | None = None) -> None:
+        self.constant = constant
 
-    def decode(self, context: Tensor, latent: Tensor) -> Tensor:
-        return latent
-
-
-def forward(context: Tensor, noise: Tensor) -> Tensor:
-    """One unit forward at every step: reaches goal g after g steps."""
-    return torch.ones_like(noise)
+    def decide(self, window: Mapping[str, Tensor], noise: Tensor) -> Decision:
+        latent = noise if self.constant is None else torch.full_like(noise, self.constant)
+        return Decision(latent, latent)
 
 
-def backward(context: Tensor, noise: Tensor) -> Tensor:
-    """One unit back at every step: faults after two steps."""
-    return -torch.ones_like(noise)
+FORWARD, STILL, BACKWARD, RANDOM = Step(1.0), Step(0.0), Step(-1.0), Step()
+"""Forward reaches goal g after g steps; backward faults after two."""

@@ -1,8 +1,7 @@
 """Evaluation: every policy on the same episodes, one per seed.
 
-A policy under evaluation is the frozen base policy plus a way to choose its latent. The noise that a
-stochastic choice uses is drawn per (seed, decision), so figures do not depend on the batch size or on the
-other policies, and two stochastic policies use the same noise in the same episode (common random numbers).
+The noise that a stochastic policy uses is drawn per (seed, decision), so figures do not depend on the batch
+size or on the other policies, and two of them use the same noise in the same episode (common random numbers).
 """
 
 from __future__ import annotations
@@ -10,32 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from score_rl import chunks
-from score_rl.contracts import FlowPolicy, Observation, StepResult, World
+from score_rl.contracts import Observation, PolicySpec, StepResult, World
 from score_rl.evaluation.results import Episode
 from score_rl.foundation.errors import ScoreError
-from score_rl.foundation.seeding import rng
-
-LatentChoice = Callable[[Tensor, Tensor], Tensor]
-"""(context (n, c), noise (n, h, a) ~ N(0, I)) -> latent (n, h, a)."""
-
-
-def base_stochastic(context: Tensor, noise: Tensor) -> Tensor:
-    """The base policy as it was trained: z ~ N(0, I)."""
-    return noise
-
-
-def base_z0(context: Tensor, noise: Tensor) -> Tensor:
-    """The base policy without noise, z = 0: the control for mere denoising."""
-    return torch.zeros_like(noise)
-
-
-CONTROLS: dict[str, LatentChoice] = {"base": base_stochastic, "base_z0": base_z0}
-"""The two policies that every evaluation reports besides the steered ones."""
+from score_rl.steering.policy import Decider, decision_noise
 
 
 @dataclass(frozen=True)
@@ -46,14 +27,13 @@ class Evaluation:
     """One per seed, in the order of the seeds."""
     trace: dict[str, Tensor]
     """The first k episodes in full, NaN behind their end: `action` (k, T, a), `observation.K` (k, T, d) before
-    each action, `qpos` (k, T, nq) where the world has it, `latent` (k, decisions, h, a). And of every episode
+    it, `qpos` (k, T, nq) where the world has it, `latent` (k, decisions, h, a). And of every episode
     `latent_norm2` (n, decisions); `first_chunk`, `first_latent` (n, h, a) of its first decision."""
 
 
 def evaluate(
     world: World,
-    policy: FlowPolicy,
-    choice: LatentChoice,
+    decider: Decider,
     seeds: Sequence[int],
     execute_steps: int,
     traced: int = 0,
@@ -62,9 +42,11 @@ def evaluate(
     """Run one episode per seed and return what came of it; the first `traced` episodes are kept in full.
 
     `execute_steps` actions of every chunk are sent before the next decision; `advance` is told how many
-    episodes each batch finished. Raises ScoreError for no or repeated seeds or a policy that does not fit the world.
+    episodes each batch finished.
+
+    Raises ScoreError for no or repeated seeds, or a policy that does not fit the world.
     """
-    check_fit(policy, world, execute_steps)
+    check_fit(decider.spec, world, execute_steps)
     if not seeds or len(set(seeds)) != len(seeds):
         raise ScoreError(f"evaluation needs distinct seeds, at least one; got {len(seeds)}")
     episodes: list[Episode] = []
@@ -72,7 +54,7 @@ def evaluate(
     for start in range(0, len(seeds), world.spec.num_envs):
         batch = list(seeds[start : start + world.spec.num_envs])
         rows = max(0, min(len(batch), traced - start))
-        done, trace = _run_batch(world, policy, choice, batch, execute_steps, rows)
+        done, trace = _run_batch(world, decider, batch, execute_steps, rows)
         episodes += done
         traces.append(trace)
         if advance is not None:
@@ -81,33 +63,21 @@ def evaluate(
     return Evaluation(episodes, {key: _stack([t[key] for t in traces if key in t]) for key in keys})
 
 
-def check_fit(policy: FlowPolicy, world: World, execute_steps: int) -> None:
+def check_fit(spec: PolicySpec, world: World, execute_steps: int) -> None:
     """Raise ScoreError where a policy cannot act in a world: keys, widths, actions, rate, chunk length."""
-    spec, shown = policy.spec, world.spec
+    shown = world.spec
     for key, width in spec.observation.items():
         if shown.actor.get(key) != width:
-            raise ScoreError(
-                f"the policy reads '{key}' ({width} values), but {shown.name} shows {dict(shown.actor)}"
-            )
+            raise ScoreError(f"the policy reads '{key}' ({width} values), but {shown.name} shows {dict(shown.actor)}")
     if spec.action_dim != len(shown.action_names):
-        raise ScoreError(
-            f"the policy has {spec.action_dim} actions, {shown.name} takes {len(shown.action_names)}"
-        )
+        raise ScoreError(f"the policy has {spec.action_dim} actions, {shown.name} takes {len(shown.action_names)}")
     if abs(spec.control_rate_hz - shown.control_rate_hz) > 1e-6:
         raise ScoreError(
             f"the policy was trained at {spec.control_rate_hz:g} Hz, "
             f"{shown.name} runs at {shown.control_rate_hz:g} Hz"
         )
     if not 1 <= execute_steps <= spec.horizon:
-        raise ScoreError(
-            f"execute_steps is {execute_steps}, expected 1 to the policy's horizon {spec.horizon}"
-        )
-
-
-def decision_noise(seeds: Sequence[int], decision: int, shape: tuple[int, int]) -> Tensor:
-    """Noise (n, h, a) ~ N(0, I) of the decision-th decision of the episodes with these seeds."""
-    draws = [rng("evaluate", seed, decision).standard_normal(shape, dtype=np.float32) for seed in seeds]
-    return torch.from_numpy(np.stack(draws))
+        raise ScoreError(f"execute_steps is {execute_steps}, expected 1 to the policy's horizon {spec.horizon}")
 
 
 class Recorder:
@@ -148,22 +118,22 @@ class Recorder:
 
 
 def _run_batch(
-    world: World, policy: FlowPolicy, choice: LatentChoice, seeds: list[int], execute_steps: int, rows: int
+    world: World, decider: Decider, seeds: list[int], execute_steps: int, rows: int
 ) -> tuple[list[Episode], dict[str, Tensor]]:
     """The first episode of every environment; a short batch is filled up with repetitions."""
-    n, shape, device = len(seeds), policy.spec.latent_shape, world.spec.device
+    n, spec, device = len(seeds), decider.spec, world.spec.device
     padded = seeds + [seeds[-1]] * (world.spec.num_envs - n)
     recorder = Recorder(world, rows)
 
     def filler(window: Mapping[str, Tensor]) -> Tensor:
-        """After a row's first episode it only has to stand by: the z = 0 chunk."""
-        context = policy.encode(window)
-        return policy.decode(context, torch.zeros(len(context), *shape, device=device))
+        """After a row's first episode it only has to stand by, without noise."""
+        rows = len(next(iter(window.values())))
+        return decider.decide(window, torch.zeros(rows, *spec.latent_shape, device=device)).chunk
 
     runner = chunks.ChunkRunner(
         recorder if rows else world,
-        tuple(policy.spec.observation),
-        policy.spec.history,
+        tuple(spec.observation),
+        spec.history,
         execute_steps,
         filler,
     )
@@ -172,13 +142,11 @@ def _run_batch(
     latents: list[Tensor] = []
     first_chunk = None
     while len(finished) < n:
-        noise = decision_noise(padded, len(latents), shape).to(device)
-        context = policy.encode(runner.window)
-        latent = choice(context, noise)
-        chunk = policy.decode(context, latent)
-        first_chunk = chunk if first_chunk is None else first_chunk
-        runner.execute(chunk)
-        latents.append(latent.cpu())
+        noise = decision_noise(padded, len(latents), spec.latent_shape).to(device)
+        decision = decider.decide(runner.window, noise)
+        first_chunk = decision.chunk if first_chunk is None else first_chunk
+        runner.execute(decision.chunk)
+        latents.append(decision.latent.cpu())
         finished |= {e.env: e for e in runner.take_episodes() if e.index == 0 and e.env < n}
     lengths = [finished[row].steps for row in range(n)]
     decided = torch.stack(latents, dim=1)[:n].clone()

@@ -123,18 +123,14 @@ def summarize(labels: Labels, episodes: Sequence[Episode], provenance: Mapping[s
     }
 
 
-def compare(
-    record: dict[str, Any], episodes: Sequence[Episode], others: Mapping[str, Sequence[Episode]]
-) -> None:
+def compare(record: dict[str, Any], episodes: Sequence[Episode], others: Mapping[str, Sequence[Episode]]) -> None:
     """Add paired differences of success at the end to a record: for each other policy P the fields `vs_P_*`.
 
     Raises ScoreError where the episodes are not of the same seeds in the same order.
     """
     for name, other in others.items():
         if [e.seed for e in episodes] != [e.seed for e in other]:
-            raise ScoreError(
-                f"cannot pair {record['policy']} with {name}: they were not evaluated on the same seeds"
-            )
+            raise ScoreError(f"cannot pair {record['policy']} with {name}: they were not evaluated on the same seeds")
         paired = paired_difference([e.success_end for e in episodes], [e.success_end for e in other])
         record |= {
             f"vs_{name}_difference": round(paired.difference, 4),
@@ -204,9 +200,7 @@ def _check_counts(record: Mapping[str, Any], where: str) -> None:
             raise ScoreError(f"{where}: {name} is {record[name]}, but n is {n}")
     low, high = record["wilson95"]
     if not 0 <= low <= record["successes_end"] / n <= high <= 1:
-        raise ScoreError(
-            f"{where}: wilson95 {record['wilson95']} does not hold {record['successes_end']}/{n}"
-        )
+        raise ScoreError(f"{where}: wilson95 {record['wilson95']} does not hold {record['successes_end']}/{n}")
 
 
 def _rounded(statistic: Any, values: Sequence[float]) -> float | None:
