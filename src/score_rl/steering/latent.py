@@ -1,0 +1,90 @@
+"""Which part of the latent steering chooses, and how the rest is drawn: the prior is never left at the start.
+
+A latent z has shape (h, a) and prior N(0, I). Steering chooses coordinates c in an orthonormal basis B (h, K)
+over the horizon, the same for every action dimension; the orthogonal complement stays noise:
+
+    z = clamp(B c + (I - B B^T) noise, -bound, bound),    noise ~ N(0, I)
+
+With c ~ N(0, I) this is N(0, I) exactly (up to the bound, which the base policy shares), since a rotation and a
+split of a standard normal are standard normal. `full` has B = I: every element is chosen. `subspace` has the K
+lowest modes of the orthonormal DCT-II; K = 1 is one constant per action dimension ON TOP of fresh noise in all
+other modes. It is not one vector repeated over the horizon, which has no probability under the prior.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from score_rl.foundation.errors import ScoreError, unknown_choice
+
+Kind = Literal["full", "subspace"]
+Complement = Literal["zero", "noise"]
+
+LATENT_BOUND = 3.0
+"""Largest absolute element of any latent, of the base policy as well; it cuts 0.27 % of the prior's elements."""
+
+
+@dataclass(frozen=True)
+class LatentConfig:
+    """The parametrisation of the latent."""
+
+    kind: Kind = "subspace"
+    """full: all h x a elements. subspace: `modes` temporal modes of every action dimension."""
+    modes: int = 1
+    """K: DCT modes that steering chooses (subspace only)."""
+    bound: float = LATENT_BOUND
+    """Elements of z are clamped to +-bound; no tanh, which would bend the prior."""
+    complement: Complement = "zero"
+    """What deterministic deployment puts into the modes that steering does not choose: their mean (zero), or
+    noise as in training. Stochastic decisions always use noise."""
+
+
+class LatentMap:
+    """Coordinates (n, d) that steering chooses <-> latents (n, h, a)."""
+
+    def __init__(self, config: LatentConfig, latent_shape: tuple[int, int], device: str = "cpu") -> None:
+        """Raises ScoreError for an unknown kind, or modes or a bound out of range."""
+        horizon, action_dim = latent_shape
+        if config.kind not in get_args(Kind):
+            raise unknown_choice("latent.kind", config.kind, get_args(Kind))
+        if config.complement not in get_args(Complement):
+            raise unknown_choice("latent.complement", config.complement, get_args(Complement))
+        if config.kind == "subspace" and not 1 <= config.modes <= horizon:
+            raise ScoreError(f"latent.modes must lie in [1, {horizon}] (the horizon), got {config.modes}")
+        if not config.bound > 0:
+            raise ScoreError(f"latent.bound must be positive, got {config.bound}")
+        self.config = config
+        self.basis = torch.eye(horizon) if config.kind == "full" else dct_basis(horizon, config.modes)
+        self.basis = self.basis.to(device)
+        self.dim = self.basis.shape[1] * action_dim
+        """d = K a: width of the coordinates."""
+
+    def coordinates(self, latent: Tensor) -> Tensor:
+        """B^T z: (n, h, a) -> (n, d)."""
+        return torch.einsum("hk,nha->nka", self.basis, latent).flatten(1)
+
+    def compose(self, coordinates: Tensor, noise: Tensor) -> Tensor:
+        """Latent (n, h, a) that has these coordinates (n, d) and takes its complement from noise (n, h, a)."""
+        if self.config.kind == "full":
+            return self.clamp(coordinates.view_as(noise))
+        change = coordinates - self.coordinates(noise)
+        change = change.view(len(noise), self.basis.shape[1], -1)
+        return self.clamp(noise + torch.einsum("hk,nka->nha", self.basis, change))
+
+    def clamp(self, latent: Tensor) -> Tensor:
+        """Elements clamped to +-bound."""
+        return latent.clamp(-self.config.bound, self.config.bound)
+
+
+def dct_basis(horizon: int, modes: int) -> Tensor:
+    """First `modes` columns (horizon, modes) of the orthonormal DCT-II; the first is constant, 1 / sqrt(horizon)."""
+    time = torch.arange(horizon, dtype=torch.float64) + 0.5
+    mode = torch.arange(modes, dtype=torch.float64)
+    basis = torch.cos(math.pi / horizon * time[:, None] * mode) * math.sqrt(2.0 / horizon)
+    basis[:, 0] /= math.sqrt(2.0)
+    return basis.float()

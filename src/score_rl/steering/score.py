@@ -1,0 +1,299 @@
+"""SCORE: reinforcement learning that re-weights what a frozen generative policy can already do.
+
+    given a base policy a = f(o, z) pretrained on real demonstrations, z ~ N(0, I), never updated again
+    repeat
+        start all environments anew
+        for every decision
+            o        what the robot sees; s: what only the simulator knows
+            w        ~ pi_steer(. | o)                  chosen coordinates of the latent
+            z        = compose(w, noise)                all other coordinates stay noise: z ~ N(0, I) at first
+            a        = f(o, z)                          a chunk of actions, inside the support of the base
+            r, s'    = run the chunk in the simulated twin
+        update pi_steer and the critic V(s) by PPO on sparse rewards
+
+Each iteration starts from a reset with seeds derived from (seed, iteration), and all its random numbers are
+derived from the same pair. A checkpoint therefore holds networks, optimiser and counters, nothing of the
+simulator, and a killed run resumes to the same bits (on the CPU, with the same number of threads).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from score_rl.chunks import ChunkRunner, check_fit
+from score_rl.contracts import FlowPolicy, Observation, Window, World, WorldSpec
+from score_rl.foundation.checkpoints import load_tensors, save_tensors
+from score_rl.foundation.errors import ScoreError
+from score_rl.foundation.progress import progress
+from score_rl.foundation.runs import Run
+from score_rl.foundation.seeding import derive_seed
+from score_rl.learning.metrics import RolloutMetrics, Stopwatch
+from score_rl.learning.ppo import GaussianActor, Learner, PPOConfig, Sizes, seeded
+from score_rl.steering.latent import LatentConfig, LatentMap
+from score_rl.steering.policy import SteeringPolicy, SteeringSpec, fingerprint, load_steering, save_steering
+
+CHECKPOINT, BUNDLE = "checkpoint.safetensors", "steering"
+CHECKPOINT_KIND = "score_rl.steering_checkpoint"
+
+
+@dataclass(frozen=True)
+class SteerConfig:
+    """Everything that determines a steering run besides policy and worlds."""
+
+    seed: int = 0
+    """Training seed: initial weights, episodes and all noise follow from it."""
+    execute_steps: int = 8
+    """k: control steps that run of every chunk before the next decision."""
+    decisions: int = 38
+    """Decisions per environment and iteration. decisions x execute_steps should cover the world's time limit, so
+    that every iteration sees episodes from their start to their end."""
+    latent: LatentConfig = field(default_factory=LatentConfig)
+    """What part of the latent is chosen, and its bound."""
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    """The learner."""
+    prior_kl_coefficient: float = 0.0
+    """Weight of KL(N(mu, sigma^2) || N(0, I)) on real observations [0.05 in the paper, as an option]: in states that
+    were never simulated, fall back to the base policy. Needs `real_observations`."""
+    prior_kl_batch: int = 256
+    """Real observations per gradient step [256]."""
+    checkpoint_every: int = 1
+    """Iterations between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One world to learn in. Several stages run one after the other, each from the weights of the one before:
+    e.g. first a calibrated twin without disturbances, then one with light randomisation."""
+
+    world: World
+    """The simulated twin."""
+    control_steps: int
+    """Budget, filler steps included; it is never exceeded (but one iteration always runs)."""
+
+    def iterations(self, config: SteerConfig) -> int:
+        """Iterations that fit into the budget."""
+        return max(1, self.control_steps // self.steps_per_iteration(config))
+
+    def steps_per_iteration(self, config: SteerConfig) -> int:
+        """Control steps of one iteration."""
+        return self.world.spec.num_envs * config.decisions * config.execute_steps
+
+
+def steer(
+    policy: FlowPolicy,
+    stages: Sequence[Stage],
+    config: SteerConfig,
+    run: Run,
+    real_observations: Window | None = None,
+    initial: SteeringPolicy | None = None,
+) -> SteeringPolicy:
+    """Learn to steer a frozen policy; resumes an unfinished run, returns the result of a finished one.
+
+    The run directory receives one record per iteration in metrics.jsonl (see docs/metrics.md), a checkpoint, and
+    at the end the bundle `steering/` (`load_steering`). real_observations {key: (m, history, d)}: windows of the
+    demonstrations, for the optional KL term. initial: start from this steering policy instead of from the base.
+
+    Raises ScoreError where policy, worlds, initial policy or checkpoint do not fit together.
+    """
+    if run.finished:
+        return load_steering(run.path(BUNDLE), policy)
+    session = _Session(policy, stages, config, run, real_observations, initial)
+    plan = [stage for stage in stages for _ in range(stage.iterations(config))]
+    first = session.resume()
+    with progress("steer", total=len(plan), done=first) as advance:
+        for iteration in range(first, len(plan)):
+            record = session.iterate(iteration, plan[iteration])
+            run.log(record)
+            if (iteration + 1) % config.checkpoint_every == 0 or iteration + 1 == len(plan):
+                session.save(iteration + 1)
+            advance(note=f"success {record['success']:.2f}")
+    steering = session.steering_policy()
+    summary = {"control_steps": session.control_steps, "wall_s": run.wall_s, "iterations": len(plan)}
+    save_steering(run.path(BUNDLE), steering, {"config": asdict(config), **summary})
+    run.finish(summary)
+    return steering
+
+
+class _Session:
+    """One run of `steer`: the learner, the latent map, and the counters."""
+
+    def __init__(
+        self,
+        policy: FlowPolicy,
+        stages: Sequence[Stage],
+        config: SteerConfig,
+        run: Run,
+        real_observations: Window | None,
+        initial: SteeringPolicy | None,
+    ) -> None:
+        _check(policy, stages, config, real_observations)
+        self.policy, self.stages, self.config, self.run = policy, stages, config, run
+        self.device = stages[0].world.spec.device
+        self.latent = LatentMap(config.latent, policy.spec.latent_shape, self.device)
+        self.base = fingerprint(policy)
+        self.control_steps = self.filler_steps = 0
+        self.chunks: ChunkRunner | None = None
+        with torch.no_grad():
+            blank = {
+                key: torch.zeros(1, policy.spec.history, width) for key, width in policy.spec.observation.items()
+            }
+            self.context_dim = policy.encode({key: past.to(self.device) for key, past in blank.items()}).shape[1]
+        with seeded("steer", config.seed, "weights"):
+            sizes = self._sizes(stages[0].world.spec)
+            self.learner = Learner(sizes, config.ppo, config.execute_steps, config.prior_kl_coefficient, self.device)
+        if initial is not None:
+            self._start_from(initial)
+        if config.prior_kl_coefficient > 0:
+            with torch.no_grad():
+                contexts = policy.encode(real_observations)
+            self.learner.actor.anchor_to_prior(contexts, config.prior_kl_batch)
+
+    @torch.no_grad()
+    def rollout(self, seeds: Sequence[int], watch: Stopwatch) -> RolloutMetrics:
+        """The inner loop of the algorithm: every environment makes `decisions` decisions."""
+        policy, chunks, learner = self.policy, self.chunks, self.learner
+        metrics = RolloutMetrics()
+        with watch("environment"):
+            chunks.start(seeds)
+        for _ in range(self.config.decisions):
+            with watch("policy"):
+                context = policy.encode(chunks.window)
+                w = learner.act(context, _privileged(chunks.observation))
+                z = self.latent.compose(w, self._noise(len(w)))
+                chunk = policy.decode(context, z)
+            with watch("environment"):
+                result = chunks.execute(chunk)
+            final = _privileged(result.final_observation)
+            learner.record(result.reward, result.done, result.truncated, result.steps, final)
+            metrics.add(result, z)
+        metrics.add_episodes(chunks.take_episodes())
+        return metrics
+
+    def iterate(self, iteration: int, stage: Stage) -> dict[str, Any]:
+        """One rollout and one update; returns the record for the log."""
+        self._enter(stage)
+        watch = Stopwatch()
+        key = ("steer", self.config.seed, iteration)
+        seeds = [derive_seed(*key, "episode", row) for row in range(stage.world.spec.num_envs)]
+        with seeded(*key, device=self.device):
+            rollout = self.rollout(seeds, watch)
+            with watch("learner"):
+                learned = self.learner.update(_privileged(self.chunks.observation))
+        steps = stage.steps_per_iteration(self.config)
+        self.control_steps += steps
+        self.filler_steps += steps - rollout.decision_steps
+        return {
+            "iteration": iteration,
+            "stage": self.stages.index(stage),
+            "world": stage.world.spec.name,
+            "control_steps": self.control_steps,
+            "filler_steps": self.filler_steps,
+            **rollout.summary(stage.world.spec.num_envs),
+            **learned,
+            **watch.summary(steps),
+        }
+
+    def steering_policy(self) -> SteeringPolicy:
+        """A copy of the steering policy as it is now."""
+        spec, ppo = self._spec(), self.config.ppo
+        actor = GaussianActor(spec.context_dim, self.latent.dim, ppo.hidden, ppo.activation)
+        actor.load_state_dict(self.learner.actor.state_dict())
+        return SteeringPolicy(spec, actor, self.device)
+
+    def save(self, iteration: int) -> None:
+        """Write the checkpoint from which `resume` continues at `iteration`."""
+        tensors, settings = self.learner.state()
+        counters = {"control_steps": self.control_steps, "filler_steps": self.filler_steps}
+        progress_made = {"iteration": iteration, "records": len(self.run.metrics), "wall_s": self.run.wall_s}
+        metadata = {"kind": CHECKPOINT_KIND, "base": self.base, **counters, **progress_made, "optimizer": settings}
+        save_tensors(self.run.path(CHECKPOINT), tensors, metadata)
+
+    def resume(self) -> int:
+        """Load the checkpoint if there is one and rewind the log to it; the iteration to go on with."""
+        path = self.run.path(CHECKPOINT)
+        if not path.exists():
+            self.run.rewind(0)
+            return 0
+        tensors, metadata = load_tensors(path, CHECKPOINT_KIND)
+        if metadata["base"] != self.base:
+            raise ScoreError(f"{path} belongs to the base policy {metadata['base'][:12]}, not to {self.base[:12]}")
+        self.learner.load_state(tensors, metadata["optimizer"], path)
+        self.control_steps, self.filler_steps = metadata["control_steps"], metadata["filler_steps"]
+        self.run.rewind(metadata["records"], metadata["wall_s"])
+        return metadata["iteration"]
+
+    def _enter(self, stage: Stage) -> None:
+        """Make `stage` the current one."""
+        if self.chunks is not None and self.chunks.world is stage.world:
+            return
+        spec = self.policy.spec
+        self.learner.resize(self._sizes(stage.world.spec))
+        self.chunks = ChunkRunner(
+            stage.world,
+            spec.observation,
+            spec.history,
+            self.config.execute_steps,
+            filler=self._base_chunk,
+            gamma=self.config.ppo.gamma,
+        )
+
+    def _base_chunk(self, window: Window) -> Tensor:
+        """A chunk of the base policy itself."""
+        context = self.policy.encode(window)
+        return self.policy.decode(context, self.latent.clamp(self._noise(len(context))))
+
+    def _noise(self, n: int) -> Tensor:
+        return torch.randn(n, *self.policy.spec.latent_shape, device=self.device)
+
+    def _sizes(self, world: WorldSpec) -> Sizes:
+        return Sizes(
+            context=self.context_dim,
+            critic=sum(world.critic.values()),
+            action=self.latent.dim,
+            envs=world.num_envs,
+            decisions=self.config.decisions,
+        )
+
+    def _spec(self) -> SteeringSpec:
+        return SteeringSpec(
+            context_dim=self.context_dim,
+            latent_shape=self.policy.spec.latent_shape,
+            latent=self.config.latent,
+            hidden=self.config.ppo.hidden,
+            activation=self.config.ppo.activation,
+            execute_steps=self.config.execute_steps,
+            base=self.base,
+        )
+
+    def _start_from(self, initial: SteeringPolicy) -> None:
+        if initial.spec != self._spec():
+            raise ScoreError(f"cannot start from another steering policy: {initial.spec} is not {self._spec()}")
+        self.learner.actor.load_state_dict(initial.actor.state_dict())
+
+
+def _privileged(observation: Observation) -> Tensor:
+    """The critic group as one input (n, p)."""
+    return torch.cat(list(observation.critic.values()), dim=1)
+
+
+def _check(
+    policy: FlowPolicy, stages: Sequence[Stage], config: SteerConfig, real_observations: Mapping[str, Tensor] | None
+) -> None:
+    """Everything that can be wrong before the first step."""
+    if not stages:
+        raise ScoreError("steering needs at least one stage")
+    for stage in stages:
+        check_fit(policy.spec, stage.world.spec, config.execute_steps)
+        if dict(stage.world.spec.critic) != dict(stages[0].world.spec.critic):
+            raise ScoreError(f"the critic groups of the stages differ: {[dict(s.world.spec.critic) for s in stages]}")
+        if stage.control_steps < 1:
+            raise ScoreError(f"a stage needs a positive budget of control steps, got {stage.control_steps}")
+    if config.decisions < 1 or config.checkpoint_every < 1:
+        raise ScoreError("decisions and checkpoint_every must be positive")
+    if config.prior_kl_coefficient > 0 and not real_observations:
+        raise ScoreError("prior_kl_coefficient > 0 needs real_observations")

@@ -1,0 +1,102 @@
+"""A world and a flow policy small enough to work out by hand.
+
+The world: a point on a line must reach the goal on its left or its right; both ends are equally likely. The
+policy: every chunk goes left or right by the sign of the latent's mean, whatever the observation says. So the
+base policy wanders, and steering can learn to read the goal and choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from score_rl.contracts import Observation, PolicySpec, StepResult, WorldSpec
+from score_rl.foundation.seeding import rng
+
+
+class ToyWorld:
+    """Position += 0.1 action per step; success within 0.05 of the goal at +-1; terminates there."""
+
+    def __init__(self, num_envs: int = 4, time_limit: int = 16, name: str = "toy") -> None:
+        self.spec = WorldSpec(
+            num_envs=num_envs,
+            actor={"state": 2, "command": 1},
+            critic={"truth": 2},
+            action_low=(-1.0,),
+            action_high=(1.0,),
+            action_names=("push",),
+            control_rate_hz=10.0,
+            time_limit=time_limit,
+            name=name,
+        )
+
+    def reset(self, seeds: Sequence[int]) -> Observation:
+        if len(seeds) != self.spec.num_envs:
+            raise ValueError(f"expected {self.spec.num_envs} seeds, got {len(seeds)}")
+        n = self.spec.num_envs
+        self.seeds, self.episode = list(seeds), [0] * n
+        self.position, self.goal, self.command = torch.zeros(3, n)
+        self.age = torch.zeros(n, dtype=torch.int64)
+        for row in range(n):
+            self._begin(row)
+        return self._observe()
+
+    def step(self, action: Tensor) -> StepResult:
+        n = self.spec.num_envs
+        if action.shape != (n, 1):
+            raise ValueError(f"expected actions ({n}, 1), got {tuple(action.shape)}")
+        if not action.isfinite().all():
+            raise ValueError("actions must be finite")
+        self.command = action[:, 0].clamp(-1.0, 1.0)
+        self.position = self.position + 0.1 * self.command
+        self.age = self.age + 1
+        success = (self.position - self.goal).abs() < 0.05
+        truncated = (self.age >= self.spec.time_limit) & ~success
+        final = self._observe()
+        info = {"peak_force_n": self.position.abs() * 10.0, "fault": torch.zeros(n, dtype=torch.bool)}
+        done = success | truncated
+        for row in done.nonzero().flatten().tolist():
+            self.episode[row] += 1
+            self._begin(row)
+        observation = self._observe() if done.any() else final
+        return StepResult(observation, success.float(), success.clone(), truncated, success, final, info)
+
+    def close(self) -> None:
+        pass
+
+    def _begin(self, row: int) -> None:
+        stream = rng("toy", self.seeds[row], self.episode[row])
+        self.position, self.goal = self.position.clone(), self.goal.clone()
+        self.command, self.age = self.command.clone(), self.age.clone()
+        self.position[row] = float(stream.uniform(-0.04, 0.04))
+        self.goal[row] = float(stream.choice([-1.0, 1.0]))
+        self.command[row], self.age[row] = 0.0, 0
+
+    def _observe(self) -> Observation:
+        state = torch.stack((self.position, self.goal), dim=1)
+        return Observation({"state": state, "command": self.command[:, None].clone()}, {"truth": state.clone()})
+
+
+class ToyPolicy(nn.Module):
+    """Chunk = direction * strength + 0.05 z, direction = sign of the latent's mean over the horizon."""
+
+    def __init__(self, horizon: int = 4, history: int = 2) -> None:
+        super().__init__()
+        self.spec = PolicySpec(
+            observation={"state": 2, "command": 1},
+            history=history,
+            horizon=horizon,
+            action_names=("push",),
+            action_units="normalised",
+            control_rate_hz=10.0,
+        )
+        self.strength = nn.Parameter(torch.tensor(1.0), requires_grad=False)
+
+    def encode(self, window: dict[str, Tensor]) -> Tensor:
+        return torch.cat([window[key].flatten(1) for key in self.spec.observation], dim=1)
+
+    def decode(self, context: Tensor, latent: Tensor) -> Tensor:
+        direction = torch.where(latent.mean(dim=1, keepdim=True) >= 0, 1.0, -1.0)
+        return direction * self.strength + 0.05 * latent
