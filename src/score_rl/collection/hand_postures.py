@@ -151,9 +151,7 @@ def solve(config: SolveConfig | None = None, robot: Robot = FRANKA_LEAP) -> Pinc
         return np.concatenate([part.ravel() for part in parts])
 
     start_rotation = np.array([[0.12, 0.71, 0.69], [0.35, 0.62, -0.70], [-0.93, 0.33, -0.17]])
-    start = np.r_[
-        Rotation.from_matrix(start_rotation).as_rotvec(), 0.0, 0.10, 0.06, np.tile(config.start, count)
-    ]
+    start = np.r_[Rotation.from_matrix(start_rotation).as_rotvec(), 0.0, 0.10, 0.06, np.tile(config.start, count)]
     lower = np.array(robot.target_lower[robot.arm_dof :])[_SOLVED] + config.margin_rad
     upper = np.array(robot.target_upper[robot.arm_dof :])[_SOLVED] - config.margin_rad
     bounds = (np.r_[[-10.0] * 6, np.tile(lower, count)], np.r_[[10.0] * 6, np.tile(upper, count)])

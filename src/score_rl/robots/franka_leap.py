@@ -25,9 +25,7 @@ FINGERTIPS = ("index", "middle", "ring", "thumb")
 """Fingers in the order of the fingertip features; the tip sites are called `tip_<finger>`."""
 
 _ARM_JOINTS = tuple(f"fr3_joint{i}" for i in range(1, 8))
-_FINGER_JOINTS = tuple(
-    f"{finger}_{joint}" for finger in FINGERTIPS[:3] for joint in ("mcp", "rot", "pip", "dip")
-)
+_FINGER_JOINTS = tuple(f"{finger}_{joint}" for finger in FINGERTIPS[:3] for joint in ("mcp", "rot", "pip", "dip"))
 _THUMB_JOINTS = tuple(f"thumb_{joint}" for joint in ("cmc", "axl", "mcp", "ipl"))
 
 
@@ -181,13 +179,14 @@ def add_robot(spec: mujoco.MjSpec, robot: Robot = FRANKA_LEAP) -> None:
 
     The base stands at the world origin. Gravity is compensated in every body, as the real controllers do.
     Actuator i drives joint i and is named like it; its control is the joint's position target in radians.
-    Sites: `palm` (see `Robot.palm`) and `tip_<finger>`, the centre of the fingertip's end sphere.
+    The scene's angle unit becomes the radian. Sites: `palm` (see `Robot.palm`) and `tip_<finger>`, the centre of the fingertip's end sphere.
 
     Raises:
         ValueError: `robot` has other joints than the FR3 with a LEAP hand.
     """
     if robot.joint_names != FRANKA_LEAP.joint_names:
         raise ValueError(f"robot '{robot.name}' has other joints than {FRANKA_LEAP.name}")
+    spec.compiler.degree = False
     index = {name: i for i, name in enumerate(robot.joint_names)}
     base = spec.worldbody.add_body(name="link0", gravcomp=1)
     _add_capsule(base, "visual_link0", (-0.06, 0, 0.06, 0, 0, 0.08), 0.06, 2.4)
@@ -211,9 +210,7 @@ def add_robot(spec: mujoco.MjSpec, robot: Robot = FRANKA_LEAP) -> None:
         if link.geom.startswith("tip_"):
             body.add_site(name=link.geom, pos=link.ends[3:], size=(0.003,) * 3)
     # The thumb's last link is twice as long as a finger's: its shaft collides too.
-    _add_capsule(
-        bodies["thumb_distal"], "finger_thumb_distal", (0, 0, -0.0145, 0, -0.03, -0.0145), 0.011, 1e-3
-    )
+    _add_capsule(bodies["thumb_distal"], "finger_thumb_distal", (0, 0, -0.0145, 0, -0.03, -0.0145), 0.011, 1e-3)
     for name in robot.joint_names:
         _add_servo(spec, robot, index[name])
 
@@ -236,9 +233,7 @@ def _add_palm(flange_body: mujoco.MjsBody) -> mujoco.MjsBody:
     quat = _unit((c, s, -c, s))
     hand = flange_body.add_body(name="hand", pos=(0, 0, _FLANGE_M + _HAND_OFFSET_M), quat=quat, gravcomp=1)
     for name, (centre, half, mass) in _PALM_BOXES.items():
-        hand.add_geom(
-            name=name, type=mujoco.mjtGeom.mjGEOM_BOX, pos=centre, size=half, mass=mass, **_collision(name)
-        )
+        hand.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_BOX, pos=centre, size=half, mass=mass, **_collision(name))
     # The published hand frame has z out of the back of the hand; the palm site looks the other way.
     hand.add_site(name="palm", pos=(-0.03, -0.0224, -0.0187), quat=(0, 1, 0, 0), size=(0.003,) * 3)
     return hand
