@@ -22,8 +22,8 @@ from score_rl.foundation.files import read_json
 ACTION = "action"
 OBSERVATION = "observation."
 """Prefix of observed features: actor key K of a world is stored as `observation.K`."""
-TIMESTAMP_TOLERANCE_S = 1e-3
-"""How far a frame may be from its place on the grid of 1/fps."""
+TIMESTAMP_TOLERANCE = 0.1
+"""How far a frame may be from its place on the grid of 1/fps, in frames."""
 
 _STANDARD_COLUMNS = {"episode_index", "tasks", "length", "dataset_from_index", "dataset_to_index"}
 
@@ -90,7 +90,7 @@ class Dataset:
 
 
 def load_dataset(root: str | os.PathLike[str]) -> Dataset:
-    """Read the low-dimensional features of a dataset.
+    """Read the low-dimensional features of a dataset; video is left out and listed in `Dataset.skipped`.
 
     `observation.command`, where it was not recorded, is the action of the frame before (zeros in an episode's
     first frame). Raises ScoreError for missing or corrupt files, another format version, columns that do not
@@ -121,7 +121,7 @@ def load_dataset(root: str | os.PathLike[str]) -> Dataset:
         starts=starts,
         ends=ends,
         tasks=tuple(", ".join(tasks) for tasks in episodes["tasks"]),
-        extra={name: np.array(values) for name, values in episodes.items() if _is_extra(name)},
+        extra={name: _stack(values) for name, values in episodes.items() if _is_extra(name)},
         skipped=skipped,
         derived=derived,
     )
@@ -142,6 +142,11 @@ def _read_info(root: Path) -> dict[str, Any]:
             f"{root} is a LeRobotDataset {info['codebase_version']}; this reads {layout.VERSION} "
             "(convert it with lerobot's own conversion script)"
         )
+    if not isinstance(info["fps"], (int, float)) or info["fps"] <= 0:
+        raise ScoreError(f"{root / layout.INFO_PATH}: fps is {info['fps']!r}")
+    for name, entry in info["features"].items():
+        if not isinstance(entry, dict) or not {"dtype", "shape"} <= entry.keys():
+            raise ScoreError(f"{root / layout.INFO_PATH}: feature '{name}' has no dtype or shape")
     return info
 
 
@@ -249,13 +254,7 @@ def _check_index(
     """The episodes follow each other without gaps, and the frames of each lie on the grid of 1/fps."""
     total = len(columns["index"])
     lengths = ends - starts
-    if (
-        not len(starts)
-        or np.any(lengths < 1)
-        or starts[0]
-        or ends[-1] != total
-        or np.any(starts[1:] != ends[:-1])
-    ):
+    if not len(starts) or np.any(lengths < 1) or starts[0] or ends[-1] != total or np.any(starts[1:] != ends[:-1]):
         raise ScoreError(f"{root}: the episodes in meta/episodes do not cover the {total} frames one by one")
     frame = np.arange(total) - np.repeat(starts, lengths)
     expected = {
@@ -267,10 +266,8 @@ def _check_index(
         wrong = np.flatnonzero(columns[name][:, 0] != values)
         if len(wrong):
             row = wrong[0]
-            raise ScoreError(
-                f"{root}: {name} is {columns[name][row, 0]} in row {row}, expected {values[row]}"
-            )
-    wrong = np.flatnonzero(np.abs(columns["timestamp"][:, 0] - frame / fps) > TIMESTAMP_TOLERANCE_S)
+            raise ScoreError(f"{root}: {name} is {columns[name][row, 0]} in row {row}, expected {values[row]}")
+    wrong = np.flatnonzero(np.abs(columns["timestamp"][:, 0] * fps - frame) > TIMESTAMP_TOLERANCE)
     if len(wrong):
         row = wrong[0]
         raise ScoreError(
@@ -285,9 +282,7 @@ def _check_finite(root: Path, columns: Mapping[str, NDArray[Any]], starts: NDArr
         if len(bad):
             episode = int(np.searchsorted(starts, bad[0], side="right")) - 1
             frame = bad[0] - starts[episode]
-            raise ScoreError(
-                f"{root}: NaN or infinity in '{name}', first in episode {episode}, frame {frame}"
-            )
+            raise ScoreError(f"{root}: NaN or infinity in '{name}', first in episode {episode}, frame {frame}")
 
 
 def _previous(values: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any]:
@@ -295,6 +290,15 @@ def _previous(values: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any]:
     shifted = np.roll(values, 1, axis=0)
     shifted[starts] = 0
     return shifted
+
+
+def _stack(values: list[Any]) -> NDArray[Any]:
+    """(episodes,) or (episodes, k) array; lists of different lengths stay objects."""
+    if len({len(value) if isinstance(value, list) else None for value in values}) == 1:
+        return np.array(values)
+    stacked = np.empty(len(values), dtype=object)
+    stacked[:] = values
+    return stacked
 
 
 def _is_extra(name: str) -> bool:

@@ -99,7 +99,5 @@ def split_episodes(n: int, fraction: float, seed: int) -> tuple[NDArray[np.int64
 
 def _column(dataset: Dataset, name: str, device: str | torch.device) -> Tensor:
     if name not in dataset.columns:
-        raise ScoreError(
-            f"{dataset.root} has no feature '{name}'; it has {', '.join(sorted(dataset.columns))}"
-        )
+        raise ScoreError(f"{dataset.root} has no feature '{name}'; it has {', '.join(sorted(dataset.columns))}")
     return torch.from_numpy(np.ascontiguousarray(dataset.columns[name])).to(device, torch.float32)

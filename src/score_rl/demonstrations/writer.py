@@ -74,11 +74,14 @@ class DatasetWriter:
         episode = self._num_episodes
         arrays = _checked_frames(frames, self.features, f"episode {episode}")
         extra = _checked_extra(extra or {}, f"episode {episode}")
-        if episode and (expected := self._load_extra_names()) != sorted(extra):
-            raise ScoreError(f"episode {episode} has extra columns {sorted(extra)}, earlier ones {expected}")
+        if episode and sorted(extra) != self._extra_names:
+            raise ScoreError(
+                f"episode {episode} has the extra columns {sorted(extra)}, earlier ones {self._extra_names}"
+            )
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         metadata = {"kind": "episode", "task": task, "extra": extra}
         save_tensors(self._staged(episode), tensors, metadata)
+        self._extra_names = sorted(extra)
         self._num_episodes += 1
         return episode
 
@@ -104,14 +107,12 @@ class DatasetWriter:
         path = self.root / layout.INFO_PATH if self.finalized else self._staging / "spec.json"
         if path.exists():
             stored = read_json(path)
-            own = {
-                name: stored["features"][name] for name in stored["features"] if name not in INDEX_FEATURES
-            }
+            own = {name: stored["features"][name] for name in stored["features"] if name not in INDEX_FEATURES}
             stored = {"fps": stored["fps"], "robot_type": stored["robot_type"], "features": own}
             different = [key for key in spec if spec[key] != stored[key]]
             if different:
                 raise ScoreError(f"{self.root} holds a dataset with other {', '.join(different)}")
-        elif self.root.exists() and any(self.root.iterdir()):
+        elif self.root.exists() and any(path != self._staging for path in self.root.iterdir()):
             raise ScoreError(f"{self.root} is not empty and holds no dataset")
         else:
             write_json(path, spec)
@@ -121,6 +122,7 @@ class DatasetWriter:
         self._num_episodes = 0
         while self._staged(self._num_episodes).exists():
             self._num_episodes += 1
+        self._extra_names = sorted(self._load(0)[1]["extra"]) if self._num_episodes else []
 
     def _staged(self, episode: int) -> Path:
         return self._staging / f"episode-{episode:06d}.safetensors"
@@ -128,9 +130,6 @@ class DatasetWriter:
     def _load(self, episode: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         tensors, metadata = load_tensors(self._staged(episode), "episode")
         return {name: tensors[name].numpy() for name in self.features}, metadata
-
-    def _load_extra_names(self) -> list[str]:
-        return sorted(self._load(0)[1]["extra"])
 
     def _merge(self) -> None:
         """Write every file of the dataset, info.json last."""
@@ -158,9 +157,7 @@ class DatasetWriter:
             pieces.append(columns)
             total += length
         files.close()
-        _write_parquet(
-            self.root / layout.EPISODES_PATH.format(chunk_index=0, file_index=0), [self._table(rows)]
-        )
+        _write_parquet(self.root / layout.EPISODES_PATH.format(chunk_index=0, file_index=0), [self._table(rows)])
         _write_parquet(self.root / layout.TASKS_PATH, [layout.tasks_table(tasks)])
         joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
         statistics = {name: layout.episode_statistics(values) for name, values in joined.items()}
@@ -263,9 +260,7 @@ def _checked_frames(
         array = np.asarray(frames[name])
         array = array[:, None] if array.ndim == 1 and feature.width == 1 else array
         if array.ndim != 2 or array.shape[1] != feature.width or not len(array):
-            raise ScoreError(
-                f"{where}: feature '{name}' has shape {array.shape}, expected (frames, {feature.width})"
-            )
+            raise ScoreError(f"{where}: feature '{name}' has shape {array.shape}, expected (frames, {feature.width})")
         if not np.can_cast(array.dtype, feature.dtype, "same_kind"):
             raise ScoreError(f"{where}: feature '{name}' is {array.dtype}, expected {feature.dtype}")
         if not np.isfinite(array).all():
@@ -284,9 +279,7 @@ def _checked_extra(extra: Mapping[str, EpisodeValue], where: str) -> dict[str, A
         if name in taken or "/" in name or not name:
             raise ScoreError(f"{where}: '{name}' is no name for an extra column")
         for item in value if isinstance(value, list) else [value]:
-            if not isinstance(item, (bool, int, float, str)) or (
-                isinstance(item, float) and math.isnan(item)
-            ):
+            if not isinstance(item, (bool, int, float, str)) or (isinstance(item, float) and math.isnan(item)):
                 raise ScoreError(f"{where}: extra column '{name}' has the value {extra[name]!r}")
     return plain
 

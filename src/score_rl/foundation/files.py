@@ -49,7 +49,8 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     Raises ScoreError where the file cannot be written (full disk, no permission).
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Always the same name, so that what a killed process left is overwritten when the file is written again.
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as stream:
@@ -100,9 +101,7 @@ def require_free_space(path: str | os.PathLike[str], size: int) -> None:
         place = place.parent
     free = shutil.disk_usage(place).free
     if free < size:
-        raise ScoreError(
-            f"not enough disk space for {path}: needs {size / 1e6:.0f} MB, {free / 1e6:.0f} MB are free"
-        )
+        raise ScoreError(f"not enough disk space for {path}: needs {size / 1e6:.0f} MB, {free / 1e6:.0f} MB are free")
 
 
 def prepare_run_dir(path: str | os.PathLike[str], overwrite: bool, resume: bool) -> Path:
@@ -137,7 +136,7 @@ class JsonLines:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._ends = _record_ends(self.path)
+        self._ends = [end for _, end in _parse_lines(self.path)] if self.path.exists() else []
         if self.path.exists():
             os.truncate(self.path, self._end_of(len(self._ends)))
 
@@ -178,17 +177,17 @@ def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     path = Path(path)
     if not path.is_file():
         raise ScoreError(f"{path} does not exist")
-    _record_ends(path)
-    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+    return [record for record, _ in _parse_lines(path)]
 
 
-def _record_ends(path: Path) -> list[int]:
-    """Byte offset behind every complete record; what follows the last newline is a torn record."""
-    ends: list[int] = []
-    for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else []:
+def _parse_lines(path: Path) -> list[tuple[dict[str, Any], int]]:
+    """Every record with the byte offset behind it; what follows the last newline is torn and left out."""
+    records: list[tuple[dict[str, Any], int]] = []
+    end = 0
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        end += len(line) + 1
         try:
-            json.loads(line)
+            records.append((json.loads(line), end))
         except ValueError as error:
-            raise ScoreError(f"{path}, line {len(ends) + 1} is not JSON: {error}") from error
-        ends.append((ends[-1] if ends else 0) + len(line) + 1)
-    return ends
+            raise ScoreError(f"{path}, line {len(records) + 1} is not JSON: {error}") from error
+    return records

@@ -73,7 +73,8 @@ class Run:
     def rewind(self, records: int, wall_s: float | None = None) -> None:
         """Return to a checkpoint made when `len(run.metrics)` was `records` (and `run.wall_s` was `wall_s`).
 
-        What was logged after the checkpoint is dropped, since the resumed run logs it again.
+        What was logged after the checkpoint is dropped, since the resumed run logs it again. A resumed run that
+        finds no checkpoint rewinds to 0.
         """
         self.metrics.truncate_to(records)
         if wall_s is not None:
@@ -173,10 +174,11 @@ def machine() -> dict[str, Any]:
 class TensorBoardListener:
     """Writes every number of a record as a TensorBoard scalar; those of nested mappings as `outer/inner`."""
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    def __init__(self, directory: str | os.PathLike[str], first: int = 0) -> None:
+        """first: index of the next record (`len(run.metrics)`); what a killed run wrote from there on is hidden."""
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed by this listener only
 
-        self._writer = SummaryWriter(os.fspath(directory))
+        self._writer = SummaryWriter(os.fspath(directory), purge_step=first)
 
     def __call__(self, index: int, record: Mapping[str, Any]) -> None:
         """Write one record at step `index`."""
@@ -238,9 +240,7 @@ def _version(package: str) -> str | None:
 
 
 def _git(directory: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=directory, capture_output=True, text=True, check=True, timeout=10
-    )
+    done = subprocess.run(["git", *arguments], cwd=directory, capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip()
 
 
