@@ -1,23 +1,26 @@
-"""The steering policy pi_steer(z | o), the choices of latents that it offers, and its bundle on disk.
+"""The steering policy pi_steer(z | o), its bundle on disk, and the four ways to decide that are always compared.
 
-A choice of latents is a pure function of (context, noise), the base policy's own being the noise itself. So the
-same noise can be given to every choice, and a steering policy before training chooses what the base would have.
+A decider is a pure function of (window, noise). The same noise can thus be given to all of them, and a steering
+policy before training decides, number for number, what the base policy decides.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from score_rl.contracts import FlowPolicy
+from score_rl.contracts import FlowPolicy, PolicySpec, Window
 from score_rl.foundation.checkpoints import load_module, load_tensors, save_tensors
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.files import read_json, write_json
+from score_rl.foundation.seeding import rng
 from score_rl.learning.ppo import GaussianActor
 from score_rl.steering.latent import LATENT_BOUND, LatentConfig, LatentMap
 
@@ -66,11 +69,6 @@ class SteeringPolicy:
         """Latents (n, h, a) of the mean; the complement is 0, or the noise's where `latent.complement` says so."""
         rest = noise if self.spec.latent.complement == "noise" else torch.zeros_like(noise)
         return self.map.compose(self.actor.mean_std(context)[0], rest)
-
-
-def bounded_prior(context: Tensor, noise: Tensor) -> Tensor:
-    """Latents of the base policy itself: the noise, clamped as steering clamps."""
-    return noise.clamp(-LATENT_BOUND, LATENT_BOUND)
 
 
 def save_steering(directory: str | Path, steering: SteeringPolicy, provenance: dict[str, Any]) -> None:
@@ -123,6 +121,73 @@ def fingerprint(policy: FlowPolicy) -> str:
         digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
         digest.update(values.view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision per row."""
+
+    chunk: Tensor
+    """(n, h, a) actions in physical units."""
+    latent: Tensor
+    """(n, h, a) latent that was decoded."""
+
+
+class Decider(Protocol):
+    """Anything that decides from what a robot sees; baselines implement it too."""
+
+    spec: PolicySpec
+
+    def decide(self, window: Window, noise: Tensor) -> Decision:
+        """Chunks for windows {key: (n, history, d)}; noise (n, h, a) ~ N(0, I) is the only source of chance."""
+        ...
+
+
+class BaseDecider:
+    """The base policy: its latent is the noise, clamped as in steering; or z = 0, where `zero`."""
+
+    def __init__(self, policy: FlowPolicy, zero: bool = False, bound: float = LATENT_BOUND) -> None:
+        self.spec, self.policy, self.zero, self.bound = policy.spec, policy, zero, bound
+
+    def decide(self, window: Window, noise: Tensor) -> Decision:
+        """See `Decider`."""
+        latent = torch.zeros_like(noise) if self.zero else noise.clamp(-self.bound, self.bound)
+        return Decision(self.policy.decode(self.policy.encode(window), latent), latent)
+
+
+class SteeredDecider:
+    """pi_steer -> pi_base: steering chooses the latent, the frozen base policy turns it into actions."""
+
+    def __init__(self, policy: FlowPolicy, steering: SteeringPolicy, deterministic: bool = True) -> None:
+        """Raises ScoreError where the steering policy belongs to another base policy."""
+        if steering.spec.base != fingerprint(policy):
+            raise ScoreError("this steering policy belongs to another base policy")
+        self.spec, self.policy = policy.spec, policy
+        self._latent = steering.deterministic if deterministic else steering.stochastic
+
+    def decide(self, window: Window, noise: Tensor) -> Decision:
+        """See `Decider`."""
+        context = self.policy.encode(window)
+        latent = self._latent(context, noise)
+        return Decision(self.policy.decode(context, latent), latent)
+
+
+def compulsory_deciders(policy: FlowPolicy, steering: SteeringPolicy | None = None) -> dict[str, Decider]:
+    """The ways that are always reported, by their names in result files; the first two where no steering is given."""
+    deciders: dict[str, Decider] = {"base": BaseDecider(policy), "base_z0": BaseDecider(policy, zero=True)}
+    if steering is not None:
+        deciders["score_stoch"] = SteeredDecider(policy, steering, deterministic=False)
+        deciders["score_det"] = SteeredDecider(policy, steering, deterministic=True)
+    return deciders
+
+
+def decision_noise(seeds: Sequence[int], decision: int, latent_shape: tuple[int, int]) -> Tensor:
+    """Noise (n, h, a) ~ N(0, I) of each row's decision number `decision`, on the CPU.
+
+    Row i depends on (seeds[i], decision) alone, so the rows that happen to be evaluated together do not matter.
+    """
+    rows = [rng("decision", seed, decision) for seed in seeds]
+    return torch.from_numpy(np.stack([row.standard_normal(latent_shape, dtype=np.float32) for row in rows]))
 
 
 def _parse_spec(values: Any, path: Path) -> SteeringSpec:
