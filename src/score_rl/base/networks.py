@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from score_rl.foundation.errors import ScoreError
+from score_rl.foundation.errors import ScoreError, unknown_choice
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,8 @@ NETWORKS: dict[str, Callable[[NetworkConfig, tuple[int, int], int], nn.Module]] 
 
 def make_network(config: NetworkConfig, shape: tuple[int, int], context_width: int) -> nn.Module:
     """Network for chunks of shape (h, a) and contexts of width c. Raises ScoreError for impossible sizes."""
+    if config.kind not in NETWORKS:
+        raise unknown_choice("network", config.kind, NETWORKS)
     if config.time_features < 2 or config.time_features % 2:
         raise ScoreError(f"time_features must be even and positive, not {config.time_features}")
     if not config.widths or min(config.widths) < 1:

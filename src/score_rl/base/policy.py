@@ -57,6 +57,7 @@ class ConditionalFlow(nn.Module):
 
     def __init__(self, spec: PolicySpec, config: PolicyConfig, representation: Representation) -> None:
         super().__init__()
+        check_flow(config.flow)
         self.spec, self.config = spec, config
         self.representation = representation
         self.network = make_network(config.network, spec.latent_shape, representation.context_width)
@@ -100,6 +101,14 @@ class ConditionalFlow(nn.Module):
             raise ScoreError(f"{name} has shape {tuple(chunk.shape)}, expected (n, *{self.spec.latent_shape})")
 
 
+def check_flow(config: FlowConfig) -> None:
+    """Raise ScoreError for settings of the flow that can not work."""
+    if config.steps < 1:
+        raise ScoreError(f"the sampler's steps must be at least 1, not {config.steps}")
+    if config.width is not None and not 0.0 < config.width <= 1.0:
+        raise ScoreError(f"flow.width must lie in (0, 1] or be None, not {config.width}")
+
+
 def check_window(spec: PolicySpec, window: Window) -> None:
     """Raise ScoreError unless the window holds every key of the policy as (n, history, d)."""
     for key, width in spec.observation.items():
@@ -140,7 +149,8 @@ def load_policy(directory: str | Path, device: str = "cpu") -> ConditionalFlow:
     spec = _parse_spec(description["spec"])
     config = _parse(PolicyConfig, description["config"], "config")
     tensors, _ = load_tensors(directory / WEIGHTS, KIND)
-    policy = ConditionalFlow(spec, config, blank_representation(spec, config.representation))
+    with torch.random.fork_rng(devices=[]):  # the initial weights, drawn to be overwritten, leave no trace
+        policy = ConditionalFlow(spec, config, blank_representation(spec, config.representation))
     load_module(policy, tensors, directory / WEIGHTS)
     return policy.requires_grad_(False).eval().to(device)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from score_rl.contracts import COMMAND, PolicySpec, Window
 from score_rl.foundation import geometry, normalization
-from score_rl.foundation.errors import ScoreError
+from score_rl.foundation.errors import ScoreError, unknown_choice
 from score_rl.foundation.normalization import Affine
 
 PALM_KEYS = ("state", COMMAND, "object_pose", "palm_pose", "fingertip_pos")
@@ -120,6 +120,10 @@ def blank_representation(spec: PolicySpec, config: RepresentationConfig) -> Repr
 
 def check_representation(spec: PolicySpec, config: RepresentationConfig) -> None:
     """Raise ScoreError where the configuration asks for keys or widths that the policy does not have."""
+    if config.observation not in FEATURES:
+        raise unknown_choice("observation features", config.observation, FEATURES)
+    if config.action_scale not in ACTION_SCALES:
+        raise unknown_choice("action scale", config.action_scale, ACTION_SCALES)
     if config.observation == "palm" and (missing := [key for key in PALM_KEYS if key not in spec.observation]):
         raise ScoreError(
             f"palm features need the keys {', '.join(PALM_KEYS)}; missing: {', '.join(missing)}. "

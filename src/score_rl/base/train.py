@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from score_rl.base.policy import ConditionalFlow, PolicyConfig, load_policy, save_policy
+from score_rl.base.policy import ConditionalFlow, PolicyConfig, check_flow, load_policy, save_policy
 from score_rl.base.representation import check_representation, fit_representation
 from score_rl.contracts import PolicySpec, Window
 from score_rl.demonstrations.dataset import ACTION, OBSERVATION, Dataset
@@ -324,9 +324,7 @@ def check_config(config: PretrainConfig) -> None:
     for name in ("steps", "batch_size", "threads", "log_every", "validate_every", "checkpoint_every"):
         if getattr(config, name) < 1:
             raise ScoreError(f"{name} must be at least 1, not {getattr(config, name)}")
-    width = config.policy.flow.width
-    if width is not None and not 0.0 < width <= 1.0:
-        raise ScoreError(f"flow.width must lie in (0, 1] or be None, not {width}")
+    check_flow(config.policy.flow)
     keys = config.policy.representation.keys
     if unknown := sorted(config.observation_noise.keys() - set(keys)):
         raise ScoreError(f"observation_noise names {', '.join(unknown)}; the policy reads {', '.join(keys)}")

@@ -1,0 +1,53 @@
+"""Both networks behind the one interface."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from score_rl.base.networks import NetworkConfig, TimeFeatures, make_network
+from score_rl.foundation.errors import ScoreError
+
+CONFIGS = [NetworkConfig("mlp", (16, 24)), NetworkConfig("unet", (16, 24, 32))]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
+def test_starts_as_zero_and_every_input_matters_once_trained(config):
+    torch.manual_seed(0)
+    network = make_network(config, (8, 5), context_width=7)
+    x, t, context = torch.randn(3, 8, 5), torch.rand(3), torch.randn(3, 7)
+    assert network(x, t, context).shape == (3, 8, 5)
+    assert not network(x, t, context).any()
+    for parameter in network.head.parameters():
+        torch.nn.init.normal_(parameter)
+    before = network(x, t, context)
+    for changed in (network(x + 1.0, t, context), network(x, t + 0.1, context), network(x, t, context + 1.0)):
+        assert (changed - before).abs().amax((1, 2)).min() > 1e-3
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
+def test_rows_are_independent(config):
+    torch.manual_seed(0)
+    network = make_network(config, (8, 5), context_width=7)
+    torch.nn.init.normal_(network.head.weight)
+    x, t, context = torch.randn(4, 8, 5), torch.rand(4), torch.randn(4, 7)
+    alone = network(x[2:3], t[2:3], context[2:3])
+    assert torch.allclose(network(x, t, context)[2:3], alone, atol=1e-5)
+
+
+def test_time_features_by_hand():
+    # Turns over [0, 1]: 1/4 and 32. At t = 1 a quarter turn (sin 1, cos 0) and whole turns (sin 0, cos 1).
+    features = TimeFeatures(4)(torch.tensor([0.0, 1.0]))
+    assert features[0].tolist() == [0.0, 0.0, 1.0, 1.0]
+    assert features[1].tolist() == pytest.approx([1.0, 0.0, 0.0, 1.0], abs=1e-4)
+
+
+def test_impossible_sizes():
+    with pytest.raises(ScoreError, match="divisible by 4, not 6"):
+        make_network(NetworkConfig("unet", (8, 8, 8)), (6, 2), 3)
+    with pytest.raises(ScoreError, match="multiples of 8"):
+        make_network(NetworkConfig("unet", (12,)), (8, 2), 3)
+    with pytest.raises(ScoreError, match="even"):
+        make_network(NetworkConfig(time_features=3), (8, 2), 3)
+    with pytest.raises(ScoreError, match="widths"):
+        make_network(NetworkConfig(widths=()), (8, 2), 3)
