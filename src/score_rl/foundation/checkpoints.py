@@ -27,9 +27,7 @@ FORMAT_VERSION = 1
 _HEADER = "score_rl"  # One header key: safetensors writes several in random order, and files would differ.
 
 
-def save_tensors(
-    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
-) -> None:
+def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write tensors and JSON metadata atomically; equal contents give equal bytes.
 
     metadata must hold "kind", the name of what is stored (e.g. "policy"), which `load_tensors` asks for.
@@ -40,15 +38,12 @@ def save_tensors(
     text = json.dumps(header, sort_keys=True, allow_nan=False)
     # Cloned, because safetensors refuses tensors that share memory.
     plain = {
-        name: tensors[name].detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name in sorted(tensors)
+        name: tensors[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in sorted(tensors)
     }
     write_bytes(path, save(plain, {_HEADER: text}))
 
 
-def load_tensors(
-    path: str | os.PathLike[str], expected_kind: str
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(path: str | os.PathLike[str], expected_kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors (on the CPU) and metadata of a file of `save_tensors`.
 
     Raises ScoreError where the file is missing, corrupt, of another version or of another kind.
@@ -65,9 +60,7 @@ def load_tensors(
     if header is None:
         raise ScoreError(f"{path} is a safetensors file, but not one of score-rl")
     if header["version"] != FORMAT_VERSION:
-        raise ScoreError(
-            f"{path} has format version {header['version']}; this release reads {FORMAT_VERSION}"
-        )
+        raise ScoreError(f"{path} has format version {header['version']}; this release reads {FORMAT_VERSION}")
     metadata = header["metadata"]
     if metadata["kind"] != expected_kind:
         raise ScoreError(f"{path} holds a '{metadata['kind']}', expected a '{expected_kind}'")
@@ -105,7 +98,8 @@ def optimizer_to_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Te
     for index, entries in state["state"].items():
         for name, value in entries.items():
             (tensors if isinstance(value, Tensor) else values)[f"{index}.{name}"] = value
-    return tensors, to_plain({"groups": state["param_groups"], "values": values})
+    # The names are kept twice, so that a tensor that went missing is noticed.
+    return tensors, to_plain({"groups": state["param_groups"], "values": values, "tensors": sorted(tensors)})
 
 
 def restore_optimizer(
@@ -115,6 +109,7 @@ def restore_optimizer(
 
     Raises ScoreError where the optimiser has other groups, parameters, settings or shapes.
     """
+    _same_names(tensors, dict.fromkeys(meta["tensors"]), source)
     own_groups = optimizer.state_dict()["param_groups"]
     groups = [dict(group) for group in meta["groups"]]
     if [group["params"] for group in groups] != [group["params"] for group in own_groups]:

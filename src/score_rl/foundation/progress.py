@@ -29,9 +29,7 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(
-    description: str, total: int, done: int = 0, console: Console | None = None
-) -> Iterator[Advance]:
+def progress(description: str, total: int, done: int = 0, console: Console | None = None) -> Iterator[Advance]:
     """Show progress from `done` (a resumed run's start) to `total`.
 
     >>> with progress("pretrain", total=2) as advance:  # doctest: +SKIP
