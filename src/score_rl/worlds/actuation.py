@@ -9,7 +9,9 @@ class Actuation:
     """Turns one command per control step into servo targets per physics step, for n environments.
 
     command -> dead time -> first-order lag -> backlash (play of full width b).
-    The lag is integrated exactly for a target that is constant within a physics step.
+    A command arrives at the first physics step that begins after its dead time. The lag is integrated exactly for
+    a target that is constant within a physics step: x += (1 - exp(-dt / lag)) (target - x). Play moves its output
+    only when the input pushes it: the output stays within b / 2 of the input.
     """
 
     def __init__(self, num_envs: int, num_joints: int, substeps: int, timestep_s: float):
@@ -30,14 +32,21 @@ class Actuation:
 
     def targets(self, command: np.ndarray) -> np.ndarray:
         """Servo targets (n, substeps, a) for one control step of commands (n, a)."""
+        # What no environment has is skipped; it would change nothing, to the bit.
+        delayed, lagging, playing = self.delay_s.any(), self.lag_s.any(), self.backlash_rad.any()
         with np.errstate(divide="ignore"):
-            blend = 1 - np.exp(-self._timestep_s / self.lag_s)[:, None]  # lag 0 -> blend 1
+            decay = np.exp(-self._timestep_s / self.lag_s)[:, None]  # 0 where there is no lag
         half_play = self.backlash_rad / 2
         result = np.empty((len(command), len(self._substep_times), command.shape[1]))
         for k, time_s in enumerate(self._substep_times):
-            arrived = (time_s >= self.delay_s - 1e-9)[:, None]
-            self._lagged += blend * (np.where(arrived, command, self.previous) - self._lagged)
-            np.clip(self._output, self._lagged - half_play, self._lagged + half_play, out=self._output)
+            target = command
+            if delayed:
+                target = np.where((time_s >= self.delay_s - 1e-9)[:, None], command, self.previous)
+            self._lagged[:] = target + decay * (self._lagged - target) if lagging else target
+            if playing:
+                np.clip(self._output, self._lagged - half_play, self._lagged + half_play, out=self._output)
+            else:
+                self._output[:] = self._lagged
             result[:, k] = self._output
         self.previous[:] = command
         return result
