@@ -9,8 +9,8 @@ class Actuation:
     """Turns one command per control step into servo targets per physics step, for n environments.
 
     command -> dead time -> first-order lag -> backlash (play of full width b).
-    A command arrives at the first physics step that begins after its dead time. The lag is integrated exactly for
-    a target that is constant within a physics step: x += (1 - exp(-dt / lag)) (target - x). Play moves its output
+    In the physics step in which a command arrives it counts in proportion to the time that is left of the step, so
+    that trajectories depend smoothly on the delay (`score_rl.calibration`). The lag is integrated exactly for a target that is constant within a physics step: x += (1 - exp(-dt / lag)) (target - x). Play moves its output
     only when the input pushes it: the output stays within b / 2 of the input.
     """
 
@@ -41,7 +41,8 @@ class Actuation:
         for k, time_s in enumerate(self._substep_times):
             target = command
             if delayed:
-                target = np.where((time_s >= self.delay_s - 1e-9)[:, None], command, self.previous)
+                arrived = np.clip((time_s - self.delay_s) / self._timestep_s + 1, 0, 1)[:, None]
+                target = self.previous + arrived * (command - self.previous)
             self._lagged[:] = target + decay * (self._lagged - target) if lagging else target
             if playing:
                 np.clip(self._output, self._lagged - half_play, self._lagged + half_play, out=self._output)
