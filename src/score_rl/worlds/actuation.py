@@ -10,7 +10,8 @@ class Actuation:
 
     command -> dead time -> first-order lag -> backlash (play of full width b).
     In the physics step in which a command arrives it counts in proportion to the time that is left of the step, so
-    that trajectories depend smoothly on the delay (`score_rl.calibration`). The lag is integrated exactly for a target that is constant within a physics step: x += (1 - exp(-dt / lag)) (target - x). Play moves its output
+    that trajectories depend smoothly on the delay (`score_rl.calibration`). The lag is integrated exactly for a
+    target that is constant within a physics step: x += (1 - exp(-dt / lag)) (target - x). Play moves its output
     only when the input pushes it: the output stays within b / 2 of the input.
     """
 
