@@ -116,7 +116,7 @@ def test_sha256_of_a_known_text(tmp_path):
 
 def test_require_free_space(tmp_path):
     require_free_space(tmp_path / "not" / "yet", 1)
-    with pytest.raises(ScoreError, match="not enough disk space for .*yet"):
+    with pytest.raises(ScoreError, match=r"not enough disk space for .*yet"):
         require_free_space(tmp_path / "not" / "yet", 2**70)
 
 
