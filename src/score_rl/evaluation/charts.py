@@ -15,6 +15,8 @@ from scipy.stats import chi2
 
 from score_rl.evaluation.results import Episode
 
+WIDTH = 8.8
+"""Width of every picture (inches); the page scales it to its column."""
 INK, MUTED, RULE, ACCENT, ACCENT_LIGHT = "#1c2024", "#6b7280", "#e3e6ea", "#0b6e75", "#7fb8bc"
 STYLES: dict[str, dict[str, Any]] = {
     "base": {"color": "#8a919b", "linestyle": "-"},
@@ -79,7 +81,7 @@ def drawing(width: float, height: float, columns: int = 1) -> Iterator[tuple[lis
 def success(records: Sequence[Mapping[str, Any]]) -> str:
     """Success at the end with Wilson intervals, one row per policy and world."""
     worlds = list(dict.fromkeys(record["world"] for record in records))
-    with drawing(3.6 * len(worlds), 0.6 + 0.36 * len({r["policy"] for r in records}), len(worlds)) as (axes, svg):
+    with drawing(WIDTH, 0.7 + 0.3 * len({r["policy"] for r in records}), len(worlds)) as (axes, svg):
         for axis, world in zip(axes, worlds):
             rows = [record for record in records if record["world"] == world]
             for y, record in enumerate(rows):
@@ -98,7 +100,7 @@ def success(records: Sequence[Mapping[str, Any]]) -> str:
 
 def success_over_time(episodes: Mapping[str, Sequence[Episode]]) -> str:
     """Share of episodes that have reached their success by a control step: how often, and how fast."""
-    with drawing(5.2, 2.9) as ((axis,), svg):
+    with drawing(WIDTH, 3.0) as ((axis,), svg):
         longest = max(e.steps for policy in episodes.values() for e in policy)
         for policy, records in episodes.items():
             times = np.sort([e.steps_to_success for e in records if e.steps_to_success is not None])
@@ -111,13 +113,12 @@ def success_over_time(episodes: Mapping[str, Sequence[Episode]]) -> str:
     return svg[0]
 
 
-def learning_curve(steps: Sequence[float], rates: Sequence[float], base: float | None) -> str:
-    """Success of training episodes (sampled latents) against control steps; the base policy's rate as a line."""
-    with drawing(5.2, 2.9) as ((axis,), svg):
+def learning_curve(steps: Sequence[float], rates: Sequence[float]) -> str:
+    """Success of training episodes (sampled latents) against control steps; the first point is the base policy."""
+    with drawing(WIDTH, 3.0) as ((axis,), svg):
         axis.plot(np.asarray(steps) / 1000, rates, color=ACCENT_LIGHT, linewidth=1)
-        axis.plot(np.asarray(steps) / 1000, smooth(rates), color=ACCENT, label="SCORE, sampled, while learning")
-        if base is not None:
-            axis.axhline(base, label="base policy in the twin", **style("base"))
+        axis.plot(np.asarray(steps) / 1000, smooth(rates), color=ACCENT, label="moving average of 5")
+        axis.axhline(rates[0], label="base policy", **style("base"))
         axis.set(xlabel="control steps (thousands)", ylabel="success", ylim=(0, 1))
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axis.legend(loc="lower right")
@@ -133,16 +134,18 @@ def smooth(values: Sequence[float], window: int = 5) -> np.ndarray:
 
 def forces(episodes: Mapping[str, Sequence[Episode]], stop_n: float | None) -> str:
     """Share of episodes whose largest contact force on the hand stays below a value."""
-    with drawing(5.2, 2.9) as ((axis,), svg):
+    with drawing(WIDTH, 3.0) as ((axis,), svg):
         for policy, records in episodes.items():
-            peaks = np.sort([max(e.peak_force_n, 0.1) for e in records if e.peak_force_n is not None])
+            peaks = np.sort([max(e.peak_force_n, 0.5) for e in records if e.peak_force_n is not None])
             axis.step(
                 peaks, np.arange(1, len(peaks) + 1) / len(peaks), where="post", label=name(policy), **style(policy)
             )
         if stop_n:
             axis.axvline(stop_n, color=INK, linewidth=0.8)
-            axis.annotate(" protective stop", (stop_n, 0.02), color=INK, fontsize=8)
-        axis.set(xscale="log", xlabel="largest force of the episode (N)", ylabel="episodes", ylim=(0, 1))
+            axis.annotate("protective stop ", (stop_n, 0.03), ha="right", color=INK, fontsize=8)
+        axis.set(
+            xscale="log", xlim=(0.5, None), xlabel="largest force of the episode (N)", ylabel="episodes", ylim=(0, 1)
+        )
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axis.legend(loc="upper left")
@@ -155,7 +158,7 @@ def latents(norm2: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) ->
 
     norm2: policy -> (decisions,); first: policy -> (n, h, a).
     """
-    with drawing(8.2, 2.9, columns=2) as ((left, right), svg):
+    with drawing(WIDTH, 3.1, columns=2) as ((left, right), svg):
         width = int(np.prod(next(iter(first.values())).shape[1:]))
         moving = {policy: values[np.isfinite(values)] for policy, values in norm2.items() if policy != "base_z0"}
         top = max(np.percentile(values, 99.5) for values in moving.values()) * 1.1
@@ -166,7 +169,7 @@ def latents(norm2: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) ->
         left.plot(x, chi2.pdf(x * width, width) * width, color=INK, linewidth=0.8, label="prior N(0, I)")
         left.set(xlabel="|z|² / (h a) of a decision", ylabel="density")
         left.set_ylim(0, 1.4 * chi2.pdf(max(width - 2, 0), width) * width)
-        left.legend(loc="upper left")
+        left.legend(loc="upper center")
         axes = principal_axes(first)
         for policy, values in first.items():
             if policy in ("base", "score_stoch", "score_det"):
@@ -193,7 +196,7 @@ def principal_axes(first: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def paths(palms: Mapping[str, np.ndarray]) -> str:
     """Paths of the palm seen from above and from the side; policy -> (k, T, 3) metres, NaN behind the end."""
-    with drawing(8.2, 3.1, columns=2) as (axes, svg):
+    with drawing(WIDTH, 3.3, columns=2) as (axes, svg):
         for axis, (i, j), labels in zip(axes, ((1, 0), (0, 2)), (("y", "x"), ("x", "z"))):
             for policy, positions in palms.items():
                 for k, path in enumerate(positions):
@@ -211,7 +214,7 @@ def actions(sent: Mapping[str, np.ndarray], names: Sequence[str], channels: int 
     """The most active action dimensions over time; policy -> (k, T, a), NaN behind the end."""
     spread = np.nanstd(np.concatenate([values.reshape(-1, values.shape[-1]) for values in sent.values()]), axis=0)
     chosen = np.argsort(spread)[::-1][:channels]
-    with drawing(8.2, 2.5, columns=len(chosen)) as (axes, svg):
+    with drawing(WIDTH, 2.6, columns=len(chosen)) as (axes, svg):
         for axis, channel in zip(axes, chosen):
             for policy, values in sent.items():
                 for k, row in enumerate(values):

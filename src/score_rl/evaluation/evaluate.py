@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from score_rl import chunks
-from score_rl.contracts import Observation, PolicySpec, StepResult, World
+from score_rl.contracts import Observation, StepResult, World
 from score_rl.evaluation.results import Episode
 from score_rl.foundation.errors import ScoreError
 from score_rl.steering.policy import Decider, decision_noise
@@ -46,7 +46,7 @@ def evaluate(
 
     Raises ScoreError for no or repeated seeds, or a policy that does not fit the world.
     """
-    check_fit(decider.spec, world, execute_steps)
+    chunks.check_fit(decider.spec, world.spec, execute_steps)
     if not seeds or len(set(seeds)) != len(seeds):
         raise ScoreError(f"evaluation needs distinct seeds, at least one; got {len(seeds)}")
     episodes: list[Episode] = []
@@ -61,23 +61,6 @@ def evaluate(
             advance(len(done))
     keys = dict.fromkeys(key for trace in traces for key in trace)
     return Evaluation(episodes, {key: _stack([t[key] for t in traces if key in t]) for key in keys})
-
-
-def check_fit(spec: PolicySpec, world: World, execute_steps: int) -> None:
-    """Raise ScoreError where a policy cannot act in a world: keys, widths, actions, rate, chunk length."""
-    shown = world.spec
-    for key, width in spec.observation.items():
-        if shown.actor.get(key) != width:
-            raise ScoreError(f"the policy reads '{key}' ({width} values), but {shown.name} shows {dict(shown.actor)}")
-    if spec.action_dim != len(shown.action_names):
-        raise ScoreError(f"the policy has {spec.action_dim} actions, {shown.name} takes {len(shown.action_names)}")
-    if abs(spec.control_rate_hz - shown.control_rate_hz) > 1e-6:
-        raise ScoreError(
-            f"the policy was trained at {spec.control_rate_hz:g} Hz, "
-            f"{shown.name} runs at {shown.control_rate_hz:g} Hz"
-        )
-    if not 1 <= execute_steps <= spec.horizon:
-        raise ScoreError(f"execute_steps is {execute_steps}, expected 1 to the policy's horizon {spec.horizon}")
 
 
 class Recorder:

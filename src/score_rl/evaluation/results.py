@@ -87,6 +87,8 @@ class Labels:
     training_seed: int | None = None
     control_steps_trained: int = 0
     train_wall_s: float | None = None
+    protective_stop_n: float | None = None
+    """Contact force that ends an episode as a failure; None where the world has no such stop."""
 
 
 def summarize(labels: Labels, episodes: Sequence[Episode], provenance: Mapping[str, Any]) -> dict[str, Any]:

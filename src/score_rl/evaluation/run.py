@@ -1,0 +1,120 @@
+"""An evaluation as a run directory: result.json, episodes.jsonl and one trace per policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from score_rl.chunks import check_fit
+from score_rl.contracts import World
+from score_rl.evaluation.evaluate import evaluate
+from score_rl.evaluation.results import Episode, Labels, compare, read_results, summarize, write_results
+from score_rl.foundation.checkpoints import load_tensors, save_tensors
+from score_rl.foundation.errors import ScoreError
+from score_rl.foundation.files import JsonLines, read_json_lines
+from score_rl.foundation.progress import progress
+from score_rl.foundation.runs import Run, describe_process
+from score_rl.steering.policy import Decider
+
+EPISODES, RESULT, TRACES, TRACE_KIND = "episodes.jsonl", "result.json", "traces", "evaluation_trace"
+REFERENCES = ("base", "base_z0")
+"""Policies that every other one is compared with, on the same seeds."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How much is evaluated."""
+
+    episodes: int = 200
+    """n: episodes of every policy, one per seed."""
+    first_seed: int = 1_000_000
+    """Seeds are first_seed, first_seed + 1, ...; demonstrations and training use lower ones."""
+    num_envs: int = 100
+    """Environments stepped together; it does not change the figures."""
+    traced: int = 8
+    """Episodes of every policy that are kept in full, for pictures and videos."""
+
+    def seeds(self) -> range:
+        """The seeds of the episodes."""
+        return range(self.first_seed, self.first_seed + self.episodes)
+
+
+def run_evaluation(
+    world: World,
+    deciders: Mapping[str, Decider],
+    labels: Mapping[str, Labels],
+    execute_steps: int,
+    config: EvaluateConfig,
+    run: Run,
+) -> list[dict[str, Any]]:
+    """Evaluate every decider and leave the files; a resumed run skips the policies that are done.
+
+    Returns the records of result.json. Raises ScoreError before anything runs where a policy does not fit.
+    """
+    for decider in deciders.values():
+        check_fit(decider.spec, world.spec, execute_steps)
+    if config.episodes < 1:
+        raise ScoreError(f"episodes is {config.episodes}, expected at least 1")
+    log = JsonLines(run.path(EPISODES))
+    done = len(log) // config.episodes
+    log.truncate_to(done * config.episodes)
+    total = len(deciders) * config.episodes
+    with progress(f"evaluate {world.spec.name}", total=total, done=len(log)) as advance:
+        for name in list(deciders)[done:]:
+            outcome = evaluate(
+                world, deciders[name], config.seeds(), execute_steps, config.traced, lambda n: advance(n)
+            )
+            metadata = {"kind": TRACE_KIND, "task": labels[name].task, "action_names": world.spec.action_names}
+            save_tensors(run.path(TRACES, f"{name}.safetensors"), outcome.trace, metadata)
+            for episode in outcome.episodes:
+                log.append({"policy": name, "world": labels[name].world, **vars(episode)})
+    episodes = read_episodes(run.directory)
+    records = make_records(episodes, labels)
+    write_results(run.path(RESULT), records)
+    return records
+
+
+def make_records(episodes: Mapping[str, Sequence[Episode]], labels: Mapping[str, Labels]) -> list[dict[str, Any]]:
+    """One record per policy, each compared with the reference policies that are there."""
+    process = describe_process()
+    machine = process["machine"]
+    provenance = {
+        "commit": process["commit"],
+        "command": process["command"],
+        "machine": f"{machine['gpu'] or machine['cpu']}, {machine['cores']} CPU cores",
+    }
+    records = []
+    for name, played in episodes.items():
+        record = summarize(labels[name], played, provenance)
+        compare(record, played, {r: episodes[r] for r in REFERENCES if r in episodes and r != name})
+        records.append(record)
+    return records
+
+
+def read_episodes(directory: Path) -> dict[str, list[Episode]]:
+    """Policy -> episodes of an evaluation's run directory."""
+    names = {field.name for field in fields(Episode)}
+    episodes: dict[str, list[Episode]] = {}
+    for record in read_json_lines(Path(directory) / EPISODES):
+        if missing := (names | {"policy"}) - record.keys():
+            raise ScoreError(f"{directory / EPISODES}: an episode lacks {', '.join(sorted(missing))}")
+        episode = Episode(**{name: record[name] for name in names})
+        episodes.setdefault(record["policy"], []).append(episode)
+    return episodes
+
+
+def read_traces(directory: Path) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
+    """Policy -> trace (see `evaluate.Evaluation.trace`) of an evaluation's run directory, and action names."""
+    files = sorted((Path(directory) / TRACES).glob("*.safetensors"))
+    loaded = {file.stem: load_tensors(file, TRACE_KIND) for file in files}
+    names = next((metadata["action_names"] for _, metadata in loaded.values()), [])
+    return {policy: trace for policy, (trace, _) in loaded.items()}, names
+
+
+def read_evaluation(directory: Path) -> list[dict[str, Any]]:
+    """Records of a finished evaluation."""
+    return read_results(Path(directory) / RESULT)
