@@ -61,8 +61,8 @@ def test_seeds_must_be_distinct(seeds: list[int]) -> None:
     [
         ({"observation": {"state": 3}}, r"reads 'state' \(3 values\)"),
         ({"action_names": ("dx", "dy")}, "2 actions, walk takes 1"),
-        ({"control_rate_hz": 20.0}, "20 Hz, walk runs at 10 Hz"),
-        ({"horizon": 1}, "execute_steps is 2"),
+        ({"control_rate_hz": 20.0}, "acts at 20 Hz"),
+        ({"horizon": 1}, "1 to 1 can run"),
     ],
 )
 def test_a_policy_that_does_not_fit_is_refused(change: dict, message: str) -> None:
