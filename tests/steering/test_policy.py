@@ -1,0 +1,139 @@
+"""Deciders, noise per seed, and bundles that refuse what does not belong to them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from toys import ToyPolicy
+
+from score_rl.foundation.errors import ScoreError
+from score_rl.foundation.files import read_json, write_json
+from score_rl.learning.ppo import GaussianActor
+from score_rl.steering.latent import LatentConfig
+from score_rl.steering.policy import (
+    SteeredDecider,
+    SteeringPolicy,
+    SteeringSpec,
+    compulsory_deciders,
+    decision_noise,
+    fingerprint,
+    load_steering,
+    save_steering,
+)
+
+SHAPE = (4, 1)
+WINDOW = {"state": torch.randn(6, 2, 2), "command": torch.randn(6, 2, 1)}
+
+
+def steering_of(policy, latent=None, mean=0.5):
+    """A steering policy whose mean is the same everywhere and whose std is 0.5."""
+    latent = latent or LatentConfig("full")
+    outputs = 4 if latent.kind == "full" else latent.modes
+    actor = GaussianActor(6, outputs, (8,), "elu")
+    with torch.no_grad():
+        actor.mlp[-1].bias.fill_(mean)
+        actor.distribution.log_std_param.fill_(torch.log(torch.tensor(0.5)).item())
+    spec = SteeringSpec(6, SHAPE, latent, (8,), "elu", 4, fingerprint(policy))
+    return SteeringPolicy(spec, actor)
+
+
+def test_the_four_compulsory_ways_to_decide():
+    policy = ToyPolicy()
+    deciders = compulsory_deciders(policy, steering_of(policy))
+    assert list(deciders) == ["base", "base_z0", "score_stoch", "score_det"]
+    noise = torch.tensor([0.5, -1.0, 2.0, -4.0]).view(1, 4, 1).repeat(6, 1, 1)
+    latents = {name: decider.decide(WINDOW, noise).latent[0, :, 0].tolist() for name, decider in deciders.items()}
+    assert latents["base"] == [0.5, -1.0, 2.0, -3.0]  # clamped
+    assert latents["base_z0"] == [0.0] * 4
+    assert latents["score_stoch"] == pytest.approx([0.75, 0.0, 1.5, -1.5])  # 0.5 + 0.5 noise
+    assert latents["score_det"] == pytest.approx([0.5] * 4)
+    for decider in deciders.values():
+        decision = decider.decide(WINDOW, noise)
+        assert torch.equal(decision.chunk, policy.decode(policy.encode(WINDOW), decision.latent))
+    assert list(compulsory_deciders(policy)) == ["base", "base_z0"]
+
+
+@pytest.mark.parametrize(("complement", "expected"), [("zero", 0.25), ("noise", None)])
+def test_complement_of_deterministic_decisions(complement, expected):
+    policy = ToyPolicy()
+    steering = steering_of(policy, LatentConfig("subspace", 1, complement=complement))
+    noise = torch.randn(6, *SHAPE)
+    latent = SteeredDecider(policy, steering).decide(WINDOW, noise).latent
+    assert latent.mean(dim=1).flatten().tolist() == pytest.approx([0.25] * 6, abs=1e-5)  # 0.5 / sqrt(4)
+    if expected is not None:
+        assert latent.flatten().tolist() == pytest.approx([expected] * 24, abs=1e-5)
+    else:
+        assert torch.allclose(latent - 0.25, noise - noise.mean(dim=1, keepdim=True), atol=1e-5)
+
+
+def test_noise_depends_on_seed_and_decision_alone():
+    together = decision_noise([7, 8, 9], 3, SHAPE)
+    assert together.shape == (3, *SHAPE)
+    assert torch.equal(together[2], decision_noise([9], 3, SHAPE)[0])
+    assert not torch.equal(together[2], decision_noise([9], 4, SHAPE)[0])
+    assert not torch.equal(together[0], together[1])
+
+
+def test_noise_is_standard_normal():
+    noise = decision_noise(range(4000), 0, SHAPE)
+    assert noise.mean().item() == pytest.approx(0.0, abs=0.04)
+    assert noise.std().item() == pytest.approx(1.0, abs=0.03)
+
+
+def test_bundle_round_trip(tmp_path):
+    policy = ToyPolicy()
+    steering = steering_of(policy, LatentConfig("subspace", 2))
+    save_steering(tmp_path, steering, {"note": "test"})
+    loaded = load_steering(tmp_path, policy)
+    assert loaded.spec == steering.spec
+    context, noise = torch.randn(6, 6), torch.randn(6, *SHAPE)
+    assert torch.equal(loaded.stochastic(context, noise), steering.stochastic(context, noise))
+
+
+def test_another_base_policy_is_refused(tmp_path):
+    policy, other = ToyPolicy(), ToyPolicy()
+    other.strength.data.fill_(0.9)
+    steering = steering_of(policy)
+    save_steering(tmp_path, steering, {})
+    with pytest.raises(ScoreError, match="means nothing to another base policy"):
+        load_steering(tmp_path, other)
+    with pytest.raises(ScoreError, match="another base policy"):
+        SteeredDecider(other, steering)
+
+
+def test_fingerprint_follows_weights_and_spec():
+    one = fingerprint(ToyPolicy())
+    assert one == fingerprint(ToyPolicy())
+    assert one != fingerprint(ToyPolicy(history=3))
+
+    class NoModule:
+        spec = ToyPolicy().spec
+
+    with pytest.raises(ScoreError, match="fingerprint"):
+        fingerprint(NoModule())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, "format version 2"),
+        ({"kind": "score_rl.flow_policy"}, "does not describe a steering policy"),
+        ({"spec": {"latent": {}}}, "has the fields"),
+    ],
+)
+def test_foreign_bundles_are_refused(tmp_path, change, message):
+    policy = ToyPolicy()
+    save_steering(tmp_path, steering_of(policy), {})
+    write_json(tmp_path / "steering.json", {**read_json(tmp_path / "steering.json"), **change})
+    with pytest.raises(ScoreError, match=message):
+        load_steering(tmp_path, policy)
+
+
+def test_missing_and_corrupt_bundles_are_refused(tmp_path):
+    policy = ToyPolicy()
+    with pytest.raises(ScoreError, match="does not exist"):
+        load_steering(tmp_path, policy)
+    save_steering(tmp_path, steering_of(policy), {})
+    (tmp_path / "steering.safetensors").write_bytes(b"not a safetensors file")
+    with pytest.raises(ScoreError, match="corrupt"):
+        load_steering(tmp_path, policy)
