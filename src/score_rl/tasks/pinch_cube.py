@@ -31,6 +31,7 @@ def add_objects(spec: mujoco.MjSpec) -> None:
         size=[CUBE_EDGE_M / 2] * 3,
         mass=CUBE_MASS_KG,
         contype=OBJECT,
+        condim=4,
         conaffinity=HAND | OBJECT,
         rgba=[0.85, 0.33, 0.18, 1],
     )
