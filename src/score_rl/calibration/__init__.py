@@ -1,1 +1,1 @@
-"""Real-to-sim: fit the twin to the robot from its demonstrations."""
+"""The real-to-sim step: estimating a robot from its demonstrations."""

@@ -1,0 +1,324 @@
+"""The real-to-sim step: fit the twin to one robot from its demonstrations alone.
+
+Joint offsets, play, gains, lag and delay come from replaying the contact-free beginnings of the demonstrations
+(`joints.py`), the error of the object's pose from the objects that lie and are held (`camera.py`), sensor jitter
+from both. What the demonstrations cannot tell keeps its prior (`priors.py`). The uncertainty of every estimate
+becomes the width of its distribution in the calibrated twin: steering then meets every robot that the
+demonstrations could have come from.
+
+`mujoco.sysid` is not used: it fits fields of a MuJoCo model to the response to given controls, whereas delay, lag
+and play stand in front of the model, and one replay of all episodes and candidates side by side on
+`mujoco.batch` gives all derivatives at once.
+
+Not identifiable here, by design of the evidence: dry friction of the hand is indistinguishable from play (the
+estimate of play stands for both: width + 2 friction / gain); delay and lag are known better as their sum; torque
+limits and contact properties show in contact only, where the forces are unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from score_rl.calibration.camera import CameraFit, fit_camera
+from score_rl.calibration.joints import CANDIDATES, DYNAMICS, OFFSETS, Fit, fit_joints
+from score_rl.calibration.priors import FLOORS, PRIORS
+from score_rl.calibration.replay import Array, Replay, Segments, Values, contact_free, require_features
+from score_rl.demonstrations.lerobot import Dataset
+from score_rl.foundation.checkpoints import save_tensors
+from score_rl.foundation.files import write_json
+from score_rl.foundation.runs import Run
+from score_rl.robots.franka_leap import FRANKA_LEAP, Robot
+from score_rl.tasks import Task
+from score_rl.worlds.domain import PARAMETERS, Distribution, Domain, save_domain
+
+DOMAIN_FILE = "domain.toml"
+"""The calibrated twin; a world's domain by its path."""
+ESTIMATES_FILE = "calibration.json"
+REPLAY_FILE = "replay.safetensors"
+"""Some held-out episodes: `measured`, `before`, `after` (e, frames, joints) rad, `valid` (e, frames), and
+`joint_names` in the header."""
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class CalibrateConfig:
+    """What of the demonstrations is used."""
+
+    fit_episodes: int = 40
+    """Episodes whose contact-free beginnings are replayed for the fit, spread evenly; others judge it."""
+    max_frames: int = 40
+    """Frames of an episode's beginning that are used at most."""
+    min_frames: int = 5
+    """Shorter contact-free beginnings are left out."""
+    object_distance_m: float = 0.07
+    """Free of contact: fingertips are this far from the object's centre (the palm twice as far)."""
+    table_clearance_m: float = 0.04
+    """Free of contact: fingertips are this high above the base plane."""
+    width_scale: float = 1.0
+    """Factor on the widths (not the values) that the calibrated twin randomises with."""
+    plot_episodes: int = 4
+    """Held-out episodes whose trajectories are kept for plots."""
+    threads: int = 0
+    """Simulation threads; 0: all cores."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One domain parameter of this robot."""
+
+    value: tuple[float, ...]
+    """Best estimate, in the parameter's units."""
+    sd: tuple[float, ...]
+    """Its uncertainty, floors included: the width of the randomisation (before `width_scale`)."""
+    statistical_sd: tuple[float, ...]
+    """The part that more demonstrations would reduce."""
+    identified: bool
+    """Whether the demonstrations reduced the prior's uncertainty by half or more, for most elements."""
+    source: str
+    """Evidence: "free motion", "rest, grasp and carry" or "prior"."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Replay against measurement, on episodes that the fit has not seen (where there are any)."""
+
+    held_out: bool
+    """False where there were too few episodes to spare some."""
+    episodes: int
+    frames: int
+    before_rms_rad: tuple[float, ...]
+    """Per joint: the twin as it was."""
+    after_rms_rad: tuple[float, ...]
+    """Per joint: the calibrated twin."""
+    arm_before_rms_rad: float
+    arm_after_rms_rad: float
+    hand_before_rms_rad: float
+    hand_after_rms_rad: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Everything that `score calibrate` found out."""
+
+    domain: Domain
+    """The calibrated twin: estimates at the level robot, uncertainty at the level episode."""
+    estimates: Mapping[str, Estimate]
+    lag_plus_delay_s: tuple[float, float]
+    """Sum and its standard deviation: better known than either."""
+    comparison: Comparison
+    used: Mapping[str, int]
+    """How many episodes (or frames) gave each kind of evidence."""
+    trajectories: Mapping[str, Array]
+    """See `REPLAY_FILE`."""
+    joint_names: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but domain and trajectories, as plain data."""
+        return {
+            "version": FORMAT_VERSION,
+            "estimates": {name: asdict(estimate) for name, estimate in self.estimates.items()},
+            "lag_plus_delay_s": {"value": self.lag_plus_delay_s[0], "sd": self.lag_plus_delay_s[1]},
+            "replay": asdict(self.comparison),
+            "used": dict(self.used),
+            "joint_names": list(self.joint_names),
+        }
+
+    def save(self, directory: Path, provenance: Mapping[str, str] | None = None) -> None:
+        """Write `DOMAIN_FILE`, `ESTIMATES_FILE` and `REPLAY_FILE`."""
+        save_domain(directory / DOMAIN_FILE, self.domain, provenance)
+        write_json(directory / ESTIMATES_FILE, self.summary())
+        tensors = {name: torch.from_numpy(array) for name, array in self.trajectories.items()}
+        save_tensors(directory / REPLAY_FILE, tensors, {"kind": "replay", "joint_names": list(self.joint_names)})
+
+
+def calibrate(
+    dataset: Dataset,
+    task: Task,
+    twin: Domain,
+    config: CalibrateConfig = CalibrateConfig(),
+    run: Run | None = None,
+    robot: Robot = FRANKA_LEAP,
+) -> Calibration:
+    """Fit a twin to the robot that recorded the demonstrations.
+
+    Needs the features state, command, object_pose, palm_pose and fingertip_pos at 10 Hz. With `run`, the results
+    are written into its directory and the run is finished.
+    Raises ScoreError where features are missing, of other dimensions, another rate or not finite, or where no
+    episode begins free of contact.
+    """
+    require_features(dataset, robot)
+    segments = contact_free(
+        dataset, config.object_distance_m, config.table_clearance_m, config.min_frames, config.max_frames
+    )
+    fitted, judged = _split(segments, config.fit_episodes)
+    nominal = centre(twin)
+
+    def make_replay(pieces: Segments, candidates: int = CANDIDATES) -> Replay:
+        return Replay(task, twin, robot, pieces, candidates, config.threads)
+
+    fit = fit_joints(fitted, nominal, lambda pieces: make_replay(pieces).run)
+    offset = np.concatenate([fit.values(name) for name in OFFSETS])
+    rest_height = float(task.spawn(np.random.default_rng(0), nominal)[2])
+    camera = fit_camera(dataset, robot, offset, rest_height)
+    estimates = {**_joint_estimates(fit), **_camera_estimates(camera), **_from_priors(twin)}
+    held_out = judged is not None
+    judged = judged if judged is not None else fitted
+    before, after = _before_and_after(make_replay(judged, candidates=2), nominal, estimates)
+    jitter = {
+        "joint_jitter_rad": _joint_jitter(fit, fitted.valid),
+        "object_position_jitter_m": camera.position_jitter_m,
+        "object_rotation_jitter_rad": camera.rotation_jitter_rad,
+    }
+    result = Calibration(
+        domain=calibrated_domain(twin, estimates, jitter, config.width_scale),
+        estimates=estimates,
+        lag_plus_delay_s=_sum_of_delays(fit),
+        comparison=_compare(judged, before, after, robot.arm_dof, held_out),
+        used={"free_motion_fitted": len(fitted.start), "free_motion": len(segments.start), **camera.used},
+        trajectories=_trajectories(judged, before, after, config.plot_episodes),
+        joint_names=robot.joint_names,
+    )
+    if run is not None:
+        result.save(run.directory, {"robot": dataset.robot_type, "episodes": str(dataset.num_episodes)})
+        run.finish(result.summary()["replay"])
+    return result
+
+
+def calibrated_domain(
+    twin: Domain, estimates: Mapping[str, Estimate], jitter: Mapping[str, float], width_scale: float = 1.0
+) -> Domain:
+    """The twin with estimates at the level robot and their uncertainty at the level episode.
+
+    What else the twin randomises (objects) is kept; sensor jitter is replaced by the measured one.
+    """
+    robot, episode = dict(twin.robot), dict(twin.episode)
+    for name, estimate in estimates.items():
+        robot[name] = Distribution("constant", (estimate.value,))
+        width = tuple(width_scale * sd for sd in estimate.sd)
+        episode[name] = Distribution("normal", ((0.0,), width))
+    for name, value in jitter.items():
+        robot.pop(name, None)
+        parameter = PARAMETERS[name]
+        episode[name] = Distribution("constant", ((float(np.clip(value, parameter.low, parameter.high)),),))
+    return replace(twin, name=f"{twin.name}_calibrated", robot=robot, episode=episode)
+
+
+def centre(domain: Domain) -> dict[str, Array]:
+    """The parameters in the middle of a domain, {name: (size,)}: means, or nominal where it says nothing."""
+    values = {}
+    for name, parameter in PARAMETERS.items():
+        parts = [level[name] for level in (domain.robot, domain.episode) if name in level]
+        means = [np.mean([np.broadcast_to(x, parameter.size) for x in _ends(part)], axis=0) for part in parts]
+        value = np.sum(means, axis=0) if means else np.full(parameter.size, float(parameter.nominal))
+        values[name] = np.clip(value, parameter.low, parameter.high)
+    return values
+
+
+def _ends(distribution: Distribution) -> list[tuple[float, ...]]:
+    """Numbers whose mean is the distribution's."""
+    return list(distribution.arguments) if distribution.kind == "uniform" else [distribution.arguments[0]]
+
+
+def _split(segments: Segments, fit_episodes: int) -> tuple[Segments, Segments | None]:
+    """Episodes for the fit and episodes to judge it; None where all are needed."""
+    count = len(segments.start)
+    spare = min(count // 4, max(count - fit_episodes, 0)) if count <= 2 * fit_episodes else fit_episodes
+    order = np.arange(count)
+    if not spare:
+        chosen = order if count <= fit_episodes else order[np.linspace(0, count - 1, fit_episodes).astype(int)]
+        return segments.subset(chosen), None
+    judged = np.linspace(1, count - 1, spare).astype(int)
+    others = np.setdiff1d(order, judged)
+    chosen = others[np.unique(np.linspace(0, len(others) - 1, min(fit_episodes, len(others))).astype(int))]
+    return segments.subset(chosen), segments.subset(judged)
+
+
+def _joint_estimates(fit: Fit) -> dict[str, Estimate]:
+    """Estimates with floors; a hand joint whose play was not seen may have stopped anywhere within it."""
+    play = "hand_backlash_rad"
+    unseen = np.clip(fit.sd(play) / PRIORS[play].sd, 0, 1)
+    hysteresis = {"hand_joint_bias_rad": fit.values(play) / np.sqrt(12) * unseen}
+    return {
+        name: _estimate(name, fit.values(name), fit.sd(name), "free motion", hysteresis.get(name, 0.0))
+        for name in (*OFFSETS, *DYNAMICS)
+    }
+
+
+def _camera_estimates(camera: CameraFit) -> dict[str, Estimate]:
+    found = {
+        "camera_position_bias_m": (camera.position_bias_m, camera.position_sd_m),
+        "camera_yaw_bias_rad": (camera.yaw_bias_rad, camera.yaw_sd_rad),
+        "table_height_m": (camera.table_height_m, camera.table_sd_m),
+    }
+    return {
+        name: _estimate(name, np.atleast_1d(value), np.atleast_1d(sd), "rest, grasp and carry")
+        for name, (value, sd) in found.items()
+    }
+
+
+def _from_priors(twin: Domain) -> dict[str, Estimate]:
+    """What nothing was learnt about, unless the twin's file already says something."""
+    name = "hand_torque_limit_nm"
+    if name in twin.robot or name in twin.episode:
+        return {}
+    prior = PRIORS[name]
+    return {name: _estimate(name, np.array([prior.mean]), np.array([prior.sd]), "prior")}
+
+
+def _estimate(name: str, value: Array, statistical: Array, source: str, systematic: Array | float = 0.0) -> Estimate:
+    floor = FLOORS.get(name, 0.0)
+    sd = np.sqrt(statistical**2 + floor**2 + np.square(systematic))
+    parameter = PARAMETERS[name]
+    value = np.clip(value, parameter.low, parameter.high)
+    identified = bool(np.median(statistical) <= PRIORS[name].sd / 2)
+    return Estimate(tuple(value.tolist()), tuple(sd.tolist()), tuple(statistical.tolist()), identified, source)
+
+
+def _sum_of_delays(fit: Fit) -> tuple[float, float]:
+    where = [fit.names.index("lag_s"), fit.names.index("delay_s")]
+    floor = np.hypot(FLOORS["lag_s"], FLOORS["delay_s"])
+    return float(fit.mean[where].sum()), float(np.sqrt(fit.covariance[np.ix_(where, where)].sum() + floor**2))
+
+
+def _joint_jitter(fit: Fit, valid: np.ndarray) -> float:
+    """Standard deviation per frame: third differences of the residual, in which errors of the model vanish."""
+    together = valid[:, 3:] & valid[:, :-3]
+    difference = np.diff(fit.residual_rad, n=3, axis=1)[together]
+    return float(1.4826 * np.median(np.abs(difference)) / np.sqrt(20)) if difference.size else 0.0
+
+
+def _before_and_after(replay: Replay, nominal: Values, estimates: Mapping[str, Estimate]) -> Array:
+    """(2, e, t + 1, joints) measured positions that the twin predicts, without and with the estimates."""
+    candidates = [nominal, {**nominal, **{name: np.array(e.value) for name, e in estimates.items()}}]
+    offsets = np.stack([np.concatenate([values[name] for name in OFFSETS]) for values in candidates])
+    return replay.run(candidates) - offsets[:, None, None]
+
+
+def _compare(judged: Segments, before: Array, after: Array, arm: int, held_out: bool) -> Comparison:
+    rms = [np.sqrt(np.mean((path - judged.measured)[judged.valid] ** 2, axis=0)) for path in (before, after)]
+    parts = {
+        f"{part}_{when}_rms_rad": float(np.sqrt(np.mean(values[joints] ** 2)))
+        for when, values in zip(("before", "after"), rms)
+        for part, joints in (("arm", slice(0, arm)), ("hand", slice(arm, None)))
+    }
+    return Comparison(
+        held_out=held_out,
+        episodes=len(judged.start),
+        frames=int(judged.valid.sum()),
+        before_rms_rad=tuple(rms[0].tolist()),
+        after_rms_rad=tuple(rms[1].tolist()),
+        **parts,
+    )
+
+
+def _trajectories(judged: Segments, before: Array, after: Array, episodes: int) -> dict[str, Array]:
+    """The longest episodes, for plots."""
+    longest = np.argsort(-judged.valid.sum(1), kind="stable")[:episodes]
+    arrays = {"measured": judged.measured, "before": before, "after": after, "valid": judged.valid}
+    return {name: array[longest].astype(np.float32) for name, array in arrays.items()}

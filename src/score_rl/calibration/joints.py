@@ -1,0 +1,181 @@
+"""Fit of joint offsets, play, servo gains, lag and delay to the contact-free beginnings of demonstrations.
+
+One maximum a posteriori problem: find parameters p that minimise
+
+    sum over frames and joints  rho((replay(p) - offset - measured)^2 / sigma^2)  +  sum ((p - prior) / sd)^2
+
+where `replay` are the twin's true joint positions under the commands that were sent, rho is the soft-L1 loss (a
+missed contact must not count) and sigma the residual that the best fit leaves. The covariance is the robust
+"sandwich" estimate with one cluster per episode, to first order the same as a bootstrap over episodes:
+errors of the model are correlated within an episode, so that frames must not be counted as independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from score_rl.calibration.priors import PRIORS
+from score_rl.calibration.replay import Array, Segments, Values
+from score_rl.worlds.domain import PARAMETERS
+
+OFFSETS = ("arm_joint_bias_rad", "hand_joint_bias_rad")
+DYNAMICS = ("lag_s", "delay_s", "arm_gain_scale", "hand_gain_scale", "hand_backlash_rad")
+
+_PROBES: Sequence[Mapping[str, float]] = (
+    {"lag_s": 0.004},
+    {"delay_s": 0.004},
+    {"arm_gain_scale": 0.05, "hand_gain_scale": 0.05},
+    {"hand_backlash_rad": 0.004},
+)
+"""Finite-difference steps. Parameters that act on different joints are probed in one replay: without contact the
+joints hardly influence each other, so that a joint's path depends on its own play and its own servo's gain."""
+
+CANDIDATES = 1 + len(_PROBES)
+"""Replays that one iteration runs side by side."""
+ReplayFunction = Callable[[Sequence[Values]], Array]
+_FEW_EPISODES = 8
+_FIRST_SIGMA_RAD = 0.02
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Estimates of `OFFSETS` and `DYNAMICS` with their joint covariance."""
+
+    names: tuple[str, ...]
+    """Parameter of every element of `mean`, e.g. sixteen times "hand_backlash_rad"."""
+    mean: Array
+    """(p,) estimates."""
+    covariance: Array
+    """(p, p)."""
+    residual_rad: Array
+    """(e, t + 1, joints) replayed minus measured at the estimates."""
+
+    def values(self, name: str) -> Array:
+        """Estimate of one parameter, (size,)."""
+        return self.mean[self._where(name)]
+
+    def sd(self, name: str) -> Array:
+        """Its standard deviation, (size,)."""
+        return np.sqrt(np.diag(self.covariance)[self._where(name)])
+
+    def _where(self, name: str) -> Array:
+        return np.flatnonzero(np.array(self.names) == name)
+
+
+def fit_joints(segments: Segments, base: Values, make_replay: Callable[[Segments], ReplayFunction]) -> Fit:
+    """Estimate joint offsets and servo dynamics.
+
+    `make_replay(segments)` gives a function from `CANDIDATES` parameter sets to joint paths (see `Replay.run`);
+    `base` holds all other parameters. A few episodes find the neighbourhood, then all of them the estimate.
+    """
+    few = segments.subset(np.arange(0, len(segments.start), max(1, len(segments.start) // _FEW_EPISODES)))
+    point, sigma = None, np.full(segments.measured.shape[2], _FIRST_SIGMA_RAD)
+    for pieces, evaluations in ((few, 5), (few, 8), (segments, 5)):
+        # The scale of the loss is the residual that is left; each round starts from the last one's.
+        problem = _Problem(make_replay(pieces), pieces, base)
+        solution = least_squares(
+            lambda p, problem=problem, sigma=sigma: problem.residuals(p, sigma),
+            problem.prior_mean if point is None else point,
+            lambda p, problem=problem, sigma=sigma: problem.jacobian(p, sigma),
+            bounds=(problem.lower, problem.upper),
+            x_scale=problem.prior_sd,
+            loss="soft_l1",
+            xtol=1e-4,
+            ftol=1e-4,
+            max_nfev=evaluations,
+        )
+        point, sigma = solution.x, problem.spread(solution.x)
+    return Fit(problem.names, point, problem.covariance(point, sigma), problem.error(point))
+
+
+class _Problem:
+    """Residuals and derivatives; the last replay is kept, since both are asked for at the same point."""
+
+    def __init__(self, replay: ReplayFunction, segments: Segments, base: Values):
+        self._replay, self._segments, self._base = replay, segments, base
+        sizes = {name: PARAMETERS[name].size for name in (*OFFSETS, *DYNAMICS)}
+        self.names = tuple(name for name, size in sizes.items() for _ in range(size))
+        self.prior_mean = np.array([PRIORS[name].mean for name in self.names])
+        self.prior_sd = np.array([PRIORS[name].sd for name in self.names])
+        self.lower = np.array([PARAMETERS[name].low for name in self.names]) - 1e-9
+        self.upper = np.array([PARAMETERS[name].high for name in self.names])
+        ends = np.cumsum(list(sizes.values()))
+        self._slices = {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends)}
+        self._arm = sizes[OFFSETS[0]]
+        self._joints = sum(sizes[name] for name in OFFSETS)
+        self._at: Array | None = None
+
+    def _values(self, point: Array) -> dict[str, Array]:
+        bounded = np.clip(point, self.lower + 1e-9, self.upper)
+        return {**self._base, **{name: bounded[where] for name, where in self._slices.items()}}
+
+    def _run(self, point: Array) -> tuple[Array, list[Array]]:
+        """Path at the point (e, t + 1, joints), and its derivative by every probe."""
+        if self._at is None or not np.array_equal(self._at, point):
+            candidates = [self._values(point)]
+            for probe in _PROBES:
+                candidates.append(
+                    {**candidates[0], **{name: candidates[0][name] + step for name, step in probe.items()}}
+                )
+            paths = self._replay(candidates)
+            steps = [next(iter(probe.values())) for probe in _PROBES]
+            self._at = point.copy()
+            self._path = paths[0]
+            self._slopes = [(path - paths[0]) / step for path, step in zip(paths[1:], steps)]
+        return self._path, self._slopes
+
+    def error(self, point: Array) -> Array:
+        """(e, t + 1, joints) replayed minus measured, rad."""
+        path, _ = self._run(point)
+        return path - point[: self._joints] - self._segments.measured
+
+    def spread(self, point: Array) -> Array:
+        """(joints,) robust standard deviation of the error (1.4826 x median absolute value), pooled over arm and hand."""
+        error = np.abs(self.error(point)[self._segments.valid])
+        arm, hand = (1.4826 * np.median(part) for part in np.split(error, [self._arm], axis=1))
+        return np.maximum(np.repeat([arm, hand], [self._arm, self._joints - self._arm]), 2e-4)
+
+    def residuals(self, point: Array, sigma: Array) -> Array:
+        """Normalised residuals of the data, then of the prior; 1-D."""
+        data = (self.error(point) / sigma)[self._segments.valid]
+        return np.concatenate([data.ravel(), (point - self.prior_mean) / self.prior_sd])
+
+    def jacobian(self, point: Array, sigma: Array) -> Array:
+        """Derivative of `residuals`."""
+        data = self._data_jacobian(point)[self._segments.valid] / sigma[:, None]
+        return np.concatenate([data.reshape(-1, len(point)), np.diag(1 / self.prior_sd)])
+
+    def _data_jacobian(self, point: Array) -> Array:
+        """(e, t + 1, joints, p)."""
+        path, slopes = self._run(point)
+        jacobian = np.zeros((*path.shape, len(point)))
+        joint = np.arange(self._joints)
+        jacobian[..., joint, joint] = -1
+        for probe, slope in zip(_PROBES, slopes):
+            for name in probe:
+                where = self._slices[name]
+                mine = joint[: self._arm] if name.startswith("arm") else joint[self._arm :]
+                if name == "hand_backlash_rad":
+                    jacobian[..., mine, np.arange(where.start, where.stop)] = slope[..., mine]
+                elif name.startswith(("arm", "hand")):
+                    jacobian[..., mine, where.start] = slope[..., mine]
+                else:
+                    jacobian[..., where.start] = slope
+        return jacobian
+
+    def covariance(self, point: Array, sigma: Array) -> Array:
+        """Cluster-robust posterior covariance (p, p)."""
+        error = self.error(point) / sigma
+        weight = (1 + error**2) ** -0.25  # square root of the weight of the soft-L1 loss
+        weight *= self._segments.valid[..., None]
+        rows = self._data_jacobian(point) / sigma[:, None] * weight[..., None]
+        error = error * weight
+        prior = np.diag(self.prior_sd**-2)
+        information = np.einsum("etjp,etjq->pq", rows, rows, optimize=True) + prior
+        score = np.einsum("etjp,etj->ep", rows, error, optimize=True)
+        inverse = np.linalg.inv(information)
+        return inverse @ (score.T @ score + prior) @ inverse
