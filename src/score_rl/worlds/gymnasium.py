@@ -170,7 +170,8 @@ def _check_envs(envs: VectorEnv, time_limit: int) -> None:
     if mode != AutoresetMode.DISABLED:
         raise ScoreError(
             f"the vector environment has autoreset mode {getattr(mode, 'value', mode)}; build it with "
-            "gymnasium.make_vec(..., vector_kwargs={'autoreset_mode': gymnasium.vector.AutoresetMode.DISABLED})"
+            "gymnasium.make_vec(..., vectorization_mode='sync', "
+            "vector_kwargs={'autoreset_mode': gymnasium.vector.AutoresetMode.DISABLED})"
         )
     action = envs.single_action_space
     if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
