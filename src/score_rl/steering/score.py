@@ -113,9 +113,9 @@ def steer(
                 session.save(iteration + 1)
             advance(note=f"success {record['success']:.2f}")
     steering = session.steering_policy()
-    summary = {"control_steps": session.control_steps, "wall_s": run.wall_s, "iterations": len(plan)}
-    save_steering(run.path(BUNDLE), steering, {"config": asdict(config), **summary})
-    run.finish(summary)
+    trained = {"control_steps": session.control_steps, "iterations": len(plan)}
+    save_steering(run.path(BUNDLE), steering, {"config": asdict(config), **trained})
+    run.finish({**trained, "wall_s": run.wall_s})
     return steering
 
 
