@@ -43,7 +43,7 @@ class Actuation:
             target = command
             if delayed:
                 arrived = np.clip((time_s - self.delay_s) / self._timestep_s + 1, 0, 1)[:, None]
-                target = self.previous + arrived * (command - self.previous)
+                target = command + (1 - arrived) * (self.previous - command)
             self._lagged[:] = target + decay * (self._lagged - target) if lagging else target
             if playing:
                 np.clip(self._output, self._lagged - half_play, self._lagged + half_play, out=self._output)

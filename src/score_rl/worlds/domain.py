@@ -10,7 +10,7 @@ write one's own hardware down.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -72,14 +72,12 @@ class Distribution:
     kind: str
     arguments: tuple[tuple[float, ...], ...]
 
-    def draw(self, generator: np.random.Generator, size: int) -> np.ndarray:
-        """One draw, shape (size,)."""
-        first, *rest = (np.broadcast_to(np.asarray(x, float), size) for x in self.arguments)
+    def draw(self, stream: Callable[[], np.random.Generator], size: int) -> np.ndarray:
+        """One draw, shape (size,); `stream` opens the generator, which a constant does not need."""
         if self.kind == "constant":
-            return first.copy()
-        if self.kind == "normal":
-            return generator.normal(first, rest[0])
-        return generator.uniform(first, rest[0])
+            return np.resize(self.arguments[0], size)
+        first, last = (np.asarray(x) for x in self.arguments)
+        return stream().normal(first, last, size) if self.kind == "normal" else stream().uniform(first, last, size)
 
     def standardise(self, values: np.ndarray) -> np.ndarray:
         """Draws (size,) as standard scores: zero mean, unit (normal) or at most unit (uniform) size."""
@@ -108,6 +106,15 @@ class Physics:
     """Ratio of frictional to normal constraint impedance (elliptic cones)."""
     integrator: str = "implicitfast"
     """"implicitfast" or "discrete"."""
+
+    def substeps(self, control_rate_hz: float) -> int:
+        """Physics steps per control period; raises ScoreError where that is not a whole number."""
+        steps = round(1 / control_rate_hz / self.timestep_s)
+        if abs(steps * self.timestep_s * control_rate_hz - 1) > 1e-6:
+            raise ScoreError(
+                f"timestep_s = {self.timestep_s} does not divide the control period 1/{control_rate_hz:g} s"
+            )
+        return steps
 
 
 @dataclass(frozen=True)
@@ -138,19 +145,22 @@ class Domain:
         Every parameter has a stream of its own, so that a new parameter in the file leaves the others' draws alone.
         """
         return {
-            name: distribution.draw(rng("robot", robot_seed, name), PARAMETERS[name].size)
+            name: distribution.draw(lambda name=name: rng("robot", robot_seed, name), PARAMETERS[name].size)
             for name, distribution in self.robot.items()
         }
 
-    def draw_episode(self, robot: Mapping[str, np.ndarray], generator: np.random.Generator) -> dict[str, np.ndarray]:
-        """All parameters of one episode of a robot: {parameter: (size,)}, clipped to their physical bounds."""
+    def draw_episode(self, robot: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+        """All parameters of one episode of a robot: {parameter: (size,)}, clipped to their physical bounds.
+
+        Every parameter has a stream of its own, as in `draw_robot`.
+        """
         values = {}
         for name, parameter in PARAMETERS.items():
-            parts = [robot[name]] if name in robot else []
+            known = name in robot or name in self.episode
+            value = robot[name] if name in robot else np.full(parameter.size, 0.0 if known else parameter.nominal)
             if name in self.episode:
-                parts.append(self.episode[name].draw(generator, parameter.size))
-            value = np.sum(parts, axis=0) if parts else np.full(parameter.size, parameter.nominal)
-            values[name] = np.clip(value, parameter.low, parameter.high)
+                value = value + self.episode[name].draw(lambda name=name: rng("episode", seed, name), parameter.size)
+            values[name] = np.minimum(np.maximum(value, parameter.low), parameter.high)
         return values
 
     def varying(self) -> list[str]:

@@ -19,15 +19,11 @@ class EpisodePlan:
 
     seed: int
     parameters: Mapping[str, np.ndarray]
-    """Domain parameters, {name: (size,)}."""
+    """Every domain parameter, {name: (size,)}."""
     object_pose: np.ndarray
     """(7,) true start pose, robot base frame, wxyz."""
-    joint_bias: np.ndarray
-    """(23,) true minus measured joint position, rad."""
-    joint_backlash: np.ndarray
-    """(23,) play, rad."""
     joint_noise: np.ndarray
-    """(horizon + 1, 23) added to measured joints, rad."""
+    """(horizon + 1, joints) added to measured joints, rad."""
     pose_noise: np.ndarray
     """(horizon + 1, 6) added to the object's pose estimate: metres, rotation vector."""
 
@@ -35,23 +31,20 @@ class EpisodePlan:
 def plan_episode(
     seed: int, task: Task, domain: Domain, robot_draw: Mapping[str, np.ndarray], num_joints: int
 ) -> EpisodePlan:
-    """Draw one episode of a task on a robot of a domain."""
-    generator = rng("episode", seed)
-    parameters = domain.draw_episode(robot_draw, generator)
-    object_pose = task.spawn(generator, parameters)
+    """Draw one episode of a task on a robot of a domain.
+
+    Poses, noise and every parameter have streams of their own: one seed puts the object at the same place in every
+    domain, and a parameter added to a domain leaves the other draws alone.
+    """
+    parameters = domain.draw_episode(robot_draw, seed)
+    object_pose = task.spawn(rng("spawn", seed), parameters)
     object_pose[2] += parameters["table_height_m"][0]
-    frames = task.horizon + 1
-    pose_noise = generator.standard_normal((frames, 6))
-    pose_noise[:, :3] *= parameters["object_position_jitter_m"][0]
-    pose_noise[:, 3:] *= parameters["object_rotation_jitter_rad"][0]
-    arm_backlash = parameters["arm_backlash_rad"]
-    hand_backlash = parameters["hand_backlash_rad"]
+    noise = rng("noise", seed).standard_normal((task.horizon + 1, num_joints + 6))
+    position_sd, rotation_sd = parameters["object_position_jitter_m"], parameters["object_rotation_jitter_rad"]
     return EpisodePlan(
         seed=seed,
         parameters=parameters,
         object_pose=object_pose,
-        joint_bias=np.concatenate([parameters["arm_joint_bias_rad"], parameters["hand_joint_bias_rad"]]),
-        joint_backlash=np.concatenate([arm_backlash, hand_backlash]),
-        joint_noise=generator.standard_normal((frames, num_joints)) * parameters["joint_jitter_rad"][0],
-        pose_noise=pose_noise,
+        joint_noise=noise[:, 6:] * parameters["joint_jitter_rad"],
+        pose_noise=noise[:, :6] * np.repeat([position_sd[0], rotation_sd[0]], 3),
     )

@@ -1,33 +1,46 @@
-"""Environments whose physics diverged, written down so that they can be replayed."""
+"""Episodes whose physics diverged, written down so that `score_rl.worlds.replay` can run them again."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.files import read_json, write_json
 from score_rl.worlds.domain import Domain
 
+_KEYS = {"task", "domain", "robot_seed", "seed", "episode", "actions"}
+
 
 def write_nan_dump(
-    directory: Path, task: str, domain: Domain, robot_seed: int, episode_seed: int, actions: np.ndarray
+    directory: Path, task: str, domain: Domain, robot_seed: int, seed: int, episode: int, actions: np.ndarray
 ) -> Path:
-    """Write one diverged episode: its seed and the (t, a) actions sent; returns the file."""
-    path = Path(directory) / f"nan_{task}_{robot_seed}_{episode_seed}.json"
-    write_json(
-        path,
-        {
-            "task": task,
-            "domain": domain.describe(),
-            "robot_seed": robot_seed,
-            "episode_seed": episode_seed,
-            "actions": actions.tolist(),
-        },
-    )
+    """Write one diverged episode and return the file.
+
+    `episode` counts from 0 since the world's reset with `seed`; `actions` (t, a) are those sent, the last of them
+    into the divergence.
+    """
+    path = Path(directory) / f"nan_{task}_{domain.name}_robot{robot_seed}_seed{seed}_episode{episode}.json"
+    dump = {
+        "task": task,
+        "domain": domain.describe(),
+        "robot_seed": robot_seed,
+        "seed": seed,
+        "episode": episode,
+        "actions": actions.tolist(),
+    }
+    write_json(path, dump)
     return path
 
 
-def read_nan_dump(path: Path) -> dict:
-    """A dump as plain data: task, domain (as `parse_domain` reads it), robot_seed, episode_seed, actions (t, a)."""
-    return read_json(path)
+def read_nan_dump(path: Path) -> dict[str, Any]:
+    """A dump as plain data: task, domain (as `parse_domain` reads it), robot_seed, seed, episode, actions (t, a).
+
+    Raises ScoreError for a file that is none.
+    """
+    dump = read_json(path)
+    if not isinstance(dump, dict) or not dump.keys() >= _KEYS:
+        raise ScoreError(f"{path} is no dump of a diverged episode: it needs {', '.join(sorted(_KEYS))}")
+    return dump

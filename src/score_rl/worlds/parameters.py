@@ -23,25 +23,41 @@ class ModelFields:
         self._hand_dofs = joint_addresses(model, robot)[1][self._hand]
         names = (
             "actuator_gainprm actuator_biasprm actuator_forcerange dof_frictionloss geom_friction geom_solref "
-            "geom_pos geom_size geom_rbound geom_aabb body_mass body_inertia"
+            "geom_pos geom_size body_mass body_inertia"
         )
+        self._batch = batch
         self._field = {name: batch.expand(name) for name in names.split()}
+        # Constants come from `set_const` from the start, so that an environment's past leaves no trace in them.
+        batch.set_const()
+        self._size_and_mass = np.ones((batch.nsim, 2))
 
-    def apply(self, row: int, parameters: Mapping[str, np.ndarray]) -> None:
-        """Write one episode's parameters {name: (size,)} into environment `row`."""
+    def apply(self, rows: int | np.ndarray, parameters: Mapping[str, np.ndarray]) -> None:
+        """Write episode parameters, {name: (size,)} or {name: (k, size)}, into the k environments `rows`."""
+        rows = np.atleast_1d(rows)
         field, nominal = self._field, self._nominal
-        value = {name: float(array[0]) for name, array in parameters.items() if array.size == 1}
+        value = {name: np.atleast_2d(array) for name, array in parameters.items()}  # scalars: (k, 1)
         for joints, key in ((self._arm, "arm_gain_scale"), (self._hand, "hand_gain_scale")):
             # Damping is the servo's own and stays; only the position gain is uncertain.
-            field["actuator_gainprm"][row, joints, 0] = nominal.actuator_gainprm[joints, 0] * value[key]
-            field["actuator_biasprm"][row, joints, 1] = nominal.actuator_biasprm[joints, 1] * value[key]
-        field["actuator_forcerange"][row, self._hand] = np.array([-1, 1]) * value["hand_torque_limit_nm"]
-        field["dof_frictionloss"][row, self._hand_dofs] = value["hand_dry_friction_nm"]
-        field["geom_friction"][row, self._object, 0] = value["object_friction"]
-        field["geom_solref"][row, [self._object, self._table], 0] = value["contact_time_constant_s"]
-        field["geom_pos"][row, self._table, 2] = value["table_height_m"]
-        size, mass = value["object_size_scale"], value["object_mass_scale"]
-        for name in ("geom_size", "geom_rbound", "geom_aabb"):
-            field[name][row, self._object] = getattr(nominal, name)[self._object] * size
-        field["body_mass"][row, self._body] = nominal.body_mass[self._body] * mass
-        field["body_inertia"][row, self._body] = nominal.body_inertia[self._body] * mass * size**2
+            field["actuator_gainprm"][rows, joints, 0] = nominal.actuator_gainprm[joints, 0] * value[key]
+            field["actuator_biasprm"][rows, joints, 1] = nominal.actuator_biasprm[joints, 1] * value[key]
+        limit = value["hand_torque_limit_nm"][..., None] * np.array([-1.0, 1.0])
+        field["actuator_forcerange"][rows, self._hand] = limit
+        field["dof_frictionloss"][rows[:, None], self._hand_dofs] = value["hand_dry_friction_nm"]
+        field["geom_friction"][rows, self._object, 0] = value["object_friction"][:, 0]
+        for geom in (self._object, self._table):
+            field["geom_solref"][rows, geom, 0] = value["contact_time_constant_s"][:, 0]
+        field["geom_pos"][rows, self._table, 2] = value["table_height_m"][:, 0]
+        self._write_object(rows, value["object_size_scale"], value["object_mass_scale"])
+
+    def _write_object(self, rows: np.ndarray, size: np.ndarray, mass: np.ndarray) -> None:
+        """Size and mass (k, 1), and what the engine derives from them."""
+        field, nominal, body = self._field, self._nominal, self._body
+        changed = (self._size_and_mass[rows] != np.concatenate([size, mass], axis=1)).any(1)
+        field["geom_size"][rows, self._object] = nominal.geom_size[self._object] * size
+        field["body_mass"][rows, body] = nominal.body_mass[body] * mass[:, 0]
+        field["body_inertia"][rows, body] = nominal.body_inertia[body] * mass * size**2
+        self._size_and_mass[rows] = np.concatenate([size, mass], axis=1)
+        # Bounding volumes, subtree masses, inverse weights: without this a heavier object has a wrong centre of mass
+        # (the implicit integrators read it) and spins itself to infinity.
+        if changed.any():
+            self._batch.set_const(rows[changed])

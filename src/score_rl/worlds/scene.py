@@ -54,9 +54,9 @@ def hand_bodies(spec: mujoco.MjSpec) -> list[str]:
     """Names of the bodies of the hand (palm, finger links, tips) that have a colliding geom."""
     names = []
     for geom in spec.geoms:
-        if geom.name.startswith(("palm", "finger", "tip")) and (geom.contype or geom.conaffinity):
-            if geom.parent.name not in names:
-                names.append(geom.parent.name)
+        collides = geom.name.startswith(("palm", "finger", "tip")) and (geom.contype or geom.conaffinity)
+        if collides and geom.parent.name not in names:
+            names.append(geom.parent.name)
     return names
 
 

@@ -1,0 +1,49 @@
+"""Batched rotations on numpy arrays: unit quaternions (n, 4), wxyz."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(n, 4) Hamilton product: the rotation b followed by a."""
+    aw, ax, ay, az = a.T
+    bw, bx, by, bz = b.T
+    return np.stack(
+        (
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ),
+        axis=1,
+    )
+
+
+def canonical(quat: np.ndarray) -> np.ndarray:
+    """The same rotations (n, 4) with w >= 0."""
+    return np.where(quat[:, :1] < 0, -quat, quat)
+
+
+def from_rotation_vector(vector: np.ndarray) -> np.ndarray:
+    """(n, 4) of rotation vectors (n, 3), rad."""
+    half = np.sqrt((vector**2).sum(1, keepdims=True)) / 2
+    # sin(half) / (2 half), with its limit of 1/2 at zero
+    return np.concatenate([np.cos(half), vector * (np.sinc(half / np.pi) / 2)], axis=1)
+
+
+def about_z(angle: np.ndarray) -> np.ndarray:
+    """(n, 4) of turns (n,) about the z axis, rad."""
+    zero = np.zeros_like(angle)
+    return np.stack([np.cos(angle / 2), zero, zero, np.sin(angle / 2)], axis=1)
+
+
+def matrix(quat: np.ndarray) -> np.ndarray:
+    """(n, 3, 3) rotation matrices."""
+    w, x, y, z = quat.T
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    )
+    return np.stack([np.stack(row, axis=1) for row in rows], axis=1)
