@@ -223,3 +223,33 @@ def actions(sent: Mapping[str, np.ndarray], names: Sequence[str], channels: int 
             axis.set(xlabel="control step", title=names[channel] if names else f"action {channel}")
         axes[0].legend(loc="best", fontsize=8)
     return svg[0]
+
+
+def joint_errors(before: Sequence[float], after: Sequence[float], names: Sequence[str]) -> str:
+    """Replay error of every joint (rad, drawn in mrad) before and after calibration."""
+    with drawing(WIDTH, 2.6) as ((axis,), svg):
+        x = np.arange(len(names))
+        axis.vlines(x, 1000 * np.asarray(after), 1000 * np.asarray(before), color=RULE, linewidth=3)
+        axis.plot(x, 1000 * np.asarray(before), "o", color=STYLES["base"]["color"], markersize=5, label="before")
+        axis.plot(x, 1000 * np.asarray(after), "o", color=ACCENT, markersize=5, label="after")
+        axis.set_xticks(x, names, rotation=60, ha="right", fontsize=7.5)
+        axis.set(ylabel="RMS error (mrad)", ylim=(0, None))
+        axis.grid(axis="x", visible=False)
+        axis.legend(loc="upper left", ncols=2)
+    return svg[0]
+
+
+def replayed(motion: Mapping[str, np.ndarray], names: Sequence[str], joints: int = 3) -> str:
+    """Measured joints of one episode and the twin's replay before and after; motion as in calibration's file."""
+    valid = motion["valid"].astype(bool)
+    change = np.abs(motion["after"] - motion["before"])[valid].mean(0)
+    with drawing(WIDTH, 2.5, columns=joints) as (axes, svg):
+        for axis, joint in zip(axes, np.argsort(change)[::-1][:joints]):
+            episode = int(np.argmax(valid.sum(1)))
+            frames = valid[episode]
+            for key, colour in (("before", STYLES["base"]["color"]), ("after", ACCENT), ("measured", INK)):
+                dots = {"marker": ".", "linestyle": "none", "markersize": 4} if key == "measured" else {}
+                axis.plot(motion[key][episode, frames, joint], color=colour, label=key, **dots)
+            axis.set(xlabel="control step", title=f"{names[joint]} (rad)")
+        axes[0].legend(loc="best", fontsize=8)
+    return svg[0]

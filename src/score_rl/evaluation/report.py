@@ -16,7 +16,7 @@ import numpy as np
 from score_rl.evaluation import charts
 from score_rl.evaluation.calibration_section import calibration_section
 from score_rl.evaluation.render import render_videos
-from score_rl.evaluation.results import Episode
+from score_rl.evaluation.results import Episode, find_record
 from score_rl.evaluation.run import read_episodes, read_evaluation, read_traces
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.files import read_json_lines, write_text
@@ -35,6 +35,8 @@ class ReportConfig:
     """Run directory of the steering, for the learning curve."""
     calibration: Path | None = None
     """Run directory of the calibration, for the twin before and after."""
+    uncalibrated: Path | None = None
+    """Evaluation of the base policy in the twin as it was before calibration."""
     videos: int = 2
     """Episodes shown as videos, base against steered; 0 for none. At most as many as evaluation kept in full."""
 
@@ -78,7 +80,7 @@ def write_report(path: Path, config: ReportConfig) -> list[str]:
         force_section(verdict),
         latent_section(verdict),
         action_section(verdict),
-        calibration_section(config.calibration),
+        calibration_section(config.calibration, _base_success(config, evaluations[0])),
         videos,
         provenance(verdict),
     ]
@@ -198,8 +200,8 @@ def force_section(evaluated: Evaluated) -> str:
         return ""
     return "<h2>Contact forces</h2>" + _picture(
         charts.forces(forces, evaluated.records[0].get("protective_stop_n")),
-        "Largest filtered contact force on any link of the hand, per episode. Curves further left are gentler; a "
-        "policy that exploited the simulator would show here first.",
+        "Largest filtered contact force on any link of the hand, per episode. Curves further left are gentler; "
+        "a policy that exploited the simulator would show here first.",
     )
 
 
@@ -212,8 +214,8 @@ def latent_section(evaluated: Evaluated) -> str:
     picture = charts.latents(norm2, {policy: trace["first_latent"] for policy, trace in traces.items()})
     return "<h2>Latents</h2>" + _picture(
         picture,
-        "Left: squared norm of the latent of every decision, per dimension; the prior's is close to 1. Right: latents "
-        "of the first decision of every episode, projected on the direction in which steering moves on average and "
+        "Left: squared norm of the latent of every decision, per dimension; the prior's is close to 1. Right: "
+        "latents of the first decision of every episode, projected on the direction in which steering moves on average and "
         "the one in which it varies most.",
     )
 
@@ -233,6 +235,18 @@ def action_section(evaluated: Evaluated) -> str:
         _picture(charts.actions(sent, evaluated.action_names), "The most active commands in the same episodes.")
     )
     return "".join(parts)
+
+
+def _base_success(config: ReportConfig, first: Evaluated) -> list[tuple[str, str]]:
+    """The base policy in the twin before and after calibration, where the former was evaluated."""
+    after = first.record("base")
+    if config.uncalibrated is None or after is None:
+        return []
+    before = find_record(read_evaluation(config.uncalibrated), policy="base")
+    return [
+        (f"of {before['n']} episodes in the twin before calibration", percent(before)),
+        (f"of {after['n']} after it", percent(after)),
+    ]
 
 
 def provenance(evaluated: Evaluated) -> str:
@@ -269,10 +283,8 @@ def _videos(evaluated: Evaluated, count: int) -> tuple[str, str]:
         f"playsinline controls></video><p>{html.escape(captions[name])}</p></div>"
         for name in clips
     )
-    return (
-        f'<h2>Videos</h2><p class="note">The same episodes, twice as fast as real.</p><div class="films">{items}</div>',
-        "",
-    )
+    note = '<p class="note">The same episodes, twice as fast as real.</p>'
+    return f'<h2>Videos</h2>{note}<div class="films">{items}</div>', ""
 
 
 # ---- small pieces ---------------------------------------------------------------------------------------------

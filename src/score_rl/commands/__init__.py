@@ -1,0 +1,1 @@
+"""The commands of `score`: each takes files, runs one stage, and leaves files."""

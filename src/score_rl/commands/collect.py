@@ -1,0 +1,57 @@
+"""`score collect`: demonstrations of a scripted person, as a LeRobot dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from score_rl.collection.collect import collect, features
+from score_rl.commands.common import DATASET, Flat, check_world_exists, console, open_run, open_world
+from score_rl.demonstrations.dataset import load_dataset
+from score_rl.demonstrations.writer import DatasetWriter
+from score_rl.foundation.errors import ScoreError, unknown_choice
+from score_rl.foundation.progress import progress
+from score_rl.recipes.settings import CollectSettings
+from score_rl.tasks import TASKS
+
+ROBOT_TYPE = "franka_leap"
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Record demonstrations of a hurried, imperfect person into OUT/dataset (LeRobotDataset v3.0).
+
+    Failures are kept, as in real recordings. An interrupted collection continues behind its last episode.
+    """
+
+    settings: Flat[CollectSettings]
+    """What to record."""
+    out: Path = Path("runs/demonstrations")
+    """Run directory to write."""
+    overwrite: bool = False
+    """Replace what is there."""
+
+    def run(self) -> Path:
+        """The dataset's folder."""
+        if self.settings.task not in TASKS:
+            raise unknown_choice("task with a demonstrator", self.settings.task, TASKS)
+        check_world_exists(self.settings.task, self.settings.world)
+        if self.settings.num_envs < 1 or self.settings.demonstrations.episodes < 1:
+            raise ScoreError("num_envs and episodes must be at least 1")
+        seeds = {"robot": self.settings.robot_seed, "collect": self.settings.demonstrations.seed}
+        run = open_run(self.out, "collect", self.settings, overwrite=self.overwrite, seeds=seeds)
+        root = run.path(DATASET)
+        if run.finished:
+            return root
+        world = open_world(
+            self.settings.task, self.settings.world, self.settings.num_envs, self.settings.robot_seed, run.path("nan")
+        )
+        writer = DatasetWriter(root, round(world.spec.control_rate_hz), features(world), ROBOT_TYPE)
+        with progress("collect", self.settings.demonstrations.episodes, done=writer.num_episodes) as advance:
+            collect(world, self.settings.demonstrations, writer, advance)
+        world.close()
+        dataset = load_dataset(root)
+        rate = float(dataset.episode_column("success").mean())
+        run.finish({"episodes": dataset.num_episodes, "frames": dataset.num_frames, "success_rate": rate})
+        console.print(f"  {dataset.num_episodes} demonstrations, {dataset.num_frames} frames, {rate:.0%} succeed")
+        return root

@@ -1,0 +1,94 @@
+"""`score evaluate`: the base policy, z = 0 and the steered policies on the same episodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from score_rl.base.policy import load_policy
+from score_rl.commands.common import Flat, check_world_exists, console, open_run, open_world, world_label
+from score_rl.commands.tables import results_table
+from score_rl.evaluation.results import Labels
+from score_rl.evaluation.run import read_evaluation, run_evaluation
+from score_rl.foundation.files import read_json
+from score_rl.recipes.settings import EvaluateSettings
+from score_rl.steering.policy import DESCRIPTION, SteeringPolicy, compulsory_deciders, load_steering
+from score_rl.steering.score import BUNDLE
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Compare the base policy, the base policy at z = 0 and the steered policies, on the same seeds.
+
+    Leaves OUT/result.json (one flat record per policy), OUT/episodes.jsonl (one line per episode) and traces.
+    """
+
+    settings: Flat[EvaluateSettings]
+    """Where and how much."""
+    policy: Path = Path("runs/base")
+    """Bundle of the base policy."""
+    steering: Path | None = None
+    """Run directory of `score steer`, or its bundle; without it the base policy is evaluated alone."""
+    out: Path = Path("runs/evaluation")
+    """Run directory to write."""
+    overwrite: bool = False
+    """Replace what is there."""
+
+    def run(self) -> list[dict[str, Any]]:
+        """The records of result.json."""
+        check_world_exists(self.settings.task, self.settings.world)
+        base = load_policy(self.policy)
+        bundle = steering_bundle(self.steering) if self.steering is not None else None
+        steered = load_steering(bundle, base) if bundle is not None else None
+        inputs = {"policy": Path(self.policy)} | ({"steering": bundle} if bundle is not None else {})
+        if Path(self.settings.world).is_file():
+            inputs["world"] = Path(self.settings.world)
+        run = open_run(
+            self.out, "evaluate", self.settings, inputs, self.overwrite, {"robot": self.settings.robot_seed}
+        )
+        if run.finished:
+            return read_evaluation(run.directory)
+        envs = min(self.settings.evaluation.num_envs, self.settings.evaluation.episodes)
+        world = open_world(self.settings.task, self.settings.world, envs, self.settings.robot_seed, run.path("nan"))
+        deciders = compulsory_deciders(base, steered)
+        stop = getattr(getattr(world, "domain", None), "protective_stop", None)
+        trained = _training(bundle) if bundle is not None else {}
+        labels = {
+            name: Labels(
+                task=self.settings.task,
+                method="score" if name.startswith("score") else "base",
+                policy=name,
+                world=world_label(self.settings.world),
+                robot_seed=None if self.settings.world == "gymnasium" else self.settings.robot_seed,
+                protective_stop_n=stop.force_n or None if stop else None,
+                **(trained if name.startswith("score") else {}),
+            )
+            for name in deciders
+        }
+        steps = self.settings.execute_steps or _execute_steps(steered, base.spec.horizon)
+        records = run_evaluation(world, deciders, labels, steps, self.settings.evaluation, run)
+        world.close()
+        run.finish({record["policy"]: record["success_rate"] for record in records})
+        console.print(results_table(records))
+        return records
+
+
+def steering_bundle(path: Path) -> Path:
+    """The bundle at a path: itself a bundle, or a run directory of `score steer`."""
+    inside = Path(path) / BUNDLE
+    return inside if (inside / DESCRIPTION).exists() else Path(path)
+
+
+def _execute_steps(steered: SteeringPolicy | None, horizon: int) -> int:
+    return steered.spec.execute_steps if steered is not None else max(1, horizon // 2)
+
+
+def _training(bundle: Path) -> dict[str, Any]:
+    """How the steering policy was trained, from its own record."""
+    provenance = read_json(bundle / DESCRIPTION)["provenance"]
+    return {
+        "training_seed": provenance["config"]["seed"],
+        "control_steps_trained": provenance["control_steps"],
+        "train_wall_s": round(provenance["wall_s"], 1),
+    }
