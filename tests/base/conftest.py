@@ -72,7 +72,7 @@ def make_policy():
             torch.manual_seed(0)
             policy = ConditionalFlow(
                 spec,
-                PolicyConfig(config, network or NetworkConfig(widths=(32, 32)), flow or FlowConfig()),
+                PolicyConfig(config, network or NetworkConfig(widths=(32, 32)), flow or FlowConfig(width=None)),
                 fit_representation(spec, config, window, chunk),
             )
             for parameter in policy.network.head.parameters():  # zero at the start, which would test nothing

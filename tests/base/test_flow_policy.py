@@ -11,6 +11,7 @@ from score_rl.base.networks import NetworkConfig
 from score_rl.base.policy import FlowConfig, load_policy, load_provenance, save_policy
 from score_rl.contracts import FlowPolicy
 from score_rl.foundation.errors import ScoreError
+from score_rl.testing import check_policy
 
 PLAIN = {"state": 3, "command": 2}
 
@@ -27,6 +28,12 @@ def test_fulfils_the_contract(make_policy, make_window):
     assert context.shape == (5, 10) and chunk.shape == (5, 8, 2)
     assert torch.equal(policy.decode(context, latents(policy, 5)), chunk)
     assert not chunk.requires_grad
+
+
+@pytest.mark.parametrize("network", [NetworkConfig(widths=(16, 16)), NetworkConfig("unet", (8, 16))])
+def test_passes_the_conformance_kit(make_policy, hand, network):
+    check_policy(make_policy(PLAIN, 2, network, history=2, action="relative"))
+    check_policy(make_policy(hand, 23, network, FlowConfig(width=0.2), observation="palm", action="relative"))
 
 
 def test_untrained_flow_is_the_gaussian_of_its_analytic_velocity(make_policy, make_window):

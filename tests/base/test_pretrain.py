@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +15,12 @@ from score_rl.base.networks import NetworkConfig
 from score_rl.base.policy import FlowConfig, PolicyConfig, load_policy, load_provenance
 from score_rl.base.representation import RepresentationConfig
 from score_rl.base.train import PretrainConfig, learning_rate, pretrain, with_noise
+from score_rl.demonstrations.lerobot import load_dataset
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.files import read_json_lines
 from score_rl.foundation.runs import start_run
+
+DOOR = Path(__file__).parents[3] / "shared" / "data" / "adroit_door_human"
 
 POLICY = PolicyConfig(
     RepresentationConfig(keys=("state", "command"), history=2, horizon=4, action="relative"),
@@ -38,6 +42,12 @@ CONFIG = PretrainConfig(
 
 def train(directory, dataset, config=CONFIG):
     return pretrain(dataset, config, start_run(directory, "pretrain", config, {"seed": config.seed}))
+
+
+def start(dataset, config):
+    """State before the first step, and the training windows."""
+    windows, _ = train_module.split_windows(dataset, config)
+    return train_module.initial_state(train_module.policy_spec(dataset, config), windows, config), windows
 
 
 class Killed(BaseException):
@@ -125,8 +135,7 @@ def test_learns_two_modes(dataset, tmp_path):
 
 def test_padding_does_not_enter_the_loss(dataset, tmp_path):
     # Labels behind the episode's end are masked: what they are can not matter.
-    windows, _ = train_module.split_windows(dataset, CONFIG)
-    state = train_module.initial_state(train_module.policy_spec(dataset, CONFIG), windows, CONFIG)
+    state, windows = start(dataset, CONFIG)
     batch = windows.all()
     other = replace(batch, action=torch.where(batch.is_pad[..., None], 9.0, batch.action))
     losses = [
@@ -151,10 +160,49 @@ def test_noise_is_one_offset_for_all_frames():
     assert noisy["command"] is window["command"]
 
 
+def test_loss_weightings_by_hand(dataset):
+    # A zero network predicts w(t) x: the weighted loss is the mean of the squared residual divided by c(t)^2.
+    state, windows = start(dataset, CONFIG)
+    batch = windows.batch(torch.tensor([0]))  # the start of an episode: no padding
+    losses = [
+        train_module.flow_loss(
+            state.policy,
+            batch.observation,
+            batch,
+            replace(CONFIG, loss_weighting=weighting),
+            torch.Generator().manual_seed(0),
+        ).item()
+        for weighting in ("velocity", "network")
+    ]
+    generator = torch.Generator().manual_seed(0)
+    noise, t = torch.randn(1, 4, 2, generator=generator), torch.rand(1, generator=generator).item()
+    data = state.policy.representation.normalize(state.policy.encode(batch.observation), batch.action)
+    variance = (1 - t) ** 2 + (0.5 * t) ** 2
+    residual = ((1 - t) * data - 0.25 * t * noise) / variance
+    scale = math.sqrt((1 - t) ** 2 + (0.25 * t) ** 2) / variance
+    expected = residual.square().mean().item()
+    assert losses == pytest.approx([expected, expected / scale**2], rel=1e-4)
+
+
+@pytest.mark.skipif(not DOOR.exists(), reason="the human demonstrations are not here")
+def test_learns_from_human_demonstrations(tmp_path):
+    config = PretrainConfig(
+        policy=PolicyConfig(RepresentationConfig(keys=("state",)), NetworkConfig(widths=(64, 64))),
+        action_units="normalised",
+        steps=200,
+        validate_every=100,
+    )
+    policy = train(tmp_path, load_dataset(DOOR), config)
+    assert dict(policy.spec.observation) == {"state": 39} and policy.spec.latent_shape == (8, 28)
+    errors = [r["action_error"] for r in read_json_lines(tmp_path / "metrics.jsonl") if "action_error" in r]
+    assert errors[-1] < errors[0] and errors[-1] < 0.3  # the actions span [-1, 1]
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         (replace(CONFIG, steps=0), "steps"),
+        (replace(CONFIG, loss_weighting="netwrok"), "did you mean 'network'"),
         (replace(CONFIG, observation_noise={"stat": 0.1}), "stat; the policy reads state, command"),
         (replace(CONFIG, policy=replace(POLICY, flow=FlowConfig(width=0.0))), "width"),
         (

@@ -32,9 +32,10 @@ class FlowConfig:
 
     steps: int = 5
     """Midpoint steps of the sampler (two network evaluations each)."""
-    width: float | None = None
+    width: float | None = 0.1
     """Width s of the actions given the observation, in normalised units, for the analytic skip of
-    `foundation.flow.gaussian_skip`; None: the network is the whole velocity."""
+    `foundation.flow.gaussian_skip`. None: the network is the whole velocity, which a small one can not be: it
+    would have to pass all h x a numbers of x through its hidden layers."""
     context_limit: float = 10.0
     """The network sees the context clamped to this many units, so that states far from the data stay finite."""
 
@@ -77,7 +78,7 @@ class ConditionalFlow(nn.Module):
 
     @torch.no_grad()
     def invert(
-        self, context: Tensor, chunk: Tensor, tolerance: float = 1e-5, max_iterations: int = 200
+        self, context: Tensor, chunk: Tensor, tolerance: float = 1e-5, max_iterations: int = 500
     ) -> flow.Inversion:
         """Latents that `decode` maps to the chunks (n, h, a); the residual is in normalised units."""
         self._check_chunk("action chunk", chunk)

@@ -23,7 +23,7 @@ from score_rl.contracts import PolicySpec, Window
 from score_rl.demonstrations.dataset import ACTION, OBSERVATION, Dataset
 from score_rl.demonstrations.windows import WindowBatch, Windows, split_episodes
 from score_rl.foundation import checkpoints, flow
-from score_rl.foundation.errors import ScoreError
+from score_rl.foundation.errors import ScoreError, unknown_choice
 from score_rl.foundation.progress import progress
 from score_rl.foundation.runs import Run
 from score_rl.foundation.seeding import torch_generator
@@ -58,8 +58,9 @@ class PretrainConfig:
     observation_noise: dict[str, float] = field(default_factory=dict)
     """Key -> standard deviation [units of the key] of a constant offset added to training windows; labels stay."""
     loss_weighting: Literal["velocity", "network"] = "velocity"
-    """"velocity": squared error of the velocity. "network": of the network's output, i.e. the former divided by
-    c(t)^2 of the analytic skip; the same without a skip."""
+    """"velocity": squared error of the velocity, the flow-matching loss proper. "network": of the network's
+    output, i.e. the former divided by c(t)^2 of the analytic skip, so that all flow times count alike (separates
+    modes later in training); the same without a skip."""
     held_out_fraction: float = 0.1
     """Share of episodes kept out of training to measure loss and action error."""
     seed: int = 0
@@ -75,6 +76,8 @@ class PretrainConfig:
     device: str = "cpu"
     """Torch device."""
 
+
+LOSS_WEIGHTINGS = ("velocity", "network")
 
 VALIDATION_WINDOWS = 512
 """Held-out windows measured, evenly spaced."""
@@ -325,6 +328,8 @@ def check_config(config: PretrainConfig) -> None:
         if getattr(config, name) < 1:
             raise ScoreError(f"{name} must be at least 1, not {getattr(config, name)}")
     check_flow(config.policy.flow)
+    if config.loss_weighting not in LOSS_WEIGHTINGS:
+        raise unknown_choice("loss weighting", config.loss_weighting, LOSS_WEIGHTINGS)
     keys = config.policy.representation.keys
     if unknown := sorted(config.observation_noise.keys() - set(keys)):
         raise ScoreError(f"observation_noise names {', '.join(unknown)}; the policy reads {', '.join(keys)}")
