@@ -9,9 +9,11 @@ write one's own hardware down.
 
 from __future__ import annotations
 
+import json
+import math
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,8 @@ class Distribution:
 
 _ARGUMENTS = {"constant": ("value",), "normal": ("mean", "sd"), "uniform": ("low", "high")}
 _LEVELS = ("robot", "episode")
+INTEGRATORS = ("implicitfast", "discrete")
+"""Integrators of MuJoCo that are stable at the twin's step."""
 
 
 @dataclass(frozen=True)
@@ -211,24 +215,28 @@ def load_domain(name_or_path: str | Path) -> Domain:
 
 
 def parse_domain(table: Mapping[str, Any], source: str = "domain") -> Domain:
-    """Build a domain from plain data (the layout of a TOML file); errors name `source`."""
+    """Build a domain from plain data (the layout of a TOML file).
+
+    Raises ScoreError, naming `source` and the key, for unknown keys and for values that make no sense.
+    """
     table = dict(table)
     name = table.pop("name", Path(source).stem)
+    if not isinstance(name, str) or not name:
+        raise ScoreError(f"{source}: name = {name!r} must be text")
     table.pop("provenance", None)
-    physics = _record(Physics, table.pop("physics", {}), f"{source} [physics]")
-    if physics.integrator not in ("implicitfast", "discrete"):
-        raise unknown_choice(f"{source} [physics] integrator", physics.integrator, ["implicitfast", "discrete"])
-    stop = _record(ProtectiveStop, table.pop("protective_stop", {}), f"{source} [protective_stop]")
+    physics = _physics(table.pop("physics", {}), f"{source} [physics]")
+    stop = ProtectiveStop(**_numbers(ProtectiveStop, table.pop("protective_stop", {}), f"{source} [protective_stop]"))
     levels: dict[str, dict[str, Distribution]] = {level: {} for level in _LEVELS}
     for key, entry in table.items():
         if key not in PARAMETERS:
-            raise unknown_choice(f"{source}: parameter", key, list(PARAMETERS))
+            raise unknown_choice(f"{source}: parameter", key, [*PARAMETERS, "physics", "protective_stop"])
         if not isinstance(entry, Mapping) or not entry:
             raise ScoreError(f"{source}: [{key}] must give a distribution at the level robot and/or episode")
         for level, description in entry.items():
             if level not in _LEVELS:
                 raise unknown_choice(f"{source}: level of {key}", level, list(_LEVELS))
-            levels[level][key] = _distribution(description, PARAMETERS[key], f"{source}: {key}.{level}")
+            levels[level][key] = _distribution(description, PARAMETERS[key].size, f"{source}: {key}.{level}")
+        _check_bounds(PARAMETERS[key], [levels[level][key] for level in entry], f"{source}: {key}")
     return Domain(name, levels["robot"], levels["episode"], physics, stop)
 
 
@@ -237,7 +245,7 @@ def save_domain(path: Path, domain: Domain, provenance: Mapping[str, str] | None
     table = domain.describe()
     lines = [f"name = {_toml(table.pop('name'))}", ""]
     if provenance:
-        lines += ["[provenance]", *(f"{key} = {_toml(value)}" for key, value in provenance.items()), ""]
+        lines += ["[provenance]", *(f"{_toml(key)} = {_toml(value)}" for key, value in provenance.items()), ""]
     for key, entry in table.items():
         lines.append(f"[{key}]")
         lines += [f"{name} = {_toml(value)}" for name, value in entry.items()]
@@ -250,45 +258,75 @@ def _toml(value: Any) -> str:
         return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, bool):
-        return str(value).lower()
-    return repr(float(value)) if isinstance(value, float) else repr(value)
+    if isinstance(value, (bool, str)):
+        return json.dumps(value, ensure_ascii=False)  # the same in both languages
+    return repr(float(value)) if isinstance(value, (float, np.floating)) else str(int(value))
 
 
-def _record(kind: type, table: Mapping[str, Any], where: str) -> Any:
-    known = {f.name: f for f in fields(kind)}
+def _physics(table: Any, where: str) -> Physics:
+    integrator = table.get("integrator", Physics.integrator) if isinstance(table, Mapping) else None
+    if integrator not in (None, *INTEGRATORS):
+        raise unknown_choice(f"{where} integrator", integrator, INTEGRATORS)
+    physics = Physics(**_numbers(Physics, table, where))
+    for key in ("iterations", "line_search_iterations"):
+        if not isinstance(getattr(physics, key), int) or getattr(physics, key) < 1:
+            raise ScoreError(f"{where}: {key} = {getattr(physics, key)!r} must be a whole number >= 1")
+    if not 0 < physics.timestep_s <= 0.1:
+        raise ScoreError(f"{where}: timestep_s = {physics.timestep_s!r} is outside (0, 0.1]")
+    if physics.impratio <= 0:
+        raise ScoreError(f"{where}: impratio = {physics.impratio!r} must be positive")
+    return physics
+
+
+def _numbers(record: type, table: Any, where: str) -> Mapping[str, Any]:
+    """The table, checked: keys that the record has, finite values >= 0 (text where the record has text)."""
+    if not isinstance(table, Mapping):
+        raise ScoreError(f"{where} must be a table, not {table!r}")
     for key, value in table.items():
-        if key not in known:
-            raise unknown_choice(where, key, list(known))
-        if key != "integrator" and (not isinstance(value, (int, float)) or not np.isfinite(value) or value < 0):
+        if key not in record.__dataclass_fields__:
+            raise unknown_choice(where, key, record.__dataclass_fields__)
+        if not isinstance(getattr(record, key), str) and not (_is_number(value) and value >= 0):
             raise ScoreError(f"{where}: {key} = {value!r} must be a finite number >= 0")
-    return kind(**table)
+    return table
 
 
-def _distribution(description: Any, parameter: Parameter, where: str) -> Distribution:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _distribution(description: Any, size: int, where: str) -> Distribution:
     if not isinstance(description, Mapping) or "distribution" not in description:
         raise ScoreError(f'{where} must look like {{ distribution = "normal", mean = 0.0, sd = 0.1 }}')
-    arguments = dict(description)
-    kind = arguments.pop("distribution")
+    given = dict(description)
+    kind = given.pop("distribution")
     if kind not in _ARGUMENTS:
-        raise unknown_choice(f"{where}: distribution", str(kind), list(_ARGUMENTS))
-    if set(arguments) != set(_ARGUMENTS[kind]):
-        raise ScoreError(f"{where}: {kind} takes {', '.join(_ARGUMENTS[kind])}; got {', '.join(arguments) or 'none'}")
-    values = []
+        raise unknown_choice(f"{where}: distribution", kind, _ARGUMENTS)
+    if set(given) != set(_ARGUMENTS[kind]):
+        raise ScoreError(f"{where}: {kind} takes {', '.join(_ARGUMENTS[kind])}; got {', '.join(given) or 'none'}")
+    arguments = []
     for key in _ARGUMENTS[kind]:
-        value = np.atleast_1d(np.asarray(arguments[key], dtype=float))
-        if value.ndim != 1 or value.size not in (1, parameter.size) or not np.isfinite(value).all():
-            raise ScoreError(f"{where}: {key} = {arguments[key]!r} must be 1 or {parameter.size} finite number(s)")
-        values.append(tuple(value.tolist()))
-    first, last = np.asarray(values[0]), np.asarray(values[-1])
+        values = given[key] if isinstance(given[key], (list, tuple)) else [given[key]]
+        if len(values) not in (1, size) or not all(_is_number(value) for value in values):
+            numbers = "1 finite number" if size == 1 else f"1 or {size} finite numbers"
+            raise ScoreError(f"{where}: {key} = {given[key]!r} must be {numbers}")
+        arguments.append(tuple(float(value) for value in values))
+    first, last = np.asarray(arguments[0]), np.asarray(arguments[-1])
     if kind == "normal" and (last < 0).any():
-        raise ScoreError(f"{where}: sd = {description['sd']} must not be negative")
+        raise ScoreError(f"{where}: sd = {given['sd']} must not be negative")
     if kind == "uniform" and (first > last).any():
-        raise ScoreError(f"{where}: low = {description['low']} is above high = {description['high']}")
-    span = parameter.high - parameter.low
-    for value in values if kind != "normal" else values[:1]:
-        if (np.asarray(value) < min(parameter.low, -span)).any() or (np.asarray(value) > parameter.high).any():
-            raise ScoreError(f"{where}: {value} is outside [{parameter.low}, {parameter.high}] ({parameter.meaning})")
-    return Distribution(kind, tuple(values))
+        raise ScoreError(f"{where}: low = {given['low']} is above high = {given['high']}")
+    return Distribution(kind, tuple(arguments))
+
+
+def _check_bounds(parameter: Parameter, distributions: Sequence[Distribution], where: str) -> None:
+    """What the levels add up to must make physical sense; a normal distribution is judged by its mean."""
+    low, high = np.zeros(parameter.size), np.zeros(parameter.size)
+    for distribution in distributions:
+        first, last = distribution.arguments[0], distribution.arguments[-1]
+        low = low + first
+        high = high + (last if distribution.kind == "uniform" else first)
+    if (low < parameter.low - 1e-12).any() or (high > parameter.high + 1e-12).any():
+        raise ScoreError(
+            f"{where}: {low.min():g} to {high.max():g} is outside [{parameter.low:g}, {parameter.high:g}] "
+            f"({parameter.meaning})"
+        )
