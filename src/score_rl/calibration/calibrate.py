@@ -166,7 +166,7 @@ def calibrate(
     offset = np.concatenate([fit.values(name) for name in OFFSETS])
     rest_height = float(task.spawn(np.random.default_rng(0), nominal)[2])
     camera = fit_camera(dataset, robot, offset, rest_height)
-    estimates = {**_joint_estimates(fit), **_camera_estimates(camera), **_from_priors(twin)}
+    estimates = {**_joint_estimates(fit), **_camera_estimates(camera)}
     held_out = judged is not None
     judged = judged if judged is not None else fitted
     before, after = _before_and_after(make_replay(judged, candidates=2), nominal, estimates)
@@ -260,15 +260,6 @@ def _camera_estimates(camera: CameraFit) -> dict[str, Estimate]:
         name: _estimate(name, np.atleast_1d(value), np.atleast_1d(sd), "rest, grasp and carry")
         for name, (value, sd) in found.items()
     }
-
-
-def _from_priors(twin: Domain) -> dict[str, Estimate]:
-    """What nothing was learnt about, unless the twin's file already says something."""
-    name = "hand_torque_limit_nm"
-    if name in twin.robot or name in twin.episode:
-        return {}
-    prior = PRIORS[name]
-    return {name: _estimate(name, np.array([prior.mean]), np.array([prior.sd]), "prior")}
 
 
 def _estimate(name: str, value: Array, statistical: Array, source: str, systematic: Array | float = 0.0) -> Estimate:

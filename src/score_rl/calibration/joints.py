@@ -16,20 +16,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from score_rl.calibration.priors import PRIORS
 from score_rl.calibration.replay import Array, Segments, Values
 from score_rl.worlds.domain import PARAMETERS
 
 OFFSETS = ("arm_joint_bias_rad", "hand_joint_bias_rad")
-DYNAMICS = ("lag_s", "delay_s", "arm_gain_scale", "hand_gain_scale", "hand_backlash_rad")
+DYNAMICS = ("lag_s", "delay_s", "arm_gain_scale", "hand_gain_scale", "hand_backlash_rad", "hand_torque_limit_nm")
 
 _PROBES: Sequence[Mapping[str, float]] = (
     {"lag_s": 0.004},
     {"delay_s": 0.004},
     {"arm_gain_scale": 0.05, "hand_gain_scale": 0.05},
     {"hand_backlash_rad": 0.004},
+    {"hand_torque_limit_nm": 0.03},
 )
 """Finite-difference steps. Parameters that act on different joints are probed in one replay: without contact the
 joints hardly influence each other, so that a joint's path depends on its own play and its own servo's gain."""
@@ -73,23 +73,35 @@ def fit_joints(segments: Segments, base: Values, make_replay: Callable[[Segments
     `base` holds all other parameters. A few episodes find the neighbourhood, then all of them the estimate.
     """
     few = segments.subset(np.arange(0, len(segments.start), max(1, len(segments.start) // _FEW_EPISODES)))
-    point, sigma = None, np.full(segments.measured.shape[2], _FIRST_SIGMA_RAD)
-    for pieces, evaluations in ((few, 5), (few, 8), (segments, 5)):
-        # The scale of the loss is the residual that is left; each round starts from the last one's.
-        problem = _Problem(make_replay(pieces), pieces, base)
-        solution = least_squares(
-            lambda p, problem=problem, sigma=sigma: problem.residuals(p, sigma),
-            problem.prior_mean if point is None else point,
-            lambda p, problem=problem, sigma=sigma: problem.jacobian(p, sigma),
-            bounds=(problem.lower, problem.upper),
-            x_scale=problem.prior_sd,
-            loss="soft_l1",
-            xtol=1e-4,
-            ftol=1e-4,
-            max_nfev=evaluations,
-        )
-        point, sigma = solution.x, problem.spread(solution.x)
-    return Fit(problem.names, point, problem.covariance(point, sigma), problem.error(point))
+    small, large = (_Problem(make_replay(pieces), pieces, base) for pieces in (few, segments))
+    point, sigma = small.prior_mean, np.full(segments.measured.shape[2], _FIRST_SIGMA_RAD)
+    # The scale of the loss is the residual that is left: each round takes the last one's.
+    for problem, iterations in ((small, 6), (small, 8), (large, 6)):
+        point = _minimise(problem, point, sigma, iterations)
+        sigma = problem.spread(point)
+    return Fit(large.names, point, large.covariance(point, sigma), large.error(point))
+
+
+def _minimise(problem: _Problem, point: Array, sigma: Array, iterations: int) -> Array:
+    """Levenberg-Marquardt on the iteratively reweighted problem; bounds by clipping.
+
+    scipy's trust region with bounds creeps here: half of the parameters start near a bound, which it scales away
+    from, and play and torque limits make kinks.
+    """
+    damping = 1e-3
+    cost, gradient, information = problem.linearise(point, sigma)
+    for _ in range(iterations):
+        step = np.linalg.solve(information + damping * np.diag(np.diag(information)), -gradient)
+        trial = np.clip(point + step, problem.lower, problem.upper)
+        found = problem.linearise(trial, sigma)
+        if found[0] < cost:
+            small_gain = cost - found[0] < 1e-4 * cost
+            point, (cost, gradient, information), damping = trial, found, damping / 10
+            if small_gain:
+                break
+        else:
+            damping = max(damping, 1e-2) * 10
+    return point
 
 
 class _Problem:
@@ -101,7 +113,7 @@ class _Problem:
         self.names = tuple(name for name, size in sizes.items() for _ in range(size))
         self.prior_mean = np.array([PRIORS[name].mean for name in self.names])
         self.prior_sd = np.array([PRIORS[name].sd for name in self.names])
-        self.lower = np.array([PARAMETERS[name].low for name in self.names]) - 1e-9
+        self.lower = np.array([PARAMETERS[name].low for name in self.names])
         self.upper = np.array([PARAMETERS[name].high for name in self.names])
         ends = np.cumsum(list(sizes.values()))
         self._slices = {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends)}
@@ -110,8 +122,7 @@ class _Problem:
         self._at: Array | None = None
 
     def _values(self, point: Array) -> dict[str, Array]:
-        bounded = np.clip(point, self.lower + 1e-9, self.upper)
-        return {**self._base, **{name: bounded[where] for name, where in self._slices.items()}}
+        return {**self._base, **{name: point[where] for name, where in self._slices.items()}}
 
     def _run(self, point: Array) -> tuple[Array, list[Array]]:
         """Path at the point (e, t + 1, joints), and its derivative by every probe."""
@@ -139,15 +150,32 @@ class _Problem:
         arm, hand = (1.4826 * np.median(part) for part in np.split(error, [self._arm], axis=1))
         return np.maximum(np.repeat([arm, hand], [self._arm, self._joints - self._arm]), 2e-4)
 
-    def residuals(self, point: Array, sigma: Array) -> Array:
-        """Normalised residuals of the data, then of the prior; 1-D."""
-        data = (self.error(point) / sigma)[self._segments.valid]
-        return np.concatenate([data.ravel(), (point - self.prior_mean) / self.prior_sd])
+    def linearise(self, point: Array, sigma: Array) -> tuple[float, Array, Array]:
+        """Cost, half its gradient (p,) and the reweighted Gauss-Newton matrix (p, p)."""
+        error, rows = self._weighted(point, sigma)
+        normalised = (self.error(point) / sigma)[self._segments.valid]
+        away = (point - self.prior_mean) / self.prior_sd
+        cost = 2 * float(np.sum(np.sqrt(1 + normalised**2) - 1)) + float(away @ away)
+        gradient = rows.T @ error + away / self.prior_sd
+        return cost, gradient, rows.T @ rows + np.diag(self.prior_sd**-2)
 
-    def jacobian(self, point: Array, sigma: Array) -> Array:
-        """Derivative of `residuals`."""
-        data = self._data_jacobian(point)[self._segments.valid] / sigma[:, None]
-        return np.concatenate([data.reshape(-1, len(point)), np.diag(1 / self.prior_sd)])
+    def covariance(self, point: Array, sigma: Array) -> Array:
+        """Cluster-robust posterior covariance (p, p)."""
+        error, rows = self._weighted(point, sigma)
+        prior = np.diag(self.prior_sd**-2)
+        episode = np.repeat(np.nonzero(self._segments.valid)[0], self._joints)
+        starts = np.flatnonzero(np.diff(episode, prepend=-1))
+        score = np.add.reduceat(rows * error[:, None], starts)
+        inverse = np.linalg.inv(rows.T @ rows + prior)
+        return inverse @ (score.T @ score + prior) @ inverse
+
+    def _weighted(self, point: Array, sigma: Array) -> tuple[Array, Array]:
+        """Residuals (k,) and their derivatives (k, p), times the square root of the loss' weights."""
+        valid = self._segments.valid
+        error = (self.error(point) / sigma)[valid]
+        weight = (1 + error**2) ** -0.25
+        rows = self._data_jacobian(point)[valid] * (weight / sigma)[..., None]
+        return (error * weight).ravel(), rows.reshape(-1, len(point))
 
     def _data_jacobian(self, point: Array) -> Array:
         """(e, t + 1, joints, p)."""
@@ -166,16 +194,3 @@ class _Problem:
                 else:
                     jacobian[..., where.start] = slope
         return jacobian
-
-    def covariance(self, point: Array, sigma: Array) -> Array:
-        """Cluster-robust posterior covariance (p, p)."""
-        error = self.error(point) / sigma
-        weight = (1 + error**2) ** -0.25  # square root of the weight of the soft-L1 loss
-        weight *= self._segments.valid[..., None]
-        rows = self._data_jacobian(point) / sigma[:, None] * weight[..., None]
-        error = error * weight
-        prior = np.diag(self.prior_sd**-2)
-        information = np.einsum("etjp,etjq->pq", rows, rows, optimize=True) + prior
-        score = np.einsum("etjp,etj->ep", rows, error, optimize=True)
-        inverse = np.linalg.inv(information)
-        return inverse @ (score.T @ score + prior) @ inverse
