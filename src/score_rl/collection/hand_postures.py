@@ -23,7 +23,7 @@ from score_rl.robots import FRANKA_LEAP, Robot, add_robot
 
 Array = NDArray[np.float64]
 
-OPENINGS_M = (0.0, 0.02, 0.045, 0.065, 0.085)
+OPENINGS_M = (0.025, 0.035, 0.045, 0.065, 0.085)
 """Free distance between the thumb's pad and the fingers' pads."""
 FINGER_RADIUS_M, THUMB_RADIUS_M = 0.0105, 0.0115
 SPREAD_M = 0.014
@@ -44,28 +44,54 @@ class PinchTable:
     """Palm origin in the pinch frame."""
     joints: tuple[tuple[float, ...], ...]
     """(openings, 12): index, middle, thumb joints for `OPENINGS_M`."""
+    squeeze_rad_per_n: tuple[float, ...]
+    """(12,) change of the joint targets per newton of grip: the servos then push thumb against fingers along the
+    pinch axis (J' f / kp at the cube's width), the thumb with the whole force, each finger with half of it."""
+
+    def in_palm(self) -> tuple[Array, Array]:
+        """Position (3,) and rotation (3, 3) of the pinch frame in the palm frame."""
+        rotation = self.rotation()
+        return -rotation.T @ np.array(self.palm_position_m), rotation.T
 
     def rotation(self) -> Array:
         """Rotation (3, 3) of the palm frame in the pinch frame."""
         return np.array(self.palm_rotation).reshape(3, 3)
 
-    def hand(self, opening_m: Array) -> Array:
-        """Hand joints (n, 16) for openings (n,); linear in between, held beyond the table's ends."""
+    def hand(self, opening_m: Array, grip_n: Array | float = 0.0) -> Array:
+        """Hand joint targets (n, 16) for openings (n,) and grip forces (n,).
+
+        Linear between the table's openings and held beyond its ends.
+        """
         table = np.array(self.joints)
         hand = np.tile(np.r_[np.zeros(8), RING_CURLED, np.zeros(4)], (len(opening_m), 1))
         hand[:, _SOLVED] = np.stack([np.interp(opening_m, OPENINGS_M, column) for column in table.T], axis=1)
+        hand[:, _SOLVED] += np.multiply.outer(grip_n * np.ones(len(opening_m)), self.squeeze_rad_per_n)
         return hand
 
 
-TRIPOD = PinchTable(
-    palm_rotation=(0.1365, 0.7783, 0.6129, 0.3627, 0.5365, -0.762, -0.9219, 0.3263, -0.209),
-    palm_position_m=(0.0018, 0.1029, 0.058),
+PINCH = PinchTable(
+    palm_rotation=(0.3844, 0.8097, 0.4435, 0.3986, 0.2877, -0.8708, -0.8326, 0.5116, -0.2122),
+    palm_position_m=(0.0114, 0.0618, 0.0809),
     joints=(
-        (2.038, -0.624, -0.426, -0.286, 1.65, -0.967, 0.037, -0.286, 0.893, 0.01, 0.655, 0.18),
-        (2.003, -0.494, -0.426, -0.286, 1.944, -0.965, -0.348, -0.286, 0.803, 0.0, 0.607, 0.245),
-        (1.924, -0.336, -0.352, -0.286, 1.95, -0.827, -0.426, -0.286, 0.693, -0.015, 0.609, 0.19),
-        (1.805, -0.22, -0.191, -0.286, 1.912, -0.694, -0.426, -0.286, 0.598, -0.009, 0.649, 0.058),
-        (1.709, -0.124, -0.056, -0.286, 1.882, -0.563, -0.426, -0.286, 0.508, 0.0, 0.652, -0.01),
+        (-0.033, 0.974, 1.795, 0.46, 1.034, -0.975, 0.078, 0.558, 0.656, 0.012, 0.967, 0.026),
+        (-0.01, 0.987, 1.784, 0.341, 0.861, -0.982, 0.352, 0.412, 0.536, 0.093, 0.905, 0.094),
+        (0.001, 0.98, 1.775, 0.226, 0.774, -0.962, 0.555, 0.234, 0.441, 0.154, 0.857, 0.139),
+        (0.022, 0.982, 1.721, 0.066, 0.718, -0.858, 0.736, 0.066, 0.367, 0.155, 0.806, 0.116),
+        (0.042, 0.954, 1.663, -0.099, 0.694, -0.725, 0.875, -0.105, 0.316, 0.122, 0.776, 0.049),
+    ),
+    squeeze_rad_per_n=(
+        0.0022,
+        0.0003,
+        0.0123,
+        0.0065,
+        0.0041,
+        -0.0115,
+        -0.0031,
+        -0.0018,
+        0.0241,
+        0.0177,
+        0.0236,
+        0.0122,
     ),
 )
 """Thumb against index and middle finger; what `solve()` returns."""
@@ -124,6 +150,15 @@ def tips_in_pinch_frame(table: PinchTable, robot: Robot = FRANKA_LEAP) -> Array:
     fingers = _Fingers(robot)
     tips = np.stack([fingers(np.array(joints))[0] for joints in table.joints])
     return tips @ table.rotation().T + np.array(table.palm_position_m)
+
+
+def squeeze_direction(joints: Array, palm_rotation: Array, robot: Robot = FRANKA_LEAP) -> Array:
+    """`PinchTable.squeeze_rad_per_n` (12,) at a posture (12,)."""
+    fingers, step = _Fingers(robot), 1e-5
+    centre = fingers(joints)[0]
+    along = np.stack([(fingers(joints + step * unit)[0] - centre) @ palm_rotation[0] for unit in np.eye(12)])
+    kp = np.array(robot.kp[robot.arm_dof :])[_SOLVED]
+    return along @ (-0.5, -0.5, 1.0) / step / kp
 
 
 def solve(config: SolveConfig | None = None, robot: Robot = FRANKA_LEAP) -> PinchTable:
