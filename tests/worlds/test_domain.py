@@ -119,7 +119,10 @@ def test_the_proxy_is_another_robot_and_the_twin_is_nominal() -> None:
         ({"object_frictoin": {"episode": constant(0.5)}}, "did you mean 'object_friction'"),
         ({"object_friction": {"epsiode": constant(0.5)}}, "did you mean 'episode'"),
         ({"object_friction": {"episode": {"distribution": "gaussian", "mean": 1}}}, "unknown .*'gaussian'"),
-        ({"object_friction": {"episode": {"distribution": "uniform", "low": 0.1}}}, "uniform takes low, high; got low"),
+        (
+            {"object_friction": {"episode": {"distribution": "uniform", "low": 0.1}}},
+            "takes low, high; got low",
+        ),
         ({"object_friction": {"episode": 0.5}}, "must look like"),
         ({"object_friction": {}}, "must give a distribution"),
         ({"object_friction": {"episode": constant(99)}}, r"99 to 99 is outside \[0.05, 3\] \(sliding friction"),

@@ -29,7 +29,7 @@ class ModelFields:
         self._field = {name: batch.expand(name) for name in names.split()}
         # Constants come from `set_const` from the start, so that an environment's past leaves no trace in them.
         batch.set_const()
-        self._size_and_mass = np.ones((batch.nsim, 2))
+        self._shape = np.tile([1.0, 1.0, 0.0], (batch.nsim, 1))
 
     def apply(self, rows: int | np.ndarray, parameters: Mapping[str, np.ndarray]) -> None:
         """Write episode parameters, {name: (size,)} or {name: (k, size)}, into the k environments `rows`."""
@@ -46,18 +46,19 @@ class ModelFields:
         field["geom_friction"][rows, self._object, 0] = value["object_friction"][:, 0]
         for geom in (self._object, self._table):
             field["geom_solref"][rows, geom, 0] = value["contact_time_constant_s"][:, 0]
-        field["geom_pos"][rows, self._table, 2] = value["table_height_m"][:, 0]
-        self._write_object(rows, value["object_size_scale"], value["object_mass_scale"])
+        self._write_bodies(rows, value["object_size_scale"], value["object_mass_scale"], value["table_height_m"])
 
-    def _write_object(self, rows: np.ndarray, size: np.ndarray, mass: np.ndarray) -> None:
-        """Size and mass (k, 1), and what the engine derives from them."""
+    def _write_bodies(self, rows: np.ndarray, size: np.ndarray, mass: np.ndarray, height: np.ndarray) -> None:
+        """Object and table, each (k, 1), and what the engine derives from them."""
         field, nominal, body = self._field, self._nominal, self._body
-        changed = (self._size_and_mass[rows] != np.concatenate([size, mass], axis=1)).any(1)
         field["geom_size"][rows, self._object] = nominal.geom_size[self._object] * size
         field["body_mass"][rows, body] = nominal.body_mass[body] * mass[:, 0]
         field["body_inertia"][rows, body] = nominal.body_inertia[body] * mass * size**2
-        self._size_and_mass[rows] = np.concatenate([size, mass], axis=1)
-        # Bounding volumes, subtree masses, inverse weights: without this a heavier object has a wrong centre of mass
-        # (the implicit integrators read it) and spins itself to infinity.
+        field["geom_pos"][rows, self._table, 2] = height[:, 0]
+        # Bounding volumes, subtree masses, inverse weights, static positions. Without this a table stays where it
+        # was, and a heavier object has a wrong centre of mass (implicitfast reads it) and spins itself to infinity.
+        shape = np.concatenate([size, mass, height], axis=1)
+        changed = (self._shape[rows] != shape).any(1)
+        self._shape[rows] = shape
         if changed.any():
             self._batch.set_const(rows[changed])

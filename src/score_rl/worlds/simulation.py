@@ -192,7 +192,7 @@ class SimulatedWorld:
             self._quarantine(np.flatnonzero(nan))
             force[nan] = 0
         decay = np.exp(-self.domain.physics.timestep_s / max(self.domain.protective_stop.filter_s, 1e-9))
-        filtered, _ = lfilter([1 - decay], [1, -decay], force, axis=1, zi=decay * self._force[:, None])
+        filtered = low_pass(force, self._force, decay)
         self._force[:] = filtered[:, -1]
         return filtered.max((1, 2)), nan
 
@@ -331,6 +331,11 @@ class SimulatedWorld:
         return Observation(
             {key: _tensor(value) for key, value in actor.items()}, {"privileged": _tensor(truth.features())}
         )
+
+
+def low_pass(signal: np.ndarray, state: np.ndarray, decay: float) -> np.ndarray:
+    """First-order filter y_k = d y_(k-1) + (1 - d) x_k of signals (n, steps, b), from y_0 = `state` (n, b)."""
+    return lfilter([1 - decay], [1, -decay], signal, axis=1, zi=decay * state[:, None])[0]
 
 
 def _tensor(array: np.ndarray) -> Tensor:

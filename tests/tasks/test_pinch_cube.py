@@ -1,0 +1,61 @@
+"""Pinch Cube: spawn range, success region and milestones at their edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from score_rl.foundation.errors import ScoreError
+from score_rl.tasks import TASKS, TaskState, get_task
+
+CUBE = get_task("pinch_cube")
+PARAMETERS = {"object_size_scale": np.array([1.0])}
+
+
+def state(positions: list[list[float]], start_height: float = 0.0225) -> TaskState:
+    pos = np.array(positions, dtype=float)
+    n = len(pos)
+    start = np.tile([0.5, 0.0, start_height], (n, 1))
+    return TaskState(pos, np.tile([1.0, 0, 0, 0], (n, 1)), np.zeros((n, 3)), start, np.zeros((n, 4, 3)))
+
+
+def test_spawn_covers_the_papers_range() -> None:
+    generator = np.random.default_rng(0)
+    poses = np.array([CUBE.spawn(generator, PARAMETERS) for _ in range(2000)])
+    assert poses[:, :2].min(0) == pytest.approx([0.30, -0.20], abs=2e-3)
+    assert poses[:, :2].max(0) == pytest.approx([0.70, 0.20], abs=2e-3)
+    assert (poses[:, 2] == 0.0225).all()
+    yaw = 2 * np.arctan2(poses[:, 6], poses[:, 3])
+    assert np.abs(yaw).max() == pytest.approx(np.pi / 4, abs=0.01)
+    assert np.linalg.norm(poses[:, 3:], axis=1) == pytest.approx(1)
+
+
+def test_a_larger_cube_is_put_higher() -> None:
+    pose = CUBE.spawn(np.random.default_rng(0), {"object_size_scale": np.array([1.2])})
+    assert pose[2] == pytest.approx(0.027)
+
+
+def test_success_within_15_cm_of_the_goal() -> None:
+    inside = [[0.55, 0, 0.35], [0.55 + 0.149, 0, 0.35], [0.55, 0, 0.201]]
+    outside = [[0.55 + 0.151, 0, 0.35], [0.55, 0.11, 0.24], [0.5, 0, 0.0225]]
+    assert CUBE.success(state(inside + outside)).tolist() == [True] * 3 + [False] * 3
+
+
+def test_milestones_count_from_where_the_cube_lay() -> None:
+    rises = [0.0, 0.119, 0.121, 0.199, 0.201, 0.499, 0.501]
+    reached = state([[0.3, 0.1, 0.04 + rise] for rise in rises], start_height=0.04)
+    amounts = {name: amount for name, (amount, _) in CUBE.milestones.items()}
+    assert amounts == {"lifted": 1.0, "raised": 5.0} and CUBE.success_reward == 10.0
+    conditions = {name: condition(reached).tolist() for name, (_, condition) in CUBE.milestones.items()}
+    assert conditions["lifted"] == [False, False, True, True, True, True, True]
+    assert conditions["raised"] == [False, False, False, False, True, True, False]
+
+
+def test_every_reward_is_positive() -> None:
+    for task in TASKS.values():
+        assert task.success_reward > 0 and all(amount > 0 for amount, _ in task.milestones.values())
+
+
+def test_unknown_task() -> None:
+    with pytest.raises(ScoreError, match=r"unknown task 'pinch'; did you mean 'pinch_cube'\?"):
+        get_task("pinch")
