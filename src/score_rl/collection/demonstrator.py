@@ -6,9 +6,9 @@ the control rate. An attempt is a chain of phases, each with a goal for the pinc
     REACH a point near the cube -> DESCEND onto it -> CLOSE -> RAISE -> CARRY to the goal -> HOLD
 
 A missed or dropped cube leads back to REACH with newly drawn choices, or to RETREAT for the rest of the episode.
-The pinch frame (see `hand_postures`) moves towards its goal at a bounded speed and slows down on arrival, so that the next target is nearly a
-function of what is observed. All choices of an episode come from one generator seeded by the episode: they do
-not depend on the other environments.
+The pinch frame (see `hand_postures`) moves towards its goal at a bounded speed and slows down on arrival, so
+that the next target is nearly a function of what is observed. All choices of an episode come from one generator
+seeded by the episode: they do not depend on the other environments.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.signal import lfilter
 
 from score_rl.collection.habits import Grasp, Habits
-from score_rl.collection.hand_postures import RING_CURLED, PINCH
+from score_rl.collection.hand_postures import PINCH, RING_CURLED
 from score_rl.collection.kinematics import ArmKinematics, rotate_by, rotation_error
 from score_rl.robots import FRANKA_LEAP, Robot
 
@@ -187,7 +187,7 @@ class Demonstrator:
         turned = np.linalg.norm(rotation_error(self._goal_rotation, self._rotation), axis=1)
         lost = np.linalg.norm(pose[:, :3] - self._position, axis=1) > 0.06
         ready = self._wait == 0
-        arrived = (left < 0.003) & (turned < 0.03) & ((behind < 0.008) | (self._age > 40))
+        arrived = (left < 0.006) & (turned < 0.04) & ((behind < 0.012) | (self._age > 12))
         done = {
             Phase.REACH: (left < 0.03) & (turned < 0.15) & (behind < 0.08),
             Phase.DESCEND: arrived,

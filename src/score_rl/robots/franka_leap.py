@@ -179,7 +179,8 @@ def add_robot(spec: mujoco.MjSpec, robot: Robot = FRANKA_LEAP) -> None:
 
     The base stands at the world origin. Gravity is compensated in every body, as the real controllers do.
     Actuator i drives joint i and is named like it; its control is the joint's position target in radians.
-    The scene's angle unit becomes the radian. Sites: `palm` (see `Robot.palm`) and `tip_<finger>`, the centre of the fingertip's end sphere.
+    Sites: `palm` (see `Robot.palm`) and `tip_<finger>`, the centre of the fingertip's end sphere. The scene's
+    angle unit becomes the radian.
 
     Raises:
         ValueError: `robot` has other joints than the FR3 with a LEAP hand.
