@@ -6,6 +6,8 @@ TORCH  ?= cpu
 VENV   ?= .venv
 # Where the demo leaves its run directories and its report.
 DEMO   ?= runs/demo
+# Further options of `score demo`, for example OPTIONS="--robot-seed 4".
+OPTIONS ?=
 
 TORCH_VERSION := 2.13.0
 TORCH_INDEX   := https://download.pytorch.org/whl/$(TORCH)
@@ -26,7 +28,7 @@ help: ## List the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
 demo: $(READY) ## The whole loop on Pinch Cube: collect, pretrain, calibrate, steer, evaluate, report
-	$(VENV)/bin/score demo --out $(DEMO)
+	$(VENV)/bin/score demo --out $(DEMO) $(OPTIONS)
 
 test: $(READY) ## Run the tests
 	$(VENV)/bin/python -m pytest

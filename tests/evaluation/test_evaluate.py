@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from toys import BACKWARD, FORWARD, LIMIT, RANDOM, STILL, Step, Walk
+from walk import BACKWARD, FORWARD, LIMIT, RANDOM, STILL, Step, Walk
 
 from score_rl.evaluation.evaluate import evaluate
 from score_rl.foundation.errors import ScoreError

@@ -85,10 +85,12 @@ def _execute_steps(steered: SteeringPolicy | None, horizon: int) -> int:
 
 
 def _training(bundle: Path) -> dict[str, Any]:
-    """How the steering policy was trained, from its own record."""
+    """How the steering policy was trained: from its bundle, and from the run directory around it if it is there."""
     provenance = read_json(bundle / DESCRIPTION)["provenance"]
+    run = bundle.parent / "run.json"
+    wall_s = read_json(run)["summary"].get("wall_s") if run.exists() else None
     return {
         "training_seed": provenance["config"]["seed"],
         "control_steps_trained": provenance["control_steps"],
-        "train_wall_s": round(provenance["wall_s"], 1),
+        "train_wall_s": None if wall_s is None else round(wall_s, 1),
     }

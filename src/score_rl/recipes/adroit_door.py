@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from score_rl.base.networks import NetworkConfig
-from score_rl.base.policy import PolicyConfig
+from score_rl.base.policy import FlowConfig, PolicyConfig
 from score_rl.base.representation import RepresentationConfig
 from score_rl.base.train import PretrainConfig
 from score_rl.recipes.recipe import Recipe
@@ -19,15 +18,14 @@ from score_rl.steering.score import SteerConfig
 
 def adroit_door() -> Recipe:
     """Demonstrations are given (see docs/quickstart.md); one world for steering and evaluation."""
-    policy = PolicyConfig(
-        representation=RepresentationConfig(keys=("state",), history=1, horizon=8),
-        network=NetworkConfig(kind="mlp", widths=(256, 256, 256)),
-    )
+    policy = PolicyConfig(representation=RepresentationConfig(keys=("state",), horizon=8), flow=FlowConfig(width=0.1))
     return Recipe(
         name="adroit_door",
         description="Adroit hand opens a door, from 25 human demonstrations (gymnasium-robotics)",
         collect=CollectSettings(task="adroit_door"),
-        pretrain=PretrainSettings(PretrainConfig(policy=policy, steps=5000)),
+        pretrain=PretrainSettings(
+            PretrainConfig(policy=policy, steps=5000, loss_weighting="network", action_units="normalised")
+        ),
         calibrate=CalibrateSettings(task="adroit_door", world="gymnasium"),
         steer=SteerSettings(
             task="adroit_door",

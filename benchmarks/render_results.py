@@ -1,0 +1,131 @@
+"""Write the tables and the picture of the documents from the committed result files.
+
+    python benchmarks/render_results.py            # rewrite README.md, docs/*.md and docs/images/results.svg
+    python benchmarks/render_results.py --check    # exit with 1 where a document differs from the result files
+
+A table stands between `<!-- results FILE -->` and `<!-- end results -->`, with FILE in benchmarks/results/; that of
+the domains' parameters between `<!-- parameters -->` and `<!-- end parameters -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from score_rl.evaluation import charts
+from score_rl.evaluation.report import percent
+from score_rl.evaluation.results import read_results
+from score_rl.foundation.files import write_text
+from score_rl.worlds.domain import PARAMETERS
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PICTURE, PICTURED = ROOT / "docs" / "images" / "results.svg", "pinch_cube.json"
+MARKED = re.compile(r"(<!-- results (\S+) -->\n).*?(<!-- end results -->)", re.DOTALL)
+PARAMETER_TABLE = re.compile(r"(<!-- parameters -->\n).*?(<!-- end parameters -->)", re.DOTALL)
+SUCCESS = ("base", "z = 0", "SCORE, sampled", "SCORE", "SCORE − base", "SCORE − (z = 0)")
+HEADER = ("world", "robot", "seed", "n", *SUCCESS, "fewer steps", "stops")
+
+
+def documents() -> list[Path]:
+    """The documents that may hold tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def rendered(text: str, document: Path) -> str:
+    """The document's text with every table made anew."""
+
+    def replaced(match: re.Match[str]) -> str:
+        return f"{match[1]}{table(match[2], document)}\n{match[3]}"
+
+    return PARAMETER_TABLE.sub(lambda match: f"{match[1]}{parameters()}\n{match[2]}", MARKED.sub(replaced, text))
+
+
+def parameters() -> str:
+    """Markdown table of everything that a domain can say."""
+    lines = ["| parameter | values | nominal | bounds | meaning |", "|---|---|---|---|---|"]
+    lines += [
+        f"| `{name}` | {p.size} | {p.nominal:g} | {p.low:g} to {p.high:g} | {p.meaning} |"
+        for name, p in PARAMETERS.items()
+    ]
+    return "\n".join(lines)
+
+
+def table(file: str, document: Path) -> str:
+    """Markdown table of a result file: one row per world, robot and training seed."""
+    path = RESULTS / file
+    if not path.exists():
+        return "No result file yet."
+    groups: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
+    robots: dict[tuple[Any, ...], Any] = {}
+    for record in read_results(path):
+        place = (record["world"], record["robot_seed"])
+        seed = record["training_seed"] if record["training_seed"] is not None else robots.get(place)
+        robots[place] = seed
+        groups.setdefault((*place, seed), {})[record["policy"]] = record
+    lines = [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
+    lines += [f"| {' | '.join(_row(*key, policies))} |" for key, policies in groups.items()]
+    depth = len(document.relative_to(ROOT).parts) - 1
+    link = "../" * depth + f"benchmarks/results/{file}"
+    return "\n".join([*lines, "", f"Every figure, with seeds, command and commit: [{file}]({link})."])
+
+
+def _row(world: str, robot: Any, seed: Any, policies: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    steered = policies.get("score_det", {})
+    cells = [world, *("–" if value is None else str(value) for value in (robot, seed))]
+    cells.append(str(next(iter(policies.values()))["n"]))
+    cells += [_success(policies.get(name)) for name in ("base", "base_z0", "score_stoch", "score_det")]
+    cells += [_difference(steered, "base"), _difference(steered, "base_z0")]
+    fewer = steered.get("vs_base_steps_reduction")
+    cells.append("–" if fewer is None else f"{100 * fewer:.0f} %")
+    stops = [str(policies[name]["hand_faults"]) for name in ("base", "score_det") if name in policies]
+    return [*cells, " → ".join(stops)]
+
+
+def _success(record: Mapping[str, Any] | None) -> str:
+    if record is None:
+        return "–"
+    low, high = record["wilson95"]
+    return f"{percent(record)} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def _difference(record: Mapping[str, Any], reference: str) -> str:
+    if f"vs_{reference}_difference" not in record:
+        return "–"
+    low, high = record[f"vs_{reference}_95"]
+    p = record[f"vs_{reference}_mcnemar_p"]
+    text = f"{100 * record[f'vs_{reference}_difference']:+.1f} [{100 * low:+.0f}, {100 * high:+.0f}]"
+    return text.replace("-", "−") + (" p < 0.001" if p < 0.001 else f" p = {p:.3f}")
+
+
+def picture(records: Sequence[Mapping[str, Any]]) -> str:
+    """Success with intervals of every policy and robot."""
+    named = [{**record, "world": f"{record['world']}, robot {record['robot_seed']}"} for record in records]
+    return charts.success([record for record in named if record["world"].startswith("proxy")] or named)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Render everything, or with --check only compare."""
+    stale = []
+    for document in documents():
+        text = document.read_text(encoding="utf-8")
+        new = rendered(text, document)
+        if new != text:
+            stale.append(document)
+            if "--check" not in arguments:
+                write_text(document, new)
+    if "--check" in arguments:
+        for document in stale:
+            print(f"{document.relative_to(ROOT)} differs from the result files: python benchmarks/render_results.py")
+        return int(bool(stale))
+    if (RESULTS / PICTURED).exists():
+        PICTURE.parent.mkdir(exist_ok=True)
+        write_text(PICTURE, picture(read_results(RESULTS / PICTURED)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

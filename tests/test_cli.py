@@ -1,0 +1,136 @@
+"""The command line: help, errors before any work, and the whole loop in small."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from score_rl import cli
+from score_rl.commands.collect import Collect
+from score_rl.commands.common import content_hash
+from score_rl.commands.steer import Steer
+from score_rl.evaluation.run import read_evaluation
+from score_rl.recipes import RECIPES, get_recipe
+
+COMMANDS = ("tasks", "collect", "pretrain", "calibrate", "steer", "evaluate", "report", "demo", "doctor")
+
+
+def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a command that must fail says."""
+    assert cli.main(list(arguments)) == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    return " ".join(message.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main([command, "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert f"score {command}" in text and len(text.split()) > 20
+
+
+def test_recipes_set_the_defaults() -> None:
+    door = cli.parse(["--recipe", "adroit_door", "steer"])
+    assert isinstance(door, Steer) and door.settings == get_recipe("adroit_door").steer
+    cube = cli.parse(["collect", "--robot-seed", "7", "--recipe=debug"])
+    assert isinstance(cube, Collect) and cube.settings.robot_seed == 7
+    assert cube.settings.demonstrations == get_recipe("debug").collect.demonstrations
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_know_their_name(name: str) -> None:
+    assert get_recipe(name).name == name
+
+
+def test_tasks_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["tasks"]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("pinch_cube", "adroit_door", "twin", "proxy", "debug"))
+
+
+def test_doctor_says_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("Python", "mujoco 4.0.0", "cores", "GB free", "OpenGL"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["collct"], "unknown command 'collct'; did you mean 'collect'?"),
+        (["--recipe", "debg", "collect"], "unknown recipe 'debg'; did you mean 'debug'?"),
+        (["collect", "--task", "pinch"], "'pinch'; did you mean 'pinch_cube'?"),
+        (["collect", "--world", "prxy"], "unknown domain 'prxy'; did you mean 'proxy'?"),
+        (["collect", "--world", "nowhere.toml"], "domain file nowhere.toml does not exist"),
+        (["collect", "--num-envs", "0"], "must be at least 1"),
+        (["pretrain", "--dataset", "nowhere"], "nowhere does not exist"),
+        (["calibrate", "--dataset", "nowhere"], "nowhere does not exist"),
+        (["steer", "--policy", "nowhere"], "nowhere/policy.json does not exist"),
+        (["steer", "--control-steps", "1", "2"], "one budget per world"),
+        (["evaluate", "--policy", "nowhere"], "nowhere/policy.json does not exist"),
+        (["--recipe", "adroit_door", "evaluate", "--world", "proxy"], "unknown world of adroit_door 'proxy'"),
+        (["--recipe", "adroit_door", "demo"], "needs demonstrations from elsewhere"),
+        (["report"], "needs at least one evaluation"),
+    ],
+)
+def test_bad_input_is_one_clear_message(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in failure(capsys, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bad_domain_is_refused_before_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    domain = tmp_path / "robot.toml"
+    domain.write_text('[delay]\nrobot = { distribution = "constant", value = 0.02 }\n')
+    message = failure(capsys, "collect", "--world", str(domain), "--out", str(tmp_path / "run"))
+    assert "robot.toml" in message and "did you mean 'delay_s'?" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_report_is_not_replaced_unasked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "report.html"
+    report.write_text("mine")
+    assert "pass --overwrite" in failure(capsys, "report", "--evaluations", "x", "--out", str(report))
+    assert report.read_text() == "mine"
+
+
+def test_content_hash_sees_results_and_not_logs(tmp_path: Path) -> None:
+    (tmp_path / "policy.json").write_text("{}")
+    before = content_hash(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text("{}")
+    (tmp_path / "run.json").write_text("{}")
+    assert content_hash(tmp_path) == before
+    (tmp_path / "policy.json").write_text("[]")
+    assert content_hash(tmp_path) != before
+
+
+def test_the_whole_loop_and_its_reuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    assert cli.main(["--recipe", "debug", "demo", "--out", str(out)]) == 0
+    capsys.readouterr()
+    for world in ("twin", "proxy"):
+        records = {record["policy"]: record for record in read_evaluation(out / "evaluation" / world)}
+        assert list(records) == ["base", "base_z0", "score_stoch", "score_det"]
+        assert records["score_det"]["control_steps_trained"] > 0 == records["base"]["control_steps_trained"]
+        assert records["base_z0"]["latent_norm2_mean"] == 0
+        assert "vs_base_mcnemar_p" in records["score_det"]
+    page = (out / "report.html").read_text()
+    assert "<svg" in page and not [link for link in ('src="http', 'href="http', "url(http") if link in page]
+    assert json.loads((out / "steering" / "run.json").read_text())["status"] == "finished"
+    stages = [path for path in out.rglob("run.json")]
+    times = [path.stat().st_mtime_ns for path in stages]
+    assert cli.main(["--recipe", "debug", "demo", "--out", str(out)]) == 0
+    assert capsys.readouterr().err.count("done already") == len(stages) == 7
+    assert [path.stat().st_mtime_ns for path in stages] == times
+    assert "another configuration" in failure(capsys, "--recipe", "debug", "demo", "--out", str(out), "--seed", "5")
