@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from score_rl.foundation.errors import ScoreError
-from score_rl.worlds.domain import PARAMETERS, Domain, load_domain, parse_domain, save_domain, shipped_domains
+from score_rl.worlds.domain import PARAMETERS, SCORES, Domain, load_domain, parse_domain, save_domain, shipped_domains
 
 
 def constant(value: object) -> dict:
@@ -86,12 +86,20 @@ def test_one_number_per_element() -> None:
 
 def test_standard_scores_of_the_varying_parameters() -> None:
     domain = parse_domain({**BIASED, "camera_yaw_bias_rad": {"robot": constant(0.1), "episode": normal(0.02, 0.04)}})
-    assert domain.varying() == ["hand_joint_bias_rad", "object_friction", "camera_yaw_bias_rad"]
     robot = domain.draw_robot(1)
     values = domain.draw_episode(robot, 0)
     values["hand_joint_bias_rad"] = robot["hand_joint_bias_rad"] + 0.02
     values["object_friction"], values["camera_yaw_bias_rad"] = np.array([0.4]), np.array([0.1 + 0.02 - 0.04])
-    assert domain.episode_scores(robot, values) == pytest.approx([2.0] * 16 + [-1.0, -1.0])
+    scores = domain.episode_scores(robot, values)
+    # In the order of PARAMETERS: 7 arm offsets, then 16 of the hand, ...; what does not vary is 0.
+    assert scores[:7].tolist() == [0] * 7 and scores[7:23] == pytest.approx([2.0] * 16)
+    assert scores[scores != 0] == pytest.approx([2.0] * 16 + [-1.0, -1.0])
+    assert len(scores) == sum(parameter.size for parameter in PARAMETERS.values()) == SCORES
+
+
+def test_every_domain_shows_the_critic_the_same_layout() -> None:
+    for domain in (Domain("empty"), load_domain("twin"), load_domain("proxy")):
+        assert domain.episode_scores({}, domain.draw_episode({}, 0)).shape == (SCORES,)
 
 
 # ---- files ---------------------------------------------------------------------------------------------------

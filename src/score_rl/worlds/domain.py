@@ -66,6 +66,11 @@ PARAMETERS: Mapping[str, Parameter] = {
     "joint_jitter_rad": Parameter(SCALAR, 0, 0, 0.1, "standard deviation, per frame, of measured joints"),
 }
 
+_ENDS = np.cumsum([parameter.size for parameter in PARAMETERS.values()])
+_SCORE_SLICES = {name: slice(end - p.size, end) for (name, p), end in zip(PARAMETERS.items(), _ENDS.tolist())}
+SCORES = int(_ENDS[-1])
+"""Length of `Domain.episode_scores`."""
+
 
 @dataclass(frozen=True)
 class Distribution:
@@ -167,14 +172,18 @@ class Domain:
             values[name] = np.minimum(np.maximum(value, parameter.low), parameter.high)
         return values
 
-    def varying(self) -> list[str]:
-        """Parameters that differ between the episodes of one robot."""
-        return [name for name, distribution in self.episode.items() if distribution.kind != "constant"]
-
     def episode_scores(self, robot: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The varying parameters of an episode as one vector of standard scores, for a privileged critic."""
-        scores = [self.episode[name].standardise(values[name] - robot.get(name, 0.0)) for name in self.varying()]
-        return np.concatenate(scores) if scores else np.zeros(0)
+        """The parameters of an episode as one vector of standard scores, for a privileged critic.
+
+        All of PARAMETERS in their order, 0 where nothing varies from episode to episode: the layout is the same for
+        every domain, so that a critic can go on from one to the next.
+        """
+        scores = np.zeros(SCORES)
+        for name, distribution in self.episode.items():
+            if distribution.kind != "constant":
+                drawn = values[name] - robot.get(name, 0.0)
+                scores[_SCORE_SLICES[name]] = distribution.standardise(drawn)
+        return scores
 
     def describe(self) -> dict[str, Any]:
         """The domain as plain data, in the layout of its TOML file."""

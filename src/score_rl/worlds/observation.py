@@ -75,7 +75,7 @@ class Truth:
     progress: np.ndarray
     """(n, p) milestones reached, share of the hold time, share of the time limit."""
     parameters: np.ndarray
-    """(n, q) standard scores of the domain's varying parameters."""
+    """(n, q) standard scores of the domain's parameters."""
 
     def features(self) -> np.ndarray:
         """(n, d) all of it at about unit size."""

@@ -18,7 +18,7 @@ from score_rl.foundation.seeding import derive_seed
 from score_rl.robots.franka_leap import FRANKA_LEAP, Robot
 from score_rl.tasks import Task, TaskState, get_task
 from score_rl.worlds.actuation import Actuation
-from score_rl.worlds.domain import PARAMETERS, Domain, load_domain
+from score_rl.worlds.domain import PARAMETERS, SCORES, Domain, load_domain
 from score_rl.worlds.episode import plan_episode
 from score_rl.worlds.nan_dump import write_nan_dump
 from score_rl.worlds.observation import Kinematics, Truth, estimate_pose
@@ -247,7 +247,7 @@ class SimulatedWorld:
         self._object_start = np.zeros((n, 3))
         self._camera_yaw, self._camera_shift = np.zeros(n), np.zeros((n, 3))
         self._joint_noise, self._pose_noise = np.zeros((n, frames, joints)), np.zeros((n, frames, 6))
-        self._scores = np.zeros((n, sum(PARAMETERS[name].size for name in self.domain.varying())))
+        self._scores = np.zeros((n, SCORES))
         if self._nan_dump_dir is not None:
             self._sent = np.zeros((n, self.task.horizon, joints))
 
