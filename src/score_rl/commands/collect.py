@@ -51,7 +51,7 @@ class Collect:
             collect(world, self.settings.demonstrations, writer, advance)
         world.close()
         dataset = load_dataset(root)
-        rate = float(dataset.episode_column("success").mean())
+        rate = float(dataset.extra["success"].mean())
         run.finish({"episodes": dataset.num_episodes, "frames": dataset.num_frames, "success_rate": rate})
         console.print(f"  {dataset.num_episodes} demonstrations, {dataset.num_frames} frames, {rate:.0%} succeed")
         return root

@@ -14,15 +14,17 @@ from score_rl.evaluation.report import STEERED, number, percent
 def results_table(records: Sequence[Mapping[str, Any]]) -> Table:
     """Success, interval, speed and force of every policy and world."""
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("world", "policy"):
-        table.add_column(column)
+    table.add_column("policy", no_wrap=True)
     for column in ("success", "95 %", "vs base", "vs z = 0", "steps", "force p95", "stops"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
+    world = None
     for record in records:
+        if record["world"] != world:
+            world = record["world"]
+            table.add_row(f"[dim]{world}, n = {record['n']}[/dim]")
         low, high = record["wilson95"]
         table.add_row(
-            record["world"],
-            name(record["policy"]),
+            "  " + name(record["policy"]),
             percent(record),
             f"{100 * low:.0f}-{100 * high:.0f}",
             _paired(record, "base"),
