@@ -10,15 +10,21 @@ demonstrations could have come from.
 and play stand in front of the model, and one replay of all episodes and candidates side by side on
 `mujoco.batch` gives all derivatives at once.
 
-Not identifiable here, by design of the evidence: dry friction of the hand is indistinguishable from play (the
-estimate of play stands for both: width + 2 friction / gain); delay and lag are known better as their sum; torque
-limits and contact properties show in contact only, where the forces are unknown.
+The fit replays at a fine physics step, at which the estimates are the robot's own. The twin's steps are as long as
+the time constants in question, which shifts its response, and dry friction in sixteen joints would make it slow;
+so lag, delay and play are then fitted once more at the twin's own step, with everything else held, and the twin
+gets these `effective` values: play that stands for play and friction (width + 2 friction / gain), lag and delay that
+make up for the steps.
+
+Not identifiable here: torque limits and contact properties, which show in contact only, where forces are unknown.
+Delay and lag are known better as their sum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +32,7 @@ import numpy as np
 import torch
 
 from score_rl.calibration.camera import CameraFit, fit_camera
-from score_rl.calibration.joints import CANDIDATES, DYNAMICS, OFFSETS, Fit, fit_joints
+from score_rl.calibration.joints import DYNAMICS, OFFSETS, Belief, Fit, ReplayFunction, fit_joints, prior_beliefs
 from score_rl.calibration.priors import FLOORS, PRIORS
 from score_rl.calibration.replay import Array, Replay, Segments, Values, contact_free, require_features
 from score_rl.demonstrations.lerobot import Dataset
@@ -44,15 +50,17 @@ REPLAY_FILE = "replay.safetensors"
 """Some held-out episodes: `measured`, `before`, `after` (e, frames, joints) rad, `valid` (e, frames), and
 `joint_names` in the header."""
 FORMAT_VERSION = 1
+EFFECTIVE = ("lag_s", "delay_s", "hand_backlash_rad")
+"""Parameters whose best value in the twin depends on its physics step."""
 
 
 @dataclass(frozen=True)
 class CalibrateConfig:
     """What of the demonstrations is used."""
 
-    fit_episodes: int = 40
+    fit_episodes: int = 24
     """Episodes whose contact-free beginnings are replayed for the fit, spread evenly; others judge it."""
-    max_frames: int = 40
+    max_frames: int = 25
     """Frames of an episode's beginning that are used at most."""
     min_frames: int = 5
     """Shorter contact-free beginnings are left out."""
@@ -64,6 +72,8 @@ class CalibrateConfig:
     """Factor on the widths (not the values) that the calibrated twin randomises with."""
     plot_episodes: int = 4
     """Held-out episodes whose trajectories are kept for plots."""
+    timestep_s: float = 1 / 240
+    """Physics step of the replays that identify the robot."""
     threads: int = 0
     """Simulation threads; 0: all cores."""
 
@@ -109,6 +119,9 @@ class Calibration:
     domain: Domain
     """The calibrated twin: estimates at the level robot, uncertainty at the level episode."""
     estimates: Mapping[str, Estimate]
+    """The robot, {parameter: estimate}."""
+    effective: Mapping[str, tuple[float, ...]]
+    """Values that the twin has instead, because of its long physics steps (see the module's docstring)."""
     lag_plus_delay_s: tuple[float, float]
     """Sum and its standard deviation: better known than either."""
     comparison: Comparison
@@ -123,6 +136,7 @@ class Calibration:
         return {
             "version": FORMAT_VERSION,
             "estimates": {name: asdict(estimate) for name, estimate in self.estimates.items()},
+            "effective": dict(self.effective),
             "lag_plus_delay_s": {"value": self.lag_plus_delay_s[0], "sd": self.lag_plus_delay_s[1]},
             "replay": asdict(self.comparison),
             "used": dict(self.used),
@@ -159,25 +173,34 @@ def calibrate(
     fitted, judged = _split(segments, config.fit_episodes)
     nominal = centre(twin)
 
-    def make_replay(pieces: Segments, candidates: int = CANDIDATES) -> Replay:
-        return Replay(task, twin, robot, pieces, candidates, config.threads)
+    fine = replace(twin, physics=replace(twin.physics, timestep_s=config.timestep_s))
 
-    fit = fit_joints(fitted, nominal, lambda pieces: make_replay(pieces).run)
+    def make_replay(domain: Domain, pieces: Segments, candidates: int) -> ReplayFunction:
+        return Replay(task, domain, robot, pieces, candidates, config.threads).run
+
+    fit = fit_joints(fitted, nominal, prior_beliefs((*OFFSETS, *DYNAMICS)), partial(make_replay, fine))
+    beliefs, held = _effective_problem(fit, nominal, robot)
+    effective = fit_joints(fitted, held, beliefs, partial(make_replay, twin))
     offset = np.concatenate([fit.values(name) for name in OFFSETS])
     rest_height = float(task.spawn(np.random.default_rng(0), nominal)[2])
     camera = fit_camera(dataset, robot, offset, rest_height)
-    estimates = {**_joint_estimates(fit), **_camera_estimates(camera)}
+    estimates = {**_joint_estimates(fit), **_camera_estimates(camera), **_from_priors(twin)}
+    instead = {name: tuple(effective.values(name).tolist()) for name in EFFECTIVE}
+    instead["hand_dry_friction_nm"] = tuple(nominal["hand_dry_friction_nm"].tolist())
     held_out = judged is not None
     judged = judged if judged is not None else fitted
-    before, after = _before_and_after(make_replay(judged, candidates=2), nominal, estimates)
+    values = {**{name: estimate.value for name, estimate in estimates.items()}, **instead}
+    calibrated = {**nominal, **{name: np.array(value) for name, value in values.items()}}
+    before, after = _predictions(make_replay(twin, judged, 2), [nominal, calibrated])
     jitter = {
         "joint_jitter_rad": _joint_jitter(fit, fitted.valid),
         "object_position_jitter_m": camera.position_jitter_m,
         "object_rotation_jitter_rad": camera.rotation_jitter_rad,
     }
     result = Calibration(
-        domain=calibrated_domain(twin, estimates, jitter, config.width_scale),
+        domain=calibrated_domain(twin, estimates, instead, jitter, config.width_scale),
         estimates=estimates,
+        effective=instead,
         lag_plus_delay_s=_sum_of_delays(fit),
         comparison=_compare(judged, before, after, robot.arm_dof, held_out),
         used={"free_motion_fitted": len(fitted.start), "free_motion": len(segments.start), **camera.used},
@@ -191,15 +214,21 @@ def calibrate(
 
 
 def calibrated_domain(
-    twin: Domain, estimates: Mapping[str, Estimate], jitter: Mapping[str, float], width_scale: float = 1.0
+    twin: Domain,
+    estimates: Mapping[str, Estimate],
+    effective: Mapping[str, tuple[float, ...]],
+    jitter: Mapping[str, float],
+    width_scale: float = 1.0,
 ) -> Domain:
-    """The twin with estimates at the level robot and their uncertainty at the level episode.
+    """The twin with estimates (`effective` values first) at the level robot, their uncertainty at the level episode.
 
     What else the twin randomises (objects) is kept; sensor jitter is replaced by the measured one.
     """
     robot, episode = dict(twin.robot), dict(twin.episode)
     for name, estimate in estimates.items():
-        robot[name] = Distribution("constant", (estimate.value,))
+        if name == "hand_dry_friction_nm":  # stays the twin's own; the effective play stands for it
+            continue
+        robot[name] = Distribution("constant", (effective.get(name, estimate.value),))
         width = tuple(width_scale * sd for sd in estimate.sd)
         episode[name] = Distribution("normal", ((0.0,), width))
     for name, value in jitter.items():
@@ -237,6 +266,26 @@ def _split(segments: Segments, fit_episodes: int) -> tuple[Segments, Segments | 
     others = np.setdiff1d(order, judged)
     chosen = others[np.unique(np.linspace(0, len(others) - 1, min(fit_episodes, len(others))).astype(int))]
     return segments.subset(chosen), segments.subset(judged)
+
+
+def _effective_problem(fit: Fit, nominal: Values, robot: Robot) -> tuple[dict[str, Belief], dict[str, Array]]:
+    """What is fitted at the twin's own step, from where, and all that is held there."""
+    gain = np.array(robot.kp[robot.arm_dof :]) * fit.values("hand_gain_scale")
+    friction = fit.values("hand_dry_friction_nm") - nominal["hand_dry_friction_nm"]
+    beliefs = {name: Belief(fit.values(name), PRIORS[name].sd) for name in (*OFFSETS, "lag_s", "delay_s")}
+    play = fit.values("hand_backlash_rad") + np.maximum(2 * friction / gain, 0)
+    beliefs["hand_backlash_rad"] = Belief(play, PRIORS["hand_backlash_rad"].sd)
+    held = {name: fit.values(name) for name in DYNAMICS if name not in (*EFFECTIVE, "hand_dry_friction_nm")}
+    return beliefs, {**nominal, **held}
+
+
+def _from_priors(twin: Domain) -> dict[str, Estimate]:
+    """What nothing was learnt about, unless the twin's file already says something."""
+    name = "hand_torque_limit_nm"
+    if name in twin.robot or name in twin.episode:
+        return {}
+    prior = PRIORS[name]
+    return {name: _estimate(name, np.array([prior.mean]), np.array([prior.sd]), "prior")}
 
 
 def _joint_estimates(fit: Fit) -> dict[str, Estimate]:
@@ -284,11 +333,10 @@ def _joint_jitter(fit: Fit, valid: np.ndarray) -> float:
     return float(1.4826 * np.median(np.abs(difference)) / np.sqrt(20)) if difference.size else 0.0
 
 
-def _before_and_after(replay: Replay, nominal: Values, estimates: Mapping[str, Estimate]) -> Array:
-    """(2, e, t + 1, joints) measured positions that the twin predicts, without and with the estimates."""
-    candidates = [nominal, {**nominal, **{name: np.array(e.value) for name, e in estimates.items()}}]
+def _predictions(replay: ReplayFunction, candidates: Sequence[Values]) -> Array:
+    """(candidates, e, t + 1, joints) measured positions that the twin predicts."""
     offsets = np.stack([np.concatenate([values[name] for name in OFFSETS]) for values in candidates])
-    return replay.run(candidates) - offsets[:, None, None]
+    return replay(candidates) - offsets[:, None, None]
 
 
 def _compare(judged: Segments, before: Array, after: Array, arm: int, held_out: bool) -> Comparison:

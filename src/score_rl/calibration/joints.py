@@ -22,28 +22,42 @@ from score_rl.calibration.replay import Array, Segments, Values
 from score_rl.worlds.domain import PARAMETERS
 
 OFFSETS = ("arm_joint_bias_rad", "hand_joint_bias_rad")
-DYNAMICS = ("lag_s", "delay_s", "arm_gain_scale", "hand_gain_scale", "hand_backlash_rad", "hand_torque_limit_nm")
+DYNAMICS = ("lag_s", "delay_s", "arm_gain_scale", "hand_gain_scale", "hand_backlash_rad", "hand_dry_friction_nm")
 
 _PROBES: Sequence[Mapping[str, float]] = (
     {"lag_s": 0.004},
     {"delay_s": 0.004},
     {"arm_gain_scale": 0.05, "hand_gain_scale": 0.05},
     {"hand_backlash_rad": 0.004},
-    {"hand_torque_limit_nm": 0.03},
+    {"hand_dry_friction_nm": 0.003},
 )
 """Finite-difference steps. Parameters that act on different joints are probed in one replay: without contact the
 joints hardly influence each other, so that a joint's path depends on its own play and its own servo's gain."""
 
-CANDIDATES = 1 + len(_PROBES)
-"""Replays that one iteration runs side by side."""
 ReplayFunction = Callable[[Sequence[Values]], Array]
+MakeReplay = Callable[[Segments, int], ReplayFunction]
+"""(segments, number of candidates) -> function from as many parameter sets to joint paths (see `Replay.run`)."""
 _FEW_EPISODES = 8
 _FIRST_SIGMA_RAD = 0.02
 
 
 @dataclass(frozen=True)
+class Belief:
+    """Normal prior of one parameter's elements."""
+
+    mean: Array
+    """(size,)."""
+    sd: float
+
+
+def prior_beliefs(names: Sequence[str]) -> dict[str, Belief]:
+    """`PRIORS` of some parameters."""
+    return {name: Belief(np.full(PARAMETERS[name].size, PRIORS[name].mean), PRIORS[name].sd) for name in names}
+
+
+@dataclass(frozen=True)
 class Fit:
-    """Estimates of `OFFSETS` and `DYNAMICS` with their joint covariance."""
+    """Estimates of parameters with their joint covariance."""
 
     names: tuple[str, ...]
     """Parameter of every element of `mean`, e.g. sixteen times "hand_backlash_rad"."""
@@ -66,17 +80,16 @@ class Fit:
         return np.flatnonzero(np.array(self.names) == name)
 
 
-def fit_joints(segments: Segments, base: Values, make_replay: Callable[[Segments], ReplayFunction]) -> Fit:
-    """Estimate joint offsets and servo dynamics.
+def fit_joints(segments: Segments, base: Values, beliefs: Mapping[str, Belief], make_replay: MakeReplay) -> Fit:
+    """Estimate the parameters in `beliefs`: both `OFFSETS` and some of `DYNAMICS`; `base` holds all others.
 
-    `make_replay(segments)` gives a function from `CANDIDATES` parameter sets to joint paths (see `Replay.run`);
-    `base` holds all other parameters. A few episodes find the neighbourhood, then all of them the estimate.
+    A few episodes find the neighbourhood, then all of them the estimate.
     """
     few = segments.subset(np.arange(0, len(segments.start), max(1, len(segments.start) // _FEW_EPISODES)))
-    small, large = (_Problem(make_replay(pieces), pieces, base) for pieces in (few, segments))
+    small, large = (_Problem(make_replay, pieces, base, beliefs) for pieces in (few, segments))
     point, sigma = small.prior_mean, np.full(segments.measured.shape[2], _FIRST_SIGMA_RAD)
     # The scale of the loss is the residual that is left: each round takes the last one's.
-    for problem, iterations in ((small, 6), (small, 8), (large, 6)):
+    for problem, iterations in ((small, 6), (small, 6), (large, 5)):
         point = _minimise(problem, point, sigma, iterations)
         sigma = problem.spread(point)
     return Fit(large.names, point, large.covariance(point, sigma), large.error(point))
@@ -95,7 +108,7 @@ def _minimise(problem: _Problem, point: Array, sigma: Array, iterations: int) ->
         trial = np.clip(point + step, problem.lower, problem.upper)
         found = problem.linearise(trial, sigma)
         if found[0] < cost:
-            small_gain = cost - found[0] < 1e-4 * cost
+            small_gain = cost - found[0] < 1e-3 * cost
             point, (cost, gradient, information), damping = trial, found, damping / 10
             if small_gain:
                 break
@@ -107,12 +120,15 @@ def _minimise(problem: _Problem, point: Array, sigma: Array, iterations: int) ->
 class _Problem:
     """Residuals and derivatives; the last replay is kept, since both are asked for at the same point."""
 
-    def __init__(self, replay: ReplayFunction, segments: Segments, base: Values):
-        self._replay, self._segments, self._base = replay, segments, base
-        sizes = {name: PARAMETERS[name].size for name in (*OFFSETS, *DYNAMICS)}
+    def __init__(self, make_replay: MakeReplay, segments: Segments, base: Values, beliefs: Mapping[str, Belief]):
+        self._segments, self._base = segments, base
+        self._probes = [probe for probe in _PROBES if probe.keys() & beliefs.keys()]
+        self._replay = make_replay(segments, 1 + len(self._probes))
+        names = [name for name in (*OFFSETS, *DYNAMICS) if name in beliefs]
+        sizes = {name: PARAMETERS[name].size for name in names}
         self.names = tuple(name for name, size in sizes.items() for _ in range(size))
-        self.prior_mean = np.array([PRIORS[name].mean for name in self.names])
-        self.prior_sd = np.array([PRIORS[name].sd for name in self.names])
+        self.prior_mean = np.concatenate([beliefs[name].mean for name in names])
+        self.prior_sd = np.array([beliefs[name].sd for name in self.names])
         self.lower = np.array([PARAMETERS[name].low for name in self.names])
         self.upper = np.array([PARAMETERS[name].high for name in self.names])
         ends = np.cumsum(list(sizes.values()))
@@ -127,13 +143,10 @@ class _Problem:
     def _run(self, point: Array) -> tuple[Array, list[Array]]:
         """Path at the point (e, t + 1, joints), and its derivative by every probe."""
         if self._at is None or not np.array_equal(self._at, point):
-            candidates = [self._values(point)]
-            for probe in _PROBES:
-                candidates.append(
-                    {**candidates[0], **{name: candidates[0][name] + step for name, step in probe.items()}}
-                )
-            paths = self._replay(candidates)
-            steps = [next(iter(probe.values())) for probe in _PROBES]
+            here = self._values(point)
+            probed = [{**here, **{name: here[name] + step for name, step in probe.items()}} for probe in self._probes]
+            paths = self._replay([here, *probed])
+            steps = [next(iter(probe.values())) for probe in self._probes]
             self._at = point.copy()
             self._path = paths[0]
             self._slopes = [(path - paths[0]) / step for path, step in zip(paths[1:], steps)]
@@ -145,7 +158,7 @@ class _Problem:
         return path - point[: self._joints] - self._segments.measured
 
     def spread(self, point: Array) -> Array:
-        """(joints,) robust standard deviation of the error (1.4826 x median absolute value), pooled over arm and hand."""
+        """(joints,) robust standard deviation of the error, one for the arm and one for the hand."""
         error = np.abs(self.error(point)[self._segments.valid])
         arm, hand = (1.4826 * np.median(part) for part in np.split(error, [self._arm], axis=1))
         return np.maximum(np.repeat([arm, hand], [self._arm, self._joints - self._arm]), 2e-4)
@@ -183,8 +196,8 @@ class _Problem:
         jacobian = np.zeros((*path.shape, len(point)))
         joint = np.arange(self._joints)
         jacobian[..., joint, joint] = -1
-        for probe, slope in zip(_PROBES, slopes):
-            for name in probe:
+        for probe, slope in zip(self._probes, slopes):
+            for name in probe.keys() & self._slices.keys():
                 where = self._slices[name]
                 mine = joint[: self._arm] if name.startswith("arm") else joint[self._arm :]
                 if name == "hand_backlash_rad":
