@@ -26,6 +26,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 PICTURE, PICTURED = ROOT / "docs" / "images" / "results.svg", "pinch_cube.json"
 MARKED = re.compile(r"(<!-- results (\S+) -->\n).*?(<!-- end results -->)", re.DOTALL)
 PARAMETER_TABLE = re.compile(r"(<!-- parameters -->\n).*?(<!-- end parameters -->)", re.DOTALL)
+MARKED_PICTURE = re.compile(r"(<!-- picture -->\n).*?(<!-- end picture -->)", re.DOTALL)
+CAPTION = "Success in the hardware proxy, with 95 % intervals: base policy, z = 0 and SCORE, robot by robot"
 SUCCESS = ("base", "z = 0", "SCORE, sampled", "SCORE", "SCORE − base", "SCORE − (z = 0)")
 HEADER = ("world", "robot", "seed", "n", *SUCCESS, "fewer steps", "stops")
 
@@ -41,7 +43,10 @@ def rendered(text: str, document: Path) -> str:
     def replaced(match: re.Match[str]) -> str:
         return f"{match[1]}{table(match[2], document)}\n{match[3]}"
 
-    return PARAMETER_TABLE.sub(lambda match: f"{match[1]}{parameters()}\n{match[2]}", MARKED.sub(replaced, text))
+    text = MARKED.sub(replaced, text)
+    text = PARAMETER_TABLE.sub(lambda match: f"{match[1]}{parameters()}\n{match[2]}", text)
+    shown = f"![{CAPTION}]({PICTURE.relative_to(ROOT)})\n" if PICTURE.exists() else ""
+    return MARKED_PICTURE.sub(lambda match: f"{match[1]}{shown}{match[2]}", text)
 
 
 def parameters() -> str:
@@ -59,18 +64,27 @@ def table(file: str, document: Path) -> str:
     path = RESULTS / file
     if not path.exists():
         return "No result file yet."
-    groups: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
-    robots: dict[tuple[Any, ...], Any] = {}
-    for record in read_results(path):
-        place = (record["world"], record["robot_seed"])
-        seed = record["training_seed"] if record["training_seed"] is not None else robots.get(place)
-        robots[place] = seed
-        groups.setdefault((*place, seed), {})[record["policy"]] = record
+    groups = grouped(read_results(path))
     lines = [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
     lines += [f"| {' | '.join(_row(*key, policies))} |" for key, policies in groups.items()]
     depth = len(document.relative_to(ROOT).parts) - 1
     link = "../" * depth + f"benchmarks/results/{file}"
     return "\n".join([*lines, "", f"Every figure, with seeds, command and commit: [{file}]({link})."])
+
+
+def grouped(records: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, Any, Any], dict[str, Mapping[str, Any]]]:
+    """(world, robot seed, training seed) -> policy -> record; an untrained policy belongs to all training seeds."""
+    seeds: dict[tuple[Any, Any], list[Any]] = {}
+    for record in records:
+        known = seeds.setdefault((record["world"], record["robot_seed"]), [])
+        if record["training_seed"] is not None and record["training_seed"] not in known:
+            known.append(record["training_seed"])
+    groups: dict[tuple[Any, Any, Any], dict[str, Mapping[str, Any]]] = {}
+    for record in records:
+        place, seed = (record["world"], record["robot_seed"]), record["training_seed"]
+        for key in [seed] if seed is not None else seeds[place] or [None]:
+            groups.setdefault((*place, key), {})[record["policy"]] = record
+    return groups
 
 
 def _row(world: str, robot: Any, seed: Any, policies: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -104,11 +118,16 @@ def _difference(record: Mapping[str, Any], reference: str) -> str:
 def picture(records: Sequence[Mapping[str, Any]]) -> str:
     """Success with intervals of every policy and robot."""
     named = [{**record, "world": f"{record['world']}, robot {record['robot_seed']}"} for record in records]
-    return charts.success([record for record in named if record["world"].startswith("proxy")] or named)
+    svg = charts.success([record for record in named if record["world"].startswith("proxy")] or named)
+    start = svg.index(">") + 1
+    return f'{svg[:start]}<rect width="100%" height="100%" fill="white"/>{svg[start:]}'
 
 
 def main(arguments: Sequence[str]) -> int:
     """Render everything, or with --check only compare."""
+    if "--check" not in arguments and (RESULTS / PICTURED).exists():
+        PICTURE.parent.mkdir(exist_ok=True)
+        write_text(PICTURE, picture(read_results(RESULTS / PICTURED)))
     stale = []
     for document in documents():
         text = document.read_text(encoding="utf-8")
@@ -120,11 +139,7 @@ def main(arguments: Sequence[str]) -> int:
     if "--check" in arguments:
         for document in stale:
             print(f"{document.relative_to(ROOT)} differs from the result files: python benchmarks/render_results.py")
-        return int(bool(stale))
-    if (RESULTS / PICTURED).exists():
-        PICTURE.parent.mkdir(exist_ok=True)
-        write_text(PICTURE, picture(read_results(RESULTS / PICTURED)))
-    return 0
+    return int(bool(stale) and "--check" in arguments)
 
 
 if __name__ == "__main__":

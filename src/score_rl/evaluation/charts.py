@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from scipy.stats import chi2
 
 from score_rl.evaluation.results import Episode
@@ -144,9 +145,10 @@ def forces(episodes: Mapping[str, Sequence[Episode]], stop_n: float | None) -> s
             axis.axvline(stop_n, color=INK, linewidth=0.8)
             axis.annotate("protective stop ", (stop_n, 0.03), ha="right", color=INK, fontsize=8)
         axis.set(
-            xscale="log", xlim=(0.5, None), xlabel="largest force of the episode (N)", ylabel="episodes", ylim=(0, 1)
+            xscale="log", xlim=(0.5, 100), xlabel="largest force of the episode (N)", ylabel="episodes", ylim=(0, 1)
         )
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axis.legend(loc="upper left")
     return svg[0]

@@ -81,7 +81,7 @@ def draw(task: str, directory: Path) -> None:
         height=256,
     )
     for light in spec.lights:
-        light.diffuse = 0.6 * light.diffuse
+        light.diffuse = 0.8 * light.diffuse
     model = spec.compile()
     model.vis.quality.shadowsize, model.vis.quality.offsamples = 1024, 0  # 6 times faster where the CPU draws
     data = mujoco.MjData(model)

@@ -214,9 +214,9 @@ def latent_section(evaluated: Evaluated) -> str:
     picture = charts.latents(norm2, {policy: trace["first_latent"] for policy, trace in traces.items()})
     return "<h2>Latents</h2>" + _picture(
         picture,
-        "Left: squared norm of the latent of every decision, per dimension; the prior's is close to 1. Right: "
-        "latents of the first decision of every episode, projected on the direction in which steering moves on average and "
-        "the one in which it varies most.",
+        "Left: squared norm of the latent of every decision, per dimension; the prior's is close to 1. "
+        "Right: latents of the first decision of every episode, projected on the direction in which steering moves "
+        "on average and the one in which it varies most.",
     )
 
 
