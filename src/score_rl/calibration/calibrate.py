@@ -191,7 +191,8 @@ def calibrate(
     judged = judged if judged is not None else fitted
     values = {**{name: estimate.value for name, estimate in estimates.items()}, **instead}
     calibrated = {**nominal, **{name: np.array(value) for name, value in values.items()}}
-    before, after = _predictions(make_replay(twin, judged, 2), [nominal, calibrated])
+    as_it_is = Replay(task, twin, robot, judged, 2, config.threads, arm_torque_limits=True)
+    before, after = _predictions(as_it_is.run, [nominal, calibrated])
     jitter = {
         "joint_jitter_rad": _joint_jitter(fit, fitted.valid),
         "object_position_jitter_m": camera.position_jitter_m,

@@ -49,6 +49,7 @@ FLOORS: Mapping[str, float] = {
     "hand_gain_scale": 0.08,
     "delay_s": 0.004,
     "lag_s": 0.006,
+    "hand_dry_friction_nm": 0.002,
     "table_height_m": 0.001,
     "camera_position_bias_m": 0.0015,
     "camera_yaw_bias_rad": 0.003,
