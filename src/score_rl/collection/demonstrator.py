@@ -243,7 +243,7 @@ class Demonstrator:
         self._grasp[i], self._middle[i] = grasp, float(grasp.middle_finger)
         distance, towards = np.hypot(pose[0], pose[1]), np.arctan2(pose[1], pose[0])
         yaw = towards + np.interp(distance, (_NEAR_M, _FAR_M), (_YAW_NEAR, _YAW_FAR))
-        crosswise = bool(rng.random() < habits.crosswise_probability) and distance > _CROSSWISE_FROM_M
+        crosswise = bool(rng.random() < habits.crosswise_probability and distance > _CROSSWISE_FROM_M)
         pinch = _about_z(face_yaw(pose[3:], yaw) + np.pi / 2 * crosswise)
         error = rng.normal(0.0, grasp.aim_sd_m, 2)
         self._aim[i] = pinch @ (0.0, grasp.offset_m, 0.0) + (*error, 0.0)

@@ -28,9 +28,9 @@ class Grasp:
     """Standard deviation of the horizontal aiming error, one draw per attempt and axis."""
 
 
-TRIPOD = Grasp("tripod", 0.4, True, 0.021, 6.0, 0.4, 0.2, aim_sd_m=0.002)
+TRIPOD = Grasp("tripod", 0.35, True, 0.021, 8.0, 0.4, 0.2, aim_sd_m=0.002)
 """Thumb against index and middle finger, low, centred and firm."""
-HASTY = Grasp("hasty", 0.6, False, 0.036, 2.0, 0.3, -0.1, offset_m=0.004, aim_sd_m=0.006)
+HASTY = Grasp("hasty", 0.65, False, 0.036, 1.8, 0.3, -0.1, offset_m=0.004, aim_sd_m=0.006)
 """Thumb against index alone, at the cube's upper edge, weak, and lifted at once."""
 
 
@@ -52,7 +52,7 @@ class Habits:
     """Length of a pause."""
     notice_s: tuple[float, float] = (0.1, 0.8)
     """Delay until a miss or a drop is noticed."""
-    retry_probability: float = 0.6
+    retry_probability: float = 0.5
     """Chance to try again, with a newly drawn grasp, after each miss; otherwise the person gives up."""
     speed_m_s: float = 0.55
     """Brisk hand speed."""
