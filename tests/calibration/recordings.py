@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,15 @@ from score_rl.worlds.domain import Domain
 from score_rl.worlds.simulation import make_world
 
 
-def random_commands(episodes: int, steps: int, seed: int) -> np.ndarray:
-    """(episodes, steps, 23) targets: from home to random postures and on, with random speeds and pauses."""
+def random_commands(episodes: int, steps: int, seed: int, still: Sequence[int] = ()) -> np.ndarray:
+    """(episodes, steps, 23) targets: from home to random postures and on, with random speeds and pauses.
+
+    The joints `still` stay at home.
+    """
     generator = rng("free motion", seed)
     home = np.array(FRANKA_LEAP.home)
     reach = np.concatenate([np.full(7, 0.15), np.full(16, 0.5)])
+    reach[list(still)] = 0
     commands = np.empty((episodes, steps, 23))
     for row in range(episodes):
         posture, path = home, []
@@ -35,10 +40,12 @@ def random_commands(episodes: int, steps: int, seed: int) -> np.ndarray:
     return np.clip(commands, FRANKA_LEAP.target_lower, FRANKA_LEAP.target_upper)
 
 
-def record(domain: Domain, robot_seed: int, episodes: int = 30, steps: int = 25, seed: int = 0) -> Dataset:
+def record(
+    domain: Domain, robot_seed: int, episodes: int = 30, steps: int = 25, seed: int = 0, still: Sequence[int] = ()
+) -> Dataset:
     """Send random commands to the robot of a domain and keep what it observes."""
     world = make_world("pinch_cube", domain, episodes, robot_seed, threads=1)
-    commands = random_commands(episodes, steps, seed)
+    commands = random_commands(episodes, steps, seed, still)
     frame = world.reset(list(range(seed * 1000, seed * 1000 + episodes))).actor
     frames, actions = [], []
     for k in range(steps):
