@@ -56,7 +56,7 @@ def test_untrained_flow_is_the_gaussian_of_its_analytic_velocity(make_policy, ma
 
 
 @pytest.mark.parametrize("width", [None, 0.3])
-@pytest.mark.parametrize("action", ["absolute", "relative"])
+@pytest.mark.parametrize("action", ["absolute", "relative", "delta"])
 def test_invert_recovers_the_latent(make_policy, make_window, width, action):
     policy = make_policy(PLAIN, 2, history=2, action=action, flow=FlowConfig(width=width))
     context, z = policy.encode(make_window(PLAIN, 20, 2)), latents(policy, 20)

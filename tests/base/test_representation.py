@@ -96,12 +96,26 @@ def test_relative_actions_by_hand():
     chunk = torch.tensor([[[6.0], [7.0]], [[10.0], [17.0]]])
     representation = fit_representation(spec, config, window, chunk)
     context = representation.context(window)
-    assert representation.command(context).flatten().tolist() == pytest.approx([5.0, 7.0])
     x = representation.normalize(context, chunk)
     assert x.flatten().tolist() == pytest.approx([-1.0, -1.0, 1.0, 1.0], abs=1e-5)
     assert representation.denormalize(context, torch.zeros(2, 2, 1)).flatten().tolist() == pytest.approx(
         [7.0, 11.0, 9.0, 13.0]
     )
+
+
+def test_delta_actions_by_hand():
+    config = RepresentationConfig(keys=("command",), horizon=3, action="delta")
+    # From the command 5: targets 6, 8, 7 are the deltas 1, 2, -1; from 0: 3, 3, 3 are 3, 0, 0. Their range is
+    # [-1, 3], so that x = (delta - 1) / 2.
+    window = {"command": torch.tensor([[[5.0]], [[0.0]]])}
+    chunk = torch.tensor([[[6.0], [8.0], [7.0]], [[3.0], [3.0], [3.0]]])
+    representation = fit_representation(spec_of({"command": 1}, config, 1), config, window, chunk)
+    context = representation.context(window)
+    x = representation.normalize(context, chunk)
+    assert x.flatten().tolist() == pytest.approx([0.0, 0.5, -1.0, 1.0, -0.5, -0.5], abs=1e-5)
+    # x = 0 is the delta 1 at every step.
+    targets = representation.denormalize(context, torch.zeros(2, 3, 1)).flatten().tolist()
+    assert targets == pytest.approx([6.0, 7.0, 8.0, 1.0, 2.0, 3.0], abs=1e-5)
 
 
 def test_statistics_pooled_over_the_chunk():
@@ -113,7 +127,7 @@ def test_statistics_pooled_over_the_chunk():
     assert representation.normalize(torch.zeros(2, 1), chunk).flatten().tolist() == [-1.0, 1.0, -0.5, 0.0]
 
 
-@pytest.mark.parametrize("action", ["absolute", "relative"])
+@pytest.mark.parametrize("action", ["absolute", "relative", "delta"])
 @pytest.mark.parametrize("action_scale", ["min_max", "standard"])
 @pytest.mark.parametrize("per_step", [False, True])
 def test_actions_round_trip(make_window, action, action_scale, per_step):

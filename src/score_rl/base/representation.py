@@ -38,8 +38,10 @@ class RepresentationConfig:
     observation: Literal["raw", "palm"] = "raw"
     """"raw": the keys as they are. "palm": object pose and fingertip positions in the palm's frame, the palm's
     pose in the base frame, measured joints and command (needs the Franka + LEAP keys)."""
-    action: Literal["absolute", "relative"] = "absolute"
-    """"relative": targets minus the command held at the decision (the last frame of key `command`)."""
+    action: Literal["absolute", "relative", "delta"] = "absolute"
+    """"relative": targets minus the command held at the decision (the last frame of key `command`). "delta":
+    every target minus the one before, the first minus that command: errors of one step are small, and add up
+    smoothly instead of jittering."""
     action_scale: Literal["min_max", "standard"] = "min_max"
     """Normalisation of actions: range to [-1, 1], or zero mean and unit standard deviation."""
     per_step: bool = False
@@ -63,34 +65,35 @@ class Representation(nn.Module):
         self.spec, self.config = spec, config
         self.features, self.actions = features, actions
         self._extract = FEATURES[config.observation]
+        self._to_coordinates, self._from_coordinates = ACTIONS[config.action]
         layout = feature_layout(spec, config)
         self.frame_width = sum(layout.values())
         self.context_width = spec.history * self.frame_width
         _check_shape("features", features, (self.frame_width,))
         _check_shape("actions", actions, spec.latent_shape)
-        before = list(layout)[: list(layout).index(COMMAND)] if COMMAND in layout else []
-        self._command = slice(start := sum(layout[name] for name in before), start + spec.action_dim)
+        self._command: slice | None = None  # where a frame's features hold the command, if actions start from it
+        if config.action != "absolute":
+            before = list(layout)[: list(layout).index(COMMAND)]
+            self._command = slice(start := sum(layout[name] for name in before), start + spec.action_dim)
 
     def context(self, window: Window) -> Tensor:
         """Normalised features (n, c) of a window {key: (n, history, d)}."""
         features = torch.cat(list(self._extract(window, self.config.keys).values()), dim=-1)
         return self.features(features).flatten(1)
 
-    def command(self, context: Tensor) -> Tensor:
-        """Command (n, a) held at the decision, in physical units, read back from the context (n, c)."""
-        last = self.features.inverse(context[:, -self.frame_width :])
-        return last[:, self._command]
-
     def normalize(self, context: Tensor, chunk: Tensor) -> Tensor:
         """Chunk (n, h, a) in physical units -> normalised coordinates."""
-        return self.actions(chunk - self._origin(context))
+        return self.actions(self._to_coordinates(chunk, self._held(context)))
 
     def denormalize(self, context: Tensor, x: Tensor) -> Tensor:
         """Inverse of `normalize`."""
-        return self.actions.inverse(x) + self._origin(context)
+        return self._from_coordinates(self.actions.inverse(x), self._held(context))
 
-    def _origin(self, context: Tensor) -> Tensor | float:
-        return self.command(context)[:, None] if self.config.action == "relative" else 0.0
+    def _held(self, context: Tensor) -> Tensor | None:
+        """Command (n, a) held at the decision, read back from the context; None where actions are absolute."""
+        if self._command is None:
+            return None
+        return self.features.inverse(context[:, -self.frame_width :])[:, self._command]
 
 
 def fit_representation(
@@ -100,8 +103,8 @@ def fit_representation(
     check_representation(spec, config)
     features = torch.cat(list(FEATURES[config.observation](window, config.keys).values()), dim=-1)
     feature_scale = normalization.standard(features.flatten(0, 1), config.feature_floor)
-    if config.action == "relative":
-        chunk = chunk - window[COMMAND][:, -1:]
+    to_coordinates, _ = ACTIONS[config.action]
+    chunk = to_coordinates(chunk, None if config.action == "absolute" else window[COMMAND][:, -1])
     # Statistics pooled over the chunk are repeated for every step, so that both variants have shape (h, a).
     pooled = chunk if config.per_step else chunk.flatten(0, 1)
     scale = ACTION_SCALES[config.action_scale](pooled, config.action_floor)
@@ -129,11 +132,13 @@ def check_representation(spec: PolicySpec, config: RepresentationConfig) -> None
             f"palm features need the keys {', '.join(PALM_KEYS)}; missing: {', '.join(missing)}. "
             'Add them to `keys` or use observation "raw".'
         )
-    if config.action == "relative":
+    if config.action not in ACTIONS:
+        raise unknown_choice("action coordinates", config.action, ACTIONS)
+    if config.action != "absolute":
         width = spec.observation.get(COMMAND)
         if width != spec.action_dim:
             raise ScoreError(
-                f"relative actions need the key {COMMAND!r} of the actions' width {spec.action_dim} among the "
+                f"{config.action} actions need the key {COMMAND!r} of the actions' width {spec.action_dim} among the "
                 f"policy's keys {sorted(spec.observation)}; its width here is {width}."
             )
 
@@ -177,6 +182,19 @@ Features = Callable[[Window, tuple[str, ...]], Mapping[str, Tensor]]
 
 FEATURES: dict[str, Features] = {"raw": raw_features, "palm": palm_features}
 """Feature functions by the name that `RepresentationConfig.observation` gives them."""
+
+Coordinates = Callable[[Tensor, Tensor | None], Tensor]
+"""(chunk (n, h, a), command held at the decision (n, a), None for absolute ones) -> chunk (n, h, a)."""
+
+ACTIONS: dict[str, tuple[Coordinates, Coordinates]] = {
+    "absolute": (lambda chunk, command: chunk, lambda x, command: x),
+    "relative": (lambda chunk, command: chunk - command[:, None], lambda x, command: x + command[:, None]),
+    "delta": (
+        lambda chunk, command: torch.diff(chunk, dim=1, prepend=command[:, None]),
+        lambda x, command: x.cumsum(1) + command[:, None],
+    ),
+}
+"""Action coordinates and their inverse by the name that `RepresentationConfig.action` gives them."""
 
 ACTION_SCALES: dict[str, Callable[[Tensor, float], Affine]] = {
     "min_max": normalization.min_max,
