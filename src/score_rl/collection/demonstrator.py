@@ -309,7 +309,7 @@ class Demonstrator:
         return np.array([round(s / self.dt) for s in seconds])
 
     def _draw_noise(self, rng: np.random.Generator) -> Array:
-        """Execution noise (time_limit + 1, joints) of one episode: first-order autoregressive, stationary."""
+        """Execution noise (time_limit + 1, joints) of one episode: first-order autoregressive, calm at first."""
         habits, arm = self.habits, self.robot.arm_dof
         rho, dof = habits.noise_correlation, len(self.low)
         scale = np.r_[np.full(arm, habits.arm_noise_rad), np.full(dof - arm, habits.hand_noise_rad)]

@@ -1,10 +1,8 @@
 """Finger postures of a pinch, as a table: opening between the finger pads -> 16 hand joints.
 
-One offline least-squares problem (`solve`) finds a hand orientation and finger joints such that, over a range of
-openings, the thumb's tip opposes the index and middle fingertips symmetrically about a fixed point, with the
-fingertips the lowest part of the hand, the flange near vertical and the ring finger curled out of the way. The
-result is kept below as constants, so that demonstrations do not depend on the optimiser's version; print them
-anew with `python -m score_rl.collection.hand_postures`.
+The thumb's tip opposes the index and middle fingertips symmetrically about a fixed point, whatever the opening;
+the ring finger is curled out of the way. `hand_solver` finds the postures offline; the result is kept here as
+constants, so that demonstrations do not depend on the optimiser's version.
 
 The pinch frame: origin at the midpoint between the pads, x from the thumb towards the fingers, z up.
 """
@@ -16,8 +14,6 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
-from scipy.spatial.transform import Rotation
 
 from score_rl.robots import FRANKA_LEAP, Robot, add_robot
 
@@ -26,11 +22,9 @@ Array = NDArray[np.float64]
 OPENINGS_M = (0.025, 0.035, 0.045, 0.065, 0.085)
 """Free distance between the thumb's pad and the fingers' pads."""
 FINGER_RADIUS_M, THUMB_RADIUS_M = 0.0105, 0.0115
-SPREAD_M = 0.014
-"""Index and middle fingertips stand this far to either side of the pinch axis."""
 RING_CURLED = (1.6, 0.0, 1.2, 0.9)
 """An extended ring finger would meet the table first."""
-_SOLVED = np.r_[0:8, 12:16]
+SOLVED_JOINTS = np.r_[0:8, 12:16]
 """Hand joints of index, middle and thumb."""
 
 
@@ -64,58 +58,40 @@ class PinchTable:
         """
         table = np.array(self.joints)
         hand = np.tile(np.r_[np.zeros(8), RING_CURLED, np.zeros(4)], (len(opening_m), 1))
-        hand[:, _SOLVED] = np.stack([np.interp(opening_m, OPENINGS_M, column) for column in table.T], axis=1)
-        hand[:, _SOLVED] += np.multiply.outer(grip_n * np.ones(len(opening_m)), self.squeeze_rad_per_n)
+        hand[:, SOLVED_JOINTS] = np.stack([np.interp(opening_m, OPENINGS_M, column) for column in table.T], axis=1)
+        hand[:, SOLVED_JOINTS] += np.multiply.outer(grip_n * np.ones(len(opening_m)), self.squeeze_rad_per_n)
         return hand
 
 
 PINCH = PinchTable(
-    palm_rotation=(0.3844, 0.8097, 0.4435, 0.3986, 0.2877, -0.8708, -0.8326, 0.5116, -0.2122),
-    palm_position_m=(0.0114, 0.0618, 0.0809),
+    palm_rotation=(0.3758, 0.7959, 0.4746, 0.4051, 0.3195, -0.8566, -0.8335, 0.5142, -0.2023),
+    palm_position_m=(0.0107, 0.0606, 0.081),
     joints=(
-        (-0.033, 0.974, 1.795, 0.46, 1.034, -0.975, 0.078, 0.558, 0.656, 0.012, 0.967, 0.026),
-        (-0.01, 0.987, 1.784, 0.341, 0.861, -0.982, 0.352, 0.412, 0.536, 0.093, 0.905, 0.094),
-        (0.001, 0.98, 1.775, 0.226, 0.774, -0.962, 0.555, 0.234, 0.441, 0.154, 0.857, 0.139),
-        (0.022, 0.982, 1.721, 0.066, 0.718, -0.858, 0.736, 0.066, 0.367, 0.155, 0.806, 0.116),
-        (0.042, 0.954, 1.663, -0.099, 0.694, -0.725, 0.875, -0.105, 0.316, 0.122, 0.776, 0.049),
+        (-0.044, 0.987, 1.825, 0.444, 1.128, -0.987, -0.142, 0.714, 0.593, 0.037, 0.984, 0.027),
+        (-0.028, 0.987, 1.799, 0.36, 0.984, -0.963, 0.064, 0.654, 0.495, 0.094, 0.915, 0.104),
+        (-0.015, 0.987, 1.776, 0.271, 0.875, -0.941, 0.251, 0.559, 0.413, 0.139, 0.86, 0.158),
+        (0.005, 0.987, 1.709, 0.134, 0.785, -0.851, 0.434, 0.458, 0.339, 0.135, 0.805, 0.143),
+        (0.022, 0.975, 1.644, -0.015, 0.727, -0.74, 0.591, 0.329, 0.286, 0.102, 0.775, 0.081),
     ),
     squeeze_rad_per_n=(
-        0.0022,
+        0.0018,
         0.0003,
-        0.0123,
-        0.0065,
-        0.0041,
-        -0.0115,
-        -0.0031,
-        -0.0018,
-        0.0241,
-        0.0177,
-        0.0236,
         0.0122,
+        0.0065,
+        0.0037,
+        -0.0122,
+        -0.002,
+        -0.0015,
+        0.0239,
+        0.0183,
+        0.0231,
+        0.0119,
     ),
 )
-"""Thumb against index and middle finger; what `solve()` returns."""
+"""Thumb against index and middle finger; what `hand_solver.solve()` returns."""
 
 
-@dataclass(frozen=True)
-class SolveConfig:
-    """Weights of the posture problem; every residual is about 1 where it starts to matter."""
-
-    openings_m: tuple[float, ...] = OPENINGS_M
-    tip_error_m: float = 0.005
-    flange_tilt_deg: float = 20.0
-    """Free tilt of the flange from the vertical."""
-    palm_clearance_m: float = 0.065
-    """Least height of the palm's middle above the pinch point."""
-    finger_slope: float = 0.6
-    """Least downward component of the last links' axes."""
-    start: tuple[float, ...] = (1.9, -0.4, -0.3, -0.2, 1.8, -0.8, -0.2, -0.2, 0.6, 0.0, 0.7, 0.1)
-    rest: tuple[float, ...] = (0.8, 0.0, 0.6, 0.4, 0.8, 0.0, 0.6, 0.4, 1.2, 0.6, 0.4, 0.4)
-    margin_rad: float = 0.08
-    """Distance kept from the joint limits."""
-
-
-class _Fingers:
+class Fingers:
     """Fingertip positions and the axes of the last links, in the palm frame."""
 
     def __init__(self, robot: Robot) -> None:
@@ -128,7 +104,7 @@ class _Fingers:
 
     def __call__(self, joints: Array) -> tuple[Array, Array]:
         hand = np.r_[np.zeros(8), RING_CURLED, np.zeros(4)]
-        hand[_SOLVED] = joints
+        hand[SOLVED_JOINTS] = joints
         self.data.qpos[self.robot.arm_dof :] = hand
         mujoco.mj_kinematics(self.model, self.data)
         palm = self.data.site(self.robot.palm)
@@ -139,64 +115,17 @@ class _Fingers:
         return tips, axes
 
 
-def wanted_tips(opening_m: float) -> Array:
-    """Centres (3, 3) of the index, middle and thumb fingertips in the pinch frame."""
-    finger, thumb = opening_m / 2 + FINGER_RADIUS_M, -opening_m / 2 - THUMB_RADIUS_M
-    return np.array([[finger, -SPREAD_M, 0.0], [finger, SPREAD_M, 0.0], [thumb, 0.0, 0.0]])
-
-
 def tips_in_pinch_frame(table: PinchTable, robot: Robot = FRANKA_LEAP) -> Array:
     """What the table's postures really do: (openings, 3, 3) fingertip centres in the pinch frame."""
-    fingers = _Fingers(robot)
+    fingers = Fingers(robot)
     tips = np.stack([fingers(np.array(joints))[0] for joints in table.joints])
     return tips @ table.rotation().T + np.array(table.palm_position_m)
 
 
 def squeeze_direction(joints: Array, palm_rotation: Array, robot: Robot = FRANKA_LEAP) -> Array:
     """`PinchTable.squeeze_rad_per_n` (12,) at a posture (12,)."""
-    fingers, step = _Fingers(robot), 1e-5
+    fingers, step = Fingers(robot), 1e-5
     centre = fingers(joints)[0]
     along = np.stack([(fingers(joints + step * unit)[0] - centre) @ palm_rotation[0] for unit in np.eye(12)])
-    kp = np.array(robot.kp[robot.arm_dof :])[_SOLVED]
+    kp = np.array(robot.kp[robot.arm_dof :])[SOLVED_JOINTS]
     return along @ (-0.5, -0.5, 1.0) / step / kp
-
-
-def solve(config: SolveConfig | None = None, robot: Robot = FRANKA_LEAP) -> PinchTable:
-    """Solve the posture problem; about half a minute."""
-    config = config or SolveConfig()
-    fingers = _Fingers(robot)
-    count, rest = len(config.openings_m), np.array(config.rest)
-    upright = np.cos(np.radians(config.flange_tilt_deg))
-
-    def residual(x: Array) -> Array:
-        rotation, position, joints = Rotation.from_rotvec(x[:3]).as_matrix(), x[3:6], x[6:].reshape(count, -1)
-        parts = []
-        for opening, q in zip(config.openings_m, joints):
-            tips, axes = fingers(q)
-            axes = axes @ rotation.T
-            parts += [
-                (tips @ rotation.T + position - wanted_tips(opening)) / config.tip_error_m,
-                5.0 * np.maximum(0.0, config.finger_slope + axes[:, 2]),
-                0.4 * axes[:, 1],
-                0.08 * (q - rest),
-            ]
-        parts.append(0.3 * np.diff(joints, n=2, axis=0))
-        parts.append(np.array([50.0 * max(0.0, config.palm_clearance_m - position[2])]))
-        parts.append(np.array([40.0 * max(0.0, upright + rotation[2, 0])]))
-        return np.concatenate([part.ravel() for part in parts])
-
-    start_rotation = np.array([[0.12, 0.71, 0.69], [0.35, 0.62, -0.70], [-0.93, 0.33, -0.17]])
-    start = np.r_[Rotation.from_matrix(start_rotation).as_rotvec(), 0.0, 0.10, 0.06, np.tile(config.start, count)]
-    lower = np.array(robot.target_lower[robot.arm_dof :])[_SOLVED] + config.margin_rad
-    upper = np.array(robot.target_upper[robot.arm_dof :])[_SOLVED] - config.margin_rad
-    bounds = (np.r_[[-10.0] * 6, np.tile(lower, count)], np.r_[[10.0] * 6, np.tile(upper, count)])
-    x = least_squares(residual, start, bounds=bounds, max_nfev=200).x
-    return PinchTable(
-        palm_rotation=tuple(Rotation.from_rotvec(x[:3]).as_matrix().ravel().round(4).tolist()),
-        palm_position_m=tuple(x[3:6].round(4).tolist()),
-        joints=tuple(tuple(row) for row in x[6:].reshape(count, -1).round(3).tolist()),
-    )
-
-
-if __name__ == "__main__":
-    print(solve())

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import mujoco
 
@@ -214,16 +214,6 @@ def add_robot(spec: mujoco.MjSpec, robot: Robot = FRANKA_LEAP) -> None:
     _add_capsule(bodies["thumb_distal"], "finger_thumb_distal", (0, 0, -0.0145, 0, -0.03, -0.0145), 0.011, 1e-3)
     for name in robot.joint_names:
         _add_servo(spec, robot, index[name])
-
-
-def with_gains(robot: Robot, arm: float = 1.0, hand: float = 1.0) -> Robot:
-    """The same robot with its position and velocity gains scaled, separately for arm and hand."""
-    scale = [arm] * robot.arm_dof + [hand] * (len(robot.joint_names) - robot.arm_dof)
-    return replace(
-        robot,
-        kp=tuple(k * s for k, s in zip(robot.kp, scale)),
-        kd=tuple(k * s for k, s in zip(robot.kd, scale)),
-    )
 
 
 def _add_palm(flange_body: mujoco.MjsBody) -> mujoco.MjsBody:
