@@ -53,6 +53,17 @@ def test_resetting_one_row_leaves_the_others_alone():
         frame = _frame(2, label)
 
 
+def test_a_new_episode_forgets_the_last_one():
+    reference, _, _ = _play([7], 20)
+    _, _, person = _play([3], 60)  # by now the hand has closed
+    frame = _frame(1)
+    person.reset([0], [7], frame)
+    for step in range(20):
+        label, _ = person.act(frame)
+        np.testing.assert_array_equal(label[0], reference[step, 0])
+        frame = _frame(1, label)
+
+
 def test_targets_stay_within_the_bounds_and_move_smoothly():
     recorded, sent, _ = _play(range(20), 100)
     low, high = np.array(FRANKA_LEAP.target_lower), np.array(FRANKA_LEAP.target_upper)

@@ -129,6 +129,7 @@ class Demonstrator:
         self._aim = np.zeros((n, 3))
         """From the cube to where the pinch is aimed, base frame."""
         self._closing = np.zeros(n)
+        """How far the hand is closed: 0 open, 1 around the cube, 2 full grip."""
         self._middle = np.ones(n)
         """1 where the middle finger takes part."""
         self._arm_joints, self._hand_joints = np.zeros((n, robot.arm_dof)), np.zeros((n, dof - robot.arm_dof))
@@ -141,7 +142,8 @@ class Demonstrator:
         self._arm_joints[rows] = state[rows, : self.robot.arm_dof]
         self._hand_joints[rows] = state[rows, self.robot.arm_dof :]
         self._position[rows], self._rotation[rows] = self.arm.forward(self._arm_joints[rows])
-        self._step[rows] = self._rate[rows] = 0
+        self._step[rows] = 0
+        self._rate[rows] = self._closing[rows] = 0.0
         self._cube[rows] = pose[rows, :3]
         for i, seed in zip(rows, seeds):
             self._rng[i] = np.random.default_rng(np.random.SeedSequence(seed))
@@ -290,7 +292,6 @@ class Demonstrator:
         """Advance the opening and the finger joints towards what the phase asks for."""
         scene = self.scene
         gripping = (self._phase >= Phase.CLOSE) & (self._phase <= Phase.HOLD)
-        # One number says how far the hand is closed: from 0, open, to 1, around the cube, to 2, full grip.
         close_s = np.array([g.close_s for g in self._grasp])
         pace = 2.0 * self.dt / close_s
         paused = (self._wait > 0) & (self._phase <= Phase.CLOSE)
