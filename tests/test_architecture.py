@@ -46,9 +46,7 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {
-    module_name(path): path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"
-}
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"}
 
 
 def absolute(node: ast.ImportFrom, importer: Path) -> str:
@@ -136,9 +134,7 @@ def test_no_import_cycles() -> None:
 def test_the_checks_can_fail() -> None:
     assert find_cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c", "a"]
     inside = PACKAGE / "base" / "policy.py"
-    source = (
-        "from . import train\nfrom ..worlds import simulation\ndef f():\n    import score_rl.learning.ppo\n"
-    )
+    source = "from . import train\nfrom ..worlds import simulation\ndef f():\n    import score_rl.learning.ppo\n"
     assert imported_names(source, inside) == {
         "score_rl.base",
         "score_rl.base.train",
