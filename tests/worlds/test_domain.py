@@ -45,10 +45,10 @@ def test_a_robot_is_its_seed() -> None:
 def test_what_is_drawn_for_a_robot_stays_and_what_is_drawn_for_an_episode_changes() -> None:
     domain = parse_domain(BIASED)
     robot = domain.draw_robot(1)
-    episodes = [domain.draw_episode(robot, seed) for seed in range(200)]
-    assert {float(episode["delay_s"][0]) for episode in episodes} == {float(robot["delay_s"][0])}
-    assert len({float(episode["object_friction"][0]) for episode in episodes}) == 200
-    bias = np.array([episode["hand_joint_bias_rad"] for episode in episodes])
+    values = domain.draw_episodes(robot, range(200))
+    assert set(values["delay_s"][:, 0]) == {robot["delay_s"][0]} and set(values["object_mass_scale"][:, 0]) == {1.5}
+    friction, bias = values["object_friction"][:, 0], values["hand_joint_bias_rad"]
+    assert len(set(friction)) == 200 and 0.4 <= friction.min() < 0.42 and 0.88 < friction.max() <= 0.9
     # The episode's part is added to the robot's: mean of 200 draws of sd 0.01 within 4.5 standard errors.
     assert np.abs(bias.mean(0) - robot["hand_joint_bias_rad"]).max() < 4.5 * 0.01 / np.sqrt(200)
     assert bias.std(0).mean() == pytest.approx(0.01, rel=0.1)
@@ -61,20 +61,28 @@ def test_a_parameter_added_to_a_file_leaves_the_other_draws_alone() -> None:
         robot = small.draw_robot(3)
         for name in robot:
             assert np.array_equal(robot[name], other.draw_robot(3)[name])
-        before, after = small.draw_episode(robot, 7), other.draw_episode(other.draw_robot(3), 7)
+        before, after = small.draw_episodes(robot, [7]), other.draw_episodes(other.draw_robot(3), [7])
         for name in BIASED:
             assert np.array_equal(before[name], after[name])
 
 
+def test_episodes_drawn_together_are_those_drawn_alone() -> None:
+    domain = parse_domain(BIASED)
+    robot = domain.draw_robot(0)
+    together, alone = domain.draw_episodes(robot, [4, 5, 6]), domain.draw_episodes(robot, [5], ["object_friction"])
+    assert set(alone) == {"object_friction"}
+    assert np.array_equal(together["object_friction"][1], alone["object_friction"][0])
+
+
 def test_nominal_values_where_a_domain_says_nothing() -> None:
-    values = Domain("empty").draw_episode({}, 0)
-    assert {name: value.shape for name, value in values.items()} == {n: (p.size,) for n, p in PARAMETERS.items()}
+    values = Domain("empty").draw_episodes({}, [0, 1])
+    assert {name: value.shape for name, value in values.items()} == {n: (2, p.size) for n, p in PARAMETERS.items()}
     assert all((values[name] == parameter.nominal).all() for name, parameter in PARAMETERS.items())
 
 
 def test_draws_are_clipped_to_physical_bounds() -> None:
     wide = parse_domain({"delay_s": {"episode": normal(0.0, 1.0)}})
-    values = np.array([wide.draw_episode({}, seed)["delay_s"][0] for seed in range(50)])
+    values = wide.draw_episodes({}, range(50))["delay_s"]
     assert values.min() == 0.0 and values.max() == PARAMETERS["delay_s"].high
 
 
@@ -87,10 +95,10 @@ def test_one_number_per_element() -> None:
 def test_standard_scores_of_the_varying_parameters() -> None:
     domain = parse_domain({**BIASED, "camera_yaw_bias_rad": {"robot": constant(0.1), "episode": normal(0.02, 0.04)}})
     robot = domain.draw_robot(1)
-    values = domain.draw_episode(robot, 0)
-    values["hand_joint_bias_rad"] = robot["hand_joint_bias_rad"] + 0.02
-    values["object_friction"], values["camera_yaw_bias_rad"] = np.array([0.4]), np.array([0.1 + 0.02 - 0.04])
-    scores = domain.episode_scores(robot, values)
+    values = domain.draw_episodes(robot, [0, 1])
+    values["hand_joint_bias_rad"] = np.tile(robot["hand_joint_bias_rad"] + 0.02, (2, 1))
+    values["object_friction"][:], values["camera_yaw_bias_rad"][:] = 0.4, 0.1 + 0.02 - 0.04
+    scores = domain.episode_scores(robot, values)[1]
     # In the order of PARAMETERS: 7 arm offsets, then 16 of the hand, ...; what does not vary is 0.
     assert scores[:7].tolist() == [0] * 7 and scores[7:23] == pytest.approx([2.0] * 16)
     assert scores[scores != 0] == pytest.approx([2.0] * 16 + [-1.0, -1.0])
@@ -99,7 +107,7 @@ def test_standard_scores_of_the_varying_parameters() -> None:
 
 def test_every_domain_shows_the_critic_the_same_layout() -> None:
     for domain in (Domain("empty"), load_domain("twin"), load_domain("proxy")):
-        assert domain.episode_scores({}, domain.draw_episode({}, 0)).shape == (SCORES,)
+        assert domain.episode_scores({}, domain.draw_episodes({}, [0])).shape == (1, SCORES)
 
 
 # ---- files ---------------------------------------------------------------------------------------------------
@@ -160,8 +168,8 @@ def test_errors_name_the_value_and_the_choices(table: dict, message: str) -> Non
 
 def test_levels_may_add_up_to_a_value_within_bounds() -> None:
     domain = parse_domain({"delay_s": {"robot": constant(0.03), "episode": uniform(-0.01, 0.01)}})
-    values = [domain.draw_episode(domain.draw_robot(0), seed)["delay_s"][0] for seed in range(20)]
-    assert 0.02 <= min(values) < max(values) <= 0.04
+    values = domain.draw_episodes(domain.draw_robot(0), range(20))["delay_s"]
+    assert 0.02 <= values.min() < values.max() <= 0.04
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ from mujoco.batch import Batch
 
 from score_rl.robots.franka_leap import FRANKA_LEAP
 from score_rl.tasks import get_task
-from score_rl.worlds.domain import Domain, Physics
+from score_rl.worlds.domain import PARAMETERS, Physics
 from score_rl.worlds.parameters import ModelFields
 from score_rl.worlds.scene import scene_spec
 
 CUBE = get_task("pinch_cube")
-NOMINAL = Domain("nominal").draw_episode({}, 0)
+NOMINAL = {name: np.full(parameter.size, parameter.nominal) for name, parameter in PARAMETERS.items()}
 
 
 def values(**changes: float) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -67,9 +67,9 @@ PARAMETERS: Mapping[str, Parameter] = {
 }
 
 _ENDS = np.cumsum([parameter.size for parameter in PARAMETERS.values()])
-_SCORE_SLICES = {name: slice(end - p.size, end) for (name, p), end in zip(PARAMETERS.items(), _ENDS.tolist())}
+_SLICES = {name: slice(end - p.size, end) for (name, p), end in zip(PARAMETERS.items(), _ENDS.tolist())}
 SCORES = int(_ENDS[-1])
-"""Length of `Domain.episode_scores`."""
+"""Numbers in all parameters together: the length of one episode's scores."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,15 @@ class Distribution:
     kind: str
     arguments: tuple[tuple[float, ...], ...]
 
-    def draw(self, stream: Callable[[], np.random.Generator], size: int) -> np.ndarray:
-        """One draw, shape (size,); `stream` opens the generator, which a constant does not need."""
+    def place(self, standard: np.ndarray) -> np.ndarray:
+        """Values (..., size) from standard draws of that shape: N(0, 1) for a normal, U(0, 1) for a uniform one."""
+        first, last = np.asarray(self.arguments[0]), np.asarray(self.arguments[-1])
         if self.kind == "constant":
-            return np.resize(self.arguments[0], size)
-        first, last = (np.asarray(x) for x in self.arguments)
-        return stream().normal(first, last, size) if self.kind == "normal" else stream().uniform(first, last, size)
+            return np.broadcast_to(first, standard.shape)
+        return first + (last if self.kind == "normal" else last - first) * standard
 
     def standardise(self, values: np.ndarray) -> np.ndarray:
-        """Draws (size,) as standard scores: zero mean, unit (normal) or at most unit (uniform) size."""
+        """Draws (..., size) as standard scores: zero mean, unit (normal) or at most unit (uniform) size."""
         if self.kind == "constant":
             return np.zeros_like(values)
         first, last = (np.broadcast_to(np.asarray(x, float), values.shape) for x in self.arguments)
@@ -96,6 +96,7 @@ class Distribution:
 
 
 _ARGUMENTS = {"constant": ("value",), "normal": ("mean", "sd"), "uniform": ("low", "high")}
+_STANDARD = {"normal": np.random.Generator.standard_normal, "uniform": np.random.Generator.random}
 _LEVELS = ("robot", "episode")
 INTEGRATORS = ("implicitfast", "discrete")
 """Integrators of MuJoCo that are stable at the twin's step."""
@@ -153,36 +154,51 @@ class Domain:
 
         Every parameter has a stream of its own, so that a new parameter in the file leaves the others' draws alone.
         """
-        return {
-            name: distribution.draw(lambda name=name: rng("robot", robot_seed, name), PARAMETERS[name].size)
-            for name, distribution in self.robot.items()
-        }
-
-    def draw_episode(self, robot: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-        """All parameters of one episode of a robot: {parameter: (size,)}, clipped to their physical bounds.
-
-        Every parameter has a stream of its own, as in `draw_robot`.
-        """
         values = {}
-        for name, parameter in PARAMETERS.items():
-            known = name in robot or name in self.episode
-            value = robot[name] if name in robot else np.full(parameter.size, 0.0 if known else parameter.nominal)
+        for name, distribution in self.robot.items():
+            size, standard = PARAMETERS[name].size, _STANDARD.get(distribution.kind)
+            values[name] = distribution.place(
+                standard(rng("robot", robot_seed, name), size) if standard else np.zeros(size)
+            )
+        return values
+
+    def draw_episodes(
+        self, robot: Mapping[str, np.ndarray], seeds: Sequence[int], names: Iterable[str] = tuple(PARAMETERS)
+    ) -> dict[str, np.ndarray]:
+        """Parameters of k episodes of a robot: {parameter: (k, size)}, clipped to their physical bounds.
+
+        Every parameter has its own place in an episode's streams, so here too one more leaves the others alone.
+        """
+        standard = {
+            kind: np.stack([draw(rng("episode", seed, kind), SCORES) for seed in seeds])
+            for kind, draw in _STANDARD.items()
+            if any(distribution.kind == kind for distribution in self.episode.values())
+        }
+        nothing, values = np.zeros((len(seeds), SCORES)), {}
+        for name in names:
+            parameter, mine = PARAMETERS[name], _SLICES[name]
+            start = 0.0 if name in self.episode else parameter.nominal
+            value = nothing[:, mine] + robot.get(name, start)
             if name in self.episode:
-                value = value + self.episode[name].draw(lambda name=name: rng("episode", seed, name), parameter.size)
+                distribution = self.episode[name]
+                value += distribution.place(standard.get(distribution.kind, nothing)[:, mine])
             values[name] = np.minimum(np.maximum(value, parameter.low), parameter.high)
         return values
 
-    def episode_scores(self, robot: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The parameters of an episode as one vector of standard scores, for a privileged critic.
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """Parameters that change from episode to episode."""
+        return tuple(name for name, distribution in self.episode.items() if distribution.kind != "constant")
 
-        All of PARAMETERS in their order, 0 where nothing varies from episode to episode: the layout is the same for
-        every domain, so that a critic can go on from one to the next.
+    def episode_scores(self, robot: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Parameters {name: (k, size)} of episodes as standard scores (k, SCORES), for a privileged critic.
+
+        In the order of PARAMETERS, 0 for what does not vary: the layout is the same for every domain, so that a
+        critic can go on from one to the next.
         """
-        scores = np.zeros(SCORES)
-        for name, distribution in self.episode.items():
-            if distribution.kind != "constant":
-                drawn = values[name] - robot.get(name, 0.0)
-                scores[_SCORE_SLICES[name]] = distribution.standardise(drawn)
+        scores = np.zeros((len(next(iter(values.values()))) if values else 1, SCORES))
+        for name in self.varying:
+            scores[:, _SLICES[name]] = self.episode[name].standardise(values[name] - robot.get(name, 0.0))
         return scores
 
     def describe(self) -> dict[str, Any]:

@@ -41,9 +41,13 @@ def about_z(angle: np.ndarray) -> np.ndarray:
 def matrix(quat: np.ndarray) -> np.ndarray:
     """(n, 3, 3) rotation matrices."""
     w, x, y, z = quat.T
-    rows = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    result = np.empty((len(quat), 3, 3))
+    result[:, 0, 0], result[:, 1, 1], result[:, 2, 2] = (
+        1 - 2 * (y * y + z * z),
+        1 - 2 * (x * x + z * z),
+        1 - 2 * (x * x + y * y),
     )
-    return np.stack([np.stack(row, axis=1) for row in rows], axis=1)
+    result[:, 0, 1], result[:, 1, 0] = 2 * (x * y - w * z), 2 * (x * y + w * z)
+    result[:, 0, 2], result[:, 2, 0] = 2 * (x * z + w * y), 2 * (x * z - w * y)
+    result[:, 1, 2], result[:, 2, 1] = 2 * (y * z - w * x), 2 * (y * z + w * x)
+    return result

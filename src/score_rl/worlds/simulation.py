@@ -19,7 +19,7 @@ from score_rl.robots.franka_leap import FRANKA_LEAP, Robot
 from score_rl.tasks import Task, TaskState, get_task
 from score_rl.worlds.actuation import Actuation
 from score_rl.worlds.domain import PARAMETERS, SCORES, Domain, load_domain
-from score_rl.worlds.episode import plan_episode
+from score_rl.worlds.episode import plan_episodes
 from score_rl.worlds.nan_dump import write_nan_dump
 from score_rl.worlds.observation import Kinematics, Truth, estimate_pose
 from score_rl.worlds.parameters import ModelFields
@@ -161,7 +161,7 @@ class SimulatedWorld:
     @property
     def parameters(self) -> list[Mapping[str, np.ndarray]]:
         """True domain parameters of the running episode of every environment."""
-        return list(self._parameters)
+        return [{name: value[row].copy() for name, value in self._parameters.items()} for row in range(self._n)]
 
     def qpos(self) -> np.ndarray:
         """Copy (n, nq) of the true configuration, for rendering and diagnostics; `model` explains its layout."""
@@ -237,7 +237,7 @@ class SimulatedWorld:
         self._n = n
         joints, frames = len(self.robot.joint_names), self.task.horizon + 1
         self._seeds: list[int] = []
-        self._parameters: list[Mapping[str, np.ndarray]] = [{}] * n
+        self._parameters = {name: np.zeros((n, parameter.size)) for name, parameter in PARAMETERS.items()}
         self._episode_index = np.zeros(n, int)
         self._time, self._held = np.zeros(n, int), np.zeros(n, int)
         self._milestones = np.zeros((n, len(self.task.milestones)), bool)
@@ -253,16 +253,14 @@ class SimulatedWorld:
 
     def _start_episodes(self, rows: np.ndarray) -> None:
         home = np.array(self.robot.home)
+        seeds = [derive_seed("episode", self._seeds[row], int(self._episode_index[row])) for row in rows]
+        plans = plan_episodes(seeds, self.task, self.domain, self._robot_draw, len(home))
+        value = plans.parameters
+        for name in PARAMETERS:
+            self._parameters[name][rows] = value[name]
+        self._scores[rows] = self.domain.episode_scores(self._robot_draw, value)
+        self._joint_noise[rows], self._pose_noise[rows] = plans.joint_noise, plans.pose_noise
         self._batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE)
-        plans = []
-        for row in rows:
-            seed = derive_seed("episode", self._seeds[row], int(self._episode_index[row]))
-            plan = plan_episode(seed, self.task, self.domain, self._robot_draw, len(home))
-            self._joint_noise[row], self._pose_noise[row] = plan.joint_noise, plan.pose_noise
-            self._scores[row] = self.domain.episode_scores(self._robot_draw, plan.parameters)
-            self._parameters[row] = plan.parameters
-            plans.append(plan)
-        value = {name: np.stack([plan.parameters[name] for plan in plans]) for name in PARAMETERS}
         self._fields.apply(rows, value)
         self._bias[rows] = np.concatenate([value["arm_joint_bias_rad"], value["hand_joint_bias_rad"]], axis=1)
         self._camera_yaw[rows] = value["camera_yaw_bias_rad"][:, 0]
@@ -271,9 +269,9 @@ class SimulatedWorld:
         actuation.delay_s[rows], actuation.lag_s[rows] = value["delay_s"][:, 0], value["lag_s"][:, 0]
         actuation.backlash_rad[rows] = np.concatenate([value["arm_backlash_rad"], value["hand_backlash_rad"]], axis=1)
         actuation.reset(rows, home)
-        self._qpos[rows, self._object_qpos] = np.stack([plan.object_pose for plan in plans])
+        self._qpos[rows, self._object_qpos] = plans.object_pose
         self._qpos[np.ix_(rows, self._joint_qpos)] = self._command[rows] = home
-        self._object_start[rows] = self._qpos[rows, self._object_qpos][:, :3]
+        self._object_start[rows] = plans.object_pose[:, :3]
         self._time[rows] = self._held[rows] = 0
         self._milestones[rows] = False
         self._force[rows] = 0
