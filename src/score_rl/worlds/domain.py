@@ -116,6 +116,10 @@ class Physics:
     """Ratio of frictional to normal constraint impedance (elliptic cones)."""
     integrator: str = "implicitfast"
     """"implicitfast" or "discrete"."""
+    arm_torque_scale: float = 1.0
+    """Factor on the arm's torque limits. At steps of the order of the servos' time constants a saturated arm servo
+    chatters (wrist: 10-20 mrad off its path at 16.7 ms), which limits out of reach prevent; they hardly matter to
+    the path itself."""
 
     def substeps(self, control_rate_hz: float) -> int:
         """Physics steps per control period; raises ScoreError where that is not a whole number."""

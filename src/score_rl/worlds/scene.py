@@ -45,6 +45,9 @@ def scene_spec(task: Task, robot: Robot, physics: Physics) -> mujoco.MjSpec:
     # The object's own friction and softness rule in all of its contacts: one number a domain can set.
     spec.geom(OBJECT_GEOM).priority = 1
     add_robot(spec, robot)
+    for name, effort in list(zip(robot.joint_names, robot.effort))[: robot.arm_dof]:
+        limit = effort * physics.arm_torque_scale
+        spec.actuator(name).forcerange = (-limit, limit)
     for body in hand_bodies(spec):
         _add_contact_force_sensor(spec, body)
     return spec
