@@ -123,9 +123,9 @@ def test_learns_two_modes(dataset, tmp_path):
     for episode, (start, end) in enumerate(zip(dataset.starts, dataset.ends)):
         columns["action"][start:end] = -1.0 if episode % 2 else 1.0
     policy = PolicyConfig(
-        RepresentationConfig(keys=("state",), horizon=2), NetworkConfig(widths=(64, 64)), FlowConfig(width=0.2)
+        RepresentationConfig(keys=("state",), horizon=2), NetworkConfig(widths=(64, 64)), FlowConfig(width=0.05)
     )
-    config = PretrainConfig(policy=policy, steps=600, held_out_fraction=0.0, learning_rate=3e-3)
+    config = PretrainConfig(policy=policy, steps=1200, batch_size=64, held_out_fraction=0.0, learning_rate=3e-3)
     policy = train(tmp_path, replace(dataset, columns=columns), config)
     latent = torch.randn(400, 2, 2, generator=torch.Generator().manual_seed(0))
     actions = policy.decode(torch.zeros(400, 4), latent).mean((1, 2))

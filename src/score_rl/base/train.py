@@ -57,10 +57,10 @@ class PretrainConfig:
     """Largest decay of the average."""
     observation_noise: dict[str, float] = field(default_factory=dict)
     """Key -> standard deviation [units of the key] of a constant offset added to training windows; labels stay."""
-    loss_weighting: Literal["velocity", "network"] = "velocity"
+    loss_weighting: Literal["velocity", "network"] = "network"
     """"velocity": squared error of the velocity, the flow-matching loss proper. "network": of the network's
-    output, i.e. the former divided by c(t)^2 of the analytic skip, so that all flow times count alike (separates
-    modes later in training); the same without a skip."""
+    output, i.e. the former divided by c(t)^2 of the analytic skip, so that all flow times count alike: with a
+    narrow width the former is nearly all at late times, and early ones stay noisy. Same without a skip."""
     held_out_fraction: float = 0.1
     """Share of episodes kept out of training to measure loss and action error."""
     seed: int = 0
