@@ -32,7 +32,7 @@ def test_replay_reproduces_the_world() -> None:
     )
     dataset = record(domain, 0, episodes=3, steps=12)
     segments = contact_free(dataset, 0.07, 0.04, 5, 100)
-    replay = Replay(get_task("pinch_cube"), domain, FRANKA_LEAP, segments, 2, 1, arm_torque_limits=True)
+    replay = Replay(get_task("pinch_cube"), domain, FRANKA_LEAP, segments, 2, 1)
     nominal, path = replay.run([centre(twin), centre(domain)])
     offset = np.concatenate([np.zeros(7), np.full(16, 0.05)])
     np.testing.assert_allclose((path - offset)[segments.valid], segments.measured[segments.valid], atol=1e-5)

@@ -41,7 +41,7 @@ from score_rl.foundation.files import write_json
 from score_rl.foundation.runs import Run
 from score_rl.robots.franka_leap import FRANKA_LEAP, Robot
 from score_rl.tasks import Task
-from score_rl.worlds.domain import PARAMETERS, Distribution, Domain, save_domain
+from score_rl.worlds.domain import PARAMETERS, Distribution, Domain, Physics, save_domain
 
 DOMAIN_FILE = "domain.toml"
 """The calibrated twin; a world's domain by its path."""
@@ -73,7 +73,7 @@ class CalibrateConfig:
     plot_episodes: int = 4
     """Held-out episodes whose trajectories are kept for plots."""
     timestep_s: float = 1 / 240
-    """Physics step of the replays that identify the robot."""
+    """Physics step of the replays that identify the robot (other settings of `Physics`: the defaults)."""
     threads: int = 0
     """Simulation threads; 0: all cores."""
 
@@ -173,14 +173,16 @@ def calibrate(
     fitted, judged = _split(segments, config.fit_episodes)
     nominal = centre(twin)
 
-    fine = replace(twin, physics=replace(twin.physics, timestep_s=config.timestep_s))
+    # Arms without torque limits: a saturated one may chatter, and its path would jump with every parameter.
+    fine = replace(twin, physics=Physics(timestep_s=config.timestep_s, arm_torque_scale=100.0))
+    coarse = replace(twin, physics=replace(twin.physics, arm_torque_scale=100.0))
 
     def make_replay(domain: Domain, pieces: Segments, candidates: int) -> ReplayFunction:
         return Replay(task, domain, robot, pieces, candidates, config.threads).run
 
     fit = fit_joints(fitted, nominal, prior_beliefs((*OFFSETS, *DYNAMICS)), partial(make_replay, fine))
     beliefs, held = _effective_problem(fit, nominal, robot)
-    effective = fit_joints(fitted, held, beliefs, partial(make_replay, twin))
+    effective = fit_joints(fitted, held, beliefs, partial(make_replay, coarse))
     offset = np.concatenate([fit.values(name) for name in OFFSETS])
     rest_height = float(task.spawn(np.random.default_rng(0), nominal)[2])
     camera = fit_camera(dataset, robot, offset, rest_height)
@@ -191,8 +193,7 @@ def calibrate(
     judged = judged if judged is not None else fitted
     values = {**{name: estimate.value for name, estimate in estimates.items()}, **instead}
     calibrated = {**nominal, **{name: np.array(value) for name, value in values.items()}}
-    as_it_is = Replay(task, twin, robot, judged, 2, config.threads, arm_torque_limits=True)
-    before, after = _predictions(as_it_is.run, [nominal, calibrated])
+    before, after = _predictions(make_replay(twin, judged, 2), [nominal, calibrated])
     jitter = {
         "joint_jitter_rad": _joint_jitter(fit, fitted.valid),
         "object_position_jitter_m": camera.position_jitter_m,

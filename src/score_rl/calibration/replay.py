@@ -118,18 +118,12 @@ class Replay:
         segments: Segments,
         candidates: int,
         threads: int = 0,
-        arm_torque_limits: bool = False,
     ):
-        """Without `arm_torque_limits` the arm's servos never saturate: at long physics steps a saturated stiff
-        servo chatters, and its path would jump with every parameter."""
         spec = scene_spec(task, robot, domain.physics)
         # Free space: nothing touches, and with gravity off the (gravity-compensated) robot is left as it is while
         # the task's object stays where it stands.
         spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
         spec.option.gravity = [0, 0, 0]
-        if not arm_torque_limits:
-            for name in robot.joint_names[: robot.arm_dof]:
-                spec.actuator(name).forcelimited = mujoco.mjtLimited.mjLIMITED_FALSE
         for sensor in list(spec.sensors):
             spec.delete(sensor)
         model = spec.compile()
