@@ -78,22 +78,25 @@ class Truth:
     """(n, q) standard scores of the domain's parameters."""
 
     def features(self) -> np.ndarray:
-        """(n, d) all of it at about unit size."""
+        """(n, d) float32, all of it at about unit size."""
         n = len(self.joints)
         centre = self.object_pose[:, :3]
         points = np.concatenate([self.fingertips, self.palm_pose[:, None, :3]], axis=1) - centre[:, None]
+        frames = rotations.matrix(np.concatenate([self.object_pose[:, 3:], self.palm_pose[:, 3:]]))
         parts = [
             self.joints,
             0.3 * self.joint_velocity,
             self.command - self.joints,
             3 * centre,
             5 * (centre[:, 2:] - self.object_start[:, 2:]),
-            rotations.matrix(self.object_pose[:, 3:]).reshape(n, 9),
-            self.object_velocity * np.repeat([2, 0.2], 3),
+            frames[:n].reshape(n, 9),
+            2 * self.object_velocity[:, :3],
+            0.2 * self.object_velocity[:, 3:],
             8 * points.reshape(n, -1),
-            rotations.matrix(self.palm_pose[:, 3:]).reshape(n, 9),
+            frames[n:].reshape(n, 9),
             np.tanh(self.forces / 10),
             self.progress,
             self.parameters,
         ]
-        return np.clip(np.concatenate(parts, axis=1), -10, 10)
+        features = np.concatenate(parts, axis=1, dtype=np.float32)
+        return np.clip(features, -10, 10, out=features)

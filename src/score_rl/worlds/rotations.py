@@ -6,18 +6,15 @@ import numpy as np
 
 
 def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(n, 4) Hamilton product: the rotation b followed by a."""
+    """(n, 4) Hamilton product: the rotation b followed by a; one of them may be a single (1, 4)."""
     aw, ax, ay, az = a.T
     bw, bx, by, bz = b.T
-    return np.stack(
-        (
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ),
-        axis=1,
-    )
+    result = np.empty((max(len(a), len(b)), 4))
+    result[:, 0] = aw * bw - ax * bx - ay * by - az * bz
+    result[:, 1] = aw * bx + ax * bw + ay * bz - az * by
+    result[:, 2] = aw * by - ax * bz + ay * bw + az * bx
+    result[:, 3] = aw * bz + ax * by - ay * bx + az * bw
+    return result
 
 
 def canonical(quat: np.ndarray) -> np.ndarray:
@@ -42,11 +39,8 @@ def matrix(quat: np.ndarray) -> np.ndarray:
     """(n, 3, 3) rotation matrices."""
     w, x, y, z = quat.T
     result = np.empty((len(quat), 3, 3))
-    result[:, 0, 0], result[:, 1, 1], result[:, 2, 2] = (
-        1 - 2 * (y * y + z * z),
-        1 - 2 * (x * x + z * z),
-        1 - 2 * (x * x + y * y),
-    )
+    result[:, 0, 0], result[:, 1, 1] = 1 - 2 * (y * y + z * z), 1 - 2 * (x * x + z * z)
+    result[:, 2, 2] = 1 - 2 * (x * x + y * y)
     result[:, 0, 1], result[:, 1, 0] = 2 * (x * y - w * z), 2 * (x * y + w * z)
     result[:, 0, 2], result[:, 2, 0] = 2 * (x * z + w * y), 2 * (x * z - w * y)
     result[:, 1, 2], result[:, 2, 1] = 2 * (y * z - w * x), 2 * (y * z + w * x)
