@@ -10,7 +10,6 @@ import torch
 
 from score_rl.collection.demonstrator import Demonstrator
 from score_rl.collection.habits import Habits, careful
-from score_rl.contracts import StepResult
 from score_rl.demonstrations.layout import Feature
 from score_rl.demonstrations.writer import DatasetWriter
 from score_rl.foundation.errors import ScoreError
@@ -70,7 +69,6 @@ def demonstrate(world: SimulatedWorld, habits: Habits, seeds: Sequence[int]) -> 
     person.reset(range(n), [derive_seed("person", seed) for seed in seeds], _numpy(observation.actor))
     recorded: list[dict[str, list[np.ndarray]]] = [{} for _ in range(n)]
     idle, live = np.zeros(n, int), np.ones(n, bool)
-    ends: list[StepResult | None] = [None] * n
     fault = np.zeros(n, bool)
     for _ in range(world.spec.time_limit):
         frame = _numpy(observation.actor)
@@ -104,9 +102,9 @@ def collect(
         rate = fitness(world, config.seed)
         if rate < FITNESS_THRESHOLD:
             raise ScoreError(
-                f"robot {world.robot_seed} of {world.spec.name} is rejected: the careful demonstrator succeeds in only "
-                f"{rate:.0%} of {FITNESS_EPISODES} episodes (at least {FITNESS_THRESHOLD:.0%} needed); use another "
-                "--robot-seed"
+                f"robot {world.robot_seed} of {world.spec.name} is rejected: the careful demonstrator succeeds in "
+                f"only {rate:.0%} of {FITNESS_EPISODES} episodes (at least {FITNESS_THRESHOLD:.0%} needed); use "
+                "another --robot-seed"
             )
     n = world.spec.num_envs
     while writer.num_episodes < config.episodes:
