@@ -24,7 +24,7 @@ from score_rl.foundation.files import read_json
 from score_rl.foundation.runs import start_run
 from score_rl.foundation.seeding import rng
 from score_rl.tasks import get_task
-from score_rl.worlds.domain import PARAMETERS, Distribution, Domain, load_domain
+from score_rl.worlds.domain import PARAMETERS, Distribution, Domain, Physics, load_domain
 
 TASK = get_task("pinch_cube")
 CONFIG = CalibrateConfig(fit_episodes=12, timestep_s=1 / 240, threads=1)
@@ -52,7 +52,7 @@ def robot() -> Domain:
     """The planted robot at the physics step of the fit."""
     twin = load_domain("twin")
     constants = {name: Distribution("constant", (tuple(value),)) for name, value in planted().items()}
-    return replace(twin, robot=constants, physics=replace(twin.physics, timestep_s=1 / 240))
+    return replace(twin, robot=constants, physics=Physics(timestep_s=1 / 240))
 
 
 @pytest.fixture(scope="module")
