@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from score_rl import cli
 from score_rl.commands.collect import Collect
 from score_rl.commands.common import content_hash
 from score_rl.commands.steer import Steer
+from score_rl.demonstrations.layout import Feature
+from score_rl.demonstrations.writer import DatasetWriter
 from score_rl.evaluation.run import read_evaluation
 from score_rl.recipes import RECIPES, get_recipe
 
+FEATURES = ("observation.state", "action")
 COMMANDS = ("tasks", "collect", "pretrain", "calibrate", "steer", "evaluate", "report", "demo", "doctor")
 
 
@@ -96,6 +100,20 @@ def test_a_bad_domain_is_refused_before_work(tmp_path: Path, capsys: pytest.Capt
     message = failure(capsys, "collect", "--world", str(domain), "--out", str(tmp_path / "run"))
     assert "robot.toml" in message and "did you mean 'delay_s'?" in message
     assert not (tmp_path / "run").exists()
+
+
+def test_what_does_not_fit_together_is_refused_before_a_run_exists(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, out = tmp_path / "dataset", tmp_path / "run"
+    writer = DatasetWriter(dataset, 20, {name: Feature("float32", (2,), None) for name in FEATURES}, "other")
+    writer.add_episode({name: np.zeros((30, 2), np.float32) for name in FEATURES}, "task")
+    writer.finalize()
+    message = failure(capsys, "calibrate", "--dataset", str(dataset), "--out", str(out))
+    assert "'observation.state' has 2 dimensions, expected 23" in message
+    message = failure(capsys, "pretrain", "--dataset", str(dataset), "--out", str(out))
+    assert "has no feature" in message and "observation.palm_pose" in message
+    assert not out.exists()
 
 
 def test_a_report_is_not_replaced_unasked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

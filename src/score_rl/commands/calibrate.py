@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from score_rl.calibration.calibrate import DOMAIN_FILE, calibrate
-from score_rl.commands.common import Flat, console, dataset_root, open_run
+from score_rl.calibration.replay import require_features
+from score_rl.commands.common import Flat, console, dataset_root, open_run, world_files
 from score_rl.demonstrations.dataset import load_dataset
 from score_rl.recipes.settings import CalibrateSettings
+from score_rl.robots import FRANKA_LEAP
 from score_rl.tasks import get_task
 from score_rl.worlds.domain import load_domain
 
@@ -34,9 +36,8 @@ class Calibrate:
         """The calibrated twin's file."""
         task, twin, root = get_task(self.settings.task), load_domain(self.settings.world), dataset_root(self.dataset)
         demonstrations = load_dataset(root)
-        inputs = {"dataset": root} | (
-            {"twin": Path(self.settings.world)} if Path(self.settings.world).is_file() else {}
-        )
+        require_features(demonstrations, FRANKA_LEAP)
+        inputs = {"dataset": root} | world_files(self.settings.world)
         run = open_run(self.out, "calibrate", self.settings, inputs, self.overwrite)
         if not run.finished:
             found = calibrate(demonstrations, task, twin, self.settings.fit, run)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from score_rl.collection.collect import collect, features
-from score_rl.commands.common import DATASET, Flat, check_world_exists, console, open_run, open_world
+from score_rl.commands.common import DATASET, Flat, check_world_exists, console, open_run, open_world, world_files
 from score_rl.demonstrations.dataset import load_dataset
 from score_rl.demonstrations.writer import DatasetWriter
 from score_rl.foundation.errors import ScoreError, unknown_choice
@@ -39,7 +39,7 @@ class Collect:
         if self.settings.num_envs < 1 or self.settings.demonstrations.episodes < 1:
             raise ScoreError("num_envs and episodes must be at least 1")
         seeds = {"robot": self.settings.robot_seed, "collect": self.settings.demonstrations.seed}
-        run = open_run(self.out, "collect", self.settings, overwrite=self.overwrite, seeds=seeds)
+        run = open_run(self.out, "collect", self.settings, world_files(self.settings.world), self.overwrite, seeds)
         root = run.path(DATASET)
         if run.finished:
             return root

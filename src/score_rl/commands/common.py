@@ -112,6 +112,13 @@ def check_world_exists(task: str, world: str) -> None:
         load_domain(world)
 
 
+def world_files(*worlds: str) -> dict[str, Path]:
+    """The files behind the worlds, as inputs of a run: an edited domain is another domain."""
+    shipped = shipped_domains()
+    files = {world: shipped.get(world, Path(world)) for world in worlds}
+    return {f"world {world}": file for world, file in files.items() if file.is_file()}
+
+
 def world_label(world: str) -> str:
     """What a world is called in results: a shipped domain's name, or the name in its file."""
     return world if world in ("gymnasium", *shipped_domains()) else load_domain(world).name

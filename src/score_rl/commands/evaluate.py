@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from score_rl.base.policy import load_policy
-from score_rl.commands.common import Flat, check_world_exists, console, open_run, open_world, world_label
+from score_rl.chunks import check_fit
+from score_rl.commands.common import Flat, check_world_exists, console, open_run, open_world, world_files, world_label
 from score_rl.commands.tables import results_table
+from score_rl.contracts import World
 from score_rl.evaluation.results import Labels
 from score_rl.evaluation.run import read_evaluation, run_evaluation
 from score_rl.foundation.files import read_json
@@ -42,36 +45,43 @@ class Evaluate:
         bundle = steering_bundle(self.steering) if self.steering is not None else None
         steered = load_steering(bundle, base) if bundle is not None else None
         inputs = {"policy": Path(self.policy)} | ({"steering": bundle} if bundle is not None else {})
-        if Path(self.settings.world).is_file():
-            inputs["world"] = Path(self.settings.world)
-        run = open_run(
-            self.out, "evaluate", self.settings, inputs, self.overwrite, {"robot": self.settings.robot_seed}
-        )
+        inputs |= world_files(self.settings.world)
+        steps = self.settings.execute_steps or _execute_steps(steered, base.spec.horizon)
+        world = self._world()
+        check_fit(base.spec, world.spec, steps)
+        seeds = {"robot": self.settings.robot_seed}
+        run = open_run(self.out, "evaluate", self.settings, inputs, self.overwrite, seeds)
         if run.finished:
             return read_evaluation(run.directory)
-        envs = min(self.settings.evaluation.num_envs, self.settings.evaluation.episodes)
-        world = open_world(self.settings.task, self.settings.world, envs, self.settings.robot_seed, run.path("nan"))
         deciders = compulsory_deciders(base, steered)
-        stop = getattr(getattr(world, "domain", None), "protective_stop", None)
         trained = _training(bundle) if bundle is not None else {}
-        labels = {
-            name: Labels(
-                task=self.settings.task,
-                method="score" if name.startswith("score") else "base",
-                policy=name,
-                world=world_label(self.settings.world),
-                robot_seed=None if self.settings.world == "gymnasium" else self.settings.robot_seed,
-                protective_stop_n=stop.force_n or None if stop else None,
-                **(trained if name.startswith("score") else {}),
-            )
-            for name in deciders
-        }
-        steps = self.settings.execute_steps or _execute_steps(steered, base.spec.horizon)
+        labels = {name: self._labels(name, world, trained) for name in deciders}
         records = run_evaluation(world, deciders, labels, steps, self.settings.evaluation, run)
         world.close()
         run.finish({record["policy"]: record["success_rate"] for record in records})
         console.print(results_table(records))
         return records
+
+    def _world(self) -> World:
+        amount = self.settings.evaluation
+        envs = max(1, min(amount.num_envs, amount.episodes))
+        return open_world(
+            self.settings.task, self.settings.world, envs, self.settings.robot_seed, Path(self.out) / "nan"
+        )
+
+    def _labels(self, policy: str, world: World, trained: Mapping[str, Any]) -> Labels:
+        """Labels of a policy's record; `trained`: how the steered policies came about."""
+        stop = getattr(getattr(world, "domain", None), "protective_stop", None)
+        steered = policy.startswith("score")
+        return Labels(
+            task=self.settings.task,
+            method="score" if steered else "base",
+            policy=policy,
+            world=world_label(self.settings.world),
+            robot_seed=None if self.settings.world == "gymnasium" else self.settings.robot_seed,
+            protective_stop_n=stop.force_n or None if stop else None,
+            **(trained if steered else {}),
+        )
 
 
 def steering_bundle(path: Path) -> Path:

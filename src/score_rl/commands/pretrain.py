@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from score_rl.base.train import pretrain
+from score_rl.base.representation import check_representation
+from score_rl.base.train import check_config, policy_spec, pretrain
 from score_rl.commands.common import Flat, console, dataset_root, open_run
 from score_rl.demonstrations.dataset import load_dataset
 from score_rl.recipes.settings import PretrainSettings
@@ -32,6 +33,9 @@ class Pretrain:
         """The bundle's folder, which is the run directory."""
         root = dataset_root(self.dataset)
         demonstrations = load_dataset(root)
+        check_config(self.settings.training)
+        spec = policy_spec(demonstrations, self.settings.training)
+        check_representation(spec, self.settings.training.policy.representation)
         seeds = {"training": self.settings.training.seed}
         run = open_run(self.out, "pretrain", self.settings, {"dataset": root}, self.overwrite, seeds)
         if not run.finished:

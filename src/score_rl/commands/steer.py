@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from score_rl.base.policy import load_policy
-from score_rl.commands.common import Flat, check_world_exists, console, dataset_root, open_run, open_world
+from score_rl.chunks import check_fit
+from score_rl.commands.common import (
+    Flat,
+    check_world_exists,
+    console,
+    dataset_root,
+    open_run,
+    open_world,
+    world_files,
+)
 from score_rl.contracts import FlowPolicy
 from score_rl.demonstrations.dataset import load_dataset
 from score_rl.demonstrations.windows import Windows
@@ -49,19 +58,22 @@ class Steer:
         for world in self.settings.worlds:
             check_world_exists(self.settings.task, world)
         base = load_policy(self.policy)
-        inputs = {"policy": Path(self.policy)} | {w: Path(w) for w in self.settings.worlds if Path(w).is_file()}
+        inputs = {"policy": Path(self.policy)} | world_files(*self.settings.worlds)
         if self.dataset is not None:
             inputs["dataset"] = dataset_root(self.dataset)
-        run = open_run(
-            self.out, "steer", self.settings, inputs, self.overwrite, {"training": self.settings.learner.seed}
-        )
+        stages = [
+            Stage(
+                open_world(self.settings.task, world, self.settings.num_envs, nan_dump_dir=Path(self.out) / "nan"), n
+            )
+            for world, n in zip(self.settings.worlds, self.settings.control_steps)
+        ]
+        for stage in stages:
+            check_fit(base.spec, stage.world.spec, self.settings.learner.execute_steps)
+        seeds = {"training": self.settings.learner.seed}
+        run = open_run(self.out, "steer", self.settings, inputs, self.overwrite, seeds)
         if run.finished:
             return self.out
         torch.set_num_threads(self.settings.threads)
-        stages = [
-            Stage(open_world(self.settings.task, world, self.settings.num_envs, nan_dump_dir=run.path("nan")), steps)
-            for world, steps in zip(self.settings.worlds, self.settings.control_steps)
-        ]
         real = real_observations(base, inputs["dataset"]) if self.dataset is not None else None
         steer(base, stages, self.settings.learner, run, real_observations=real)
         for stage in stages:
