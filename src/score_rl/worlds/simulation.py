@@ -162,6 +162,11 @@ class SimulatedWorld:
         """True domain parameters of the running episode of every environment."""
         return [{name: value[row].copy() for name, value in self._parameters.items()} for row in range(self._n)]
 
+    @property
+    def batch(self) -> Batch:
+        """The physics itself, for benchmarks and diagnostics; stepping it goes around the world."""
+        return self._batch
+
     def qpos(self) -> np.ndarray:
         """Copy (n, nq) of the true configuration, for rendering and diagnostics; `model` explains its layout."""
         return self._qpos.copy()
@@ -185,6 +190,7 @@ class SimulatedWorld:
         # A simulation that diverges is silently reset by MuJoCo and stops stepping: the warning is the only trace.
         # The counters go back to zero when its next episode resets it.
         nan = self._batch.warning[:, :, 1].any(1) | ~np.isfinite(self._qpos).all(1) | ~np.isfinite(self._qvel).all(1)
+        # Record k holds the forces that acted during physics step k.
         contact = record.reshape(self._n, self._substeps, -1, 3)
         force = np.sqrt(np.einsum("nkbx,nkbx->nkb", contact, contact))
         if nan.any():
