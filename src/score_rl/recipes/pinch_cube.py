@@ -29,9 +29,10 @@ def pinch_cube() -> Recipe:
         representation=RepresentationConfig(
             keys=("state", "command", "object_pose", "palm_pose", "fingertip_pos"),
             history=2,
-            horizon=16,
+            horizon=8,
             observation="palm",
             action="relative",
+            action_scale="standard",
             per_step=True,
         ),
         network=NetworkConfig(kind="mlp", widths=(384, 384, 384)),
@@ -40,8 +41,8 @@ def pinch_cube() -> Recipe:
     return Recipe(
         name="pinch_cube",
         description="Franka + LEAP pinches a cube; demonstrations, calibration and verdict on one proxy robot",
-        collect=CollectSettings(task="pinch_cube", world="proxy", demonstrations=CollectConfig(episodes=250)),
-        pretrain=PretrainSettings(PretrainConfig(policy=policy)),
+        collect=CollectSettings(task="pinch_cube", world="proxy", num_envs=60, demonstrations=CollectConfig(episodes=240)),
+        pretrain=PretrainSettings(PretrainConfig(policy=policy, steps=3000, loss_weighting="network")),
         calibrate=CalibrateSettings(task="pinch_cube", world="twin"),
         steer=SteerSettings(
             task="pinch_cube",
