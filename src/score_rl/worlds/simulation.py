@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ def make_world(
 ) -> SimulatedWorld:
     """A simulated world by names; `domain` is "twin", "proxy", the path of a TOML file, or a Domain.
 
+    threads: of the physics; 0: one per usable core. nan_dump_dir: where episodes that diverge are written down, for
+    `score_rl.worlds.replay`.
     Raises ScoreError for unknown names or a malformed domain.
     """
     domain = domain if isinstance(domain, Domain) else load_domain(domain)
@@ -88,7 +91,7 @@ class SimulatedWorld:
         self._robot_draw = domain.draw_robot(robot_seed)
         # As actions know them: float32.
         self._low, self._high = np.float64(np.float32([robot.target_lower, robot.target_upper]))
-        self._load(num_envs, threads)
+        self._load(num_envs, threads or _usable_cores())
         self._allocate(num_envs)
         first = np.zeros(1, int)
         example = self._observe(first, self._postures(first))
@@ -344,6 +347,11 @@ def low_pass(signal: np.ndarray, state: np.ndarray, decay: float) -> np.ndarray:
         state = decay * state + (1 - decay) * signal[:, k]
         result[:, k] = state
     return result
+
+
+def _usable_cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _block(addresses: np.ndarray) -> slice:
