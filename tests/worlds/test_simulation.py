@@ -81,6 +81,8 @@ def test_bad_input_is_refused_before_anything_moves() -> None:
     assert np.array_equal(world.qpos(), before)
     with pytest.raises(ScoreError, match="did you mean 'pinch_cube'"):
         make_world("pinch_cub", "twin", 1)
+    with pytest.raises(ScoreError, match="at least one environment, got 0"):
+        make_world("pinch_cube", "twin", 0)
     with pytest.raises(ScoreError, match="does not divide"):
         make_world("pinch_cube", Domain("odd", physics=Physics(timestep_s=0.03)), 1)
 

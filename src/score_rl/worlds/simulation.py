@@ -14,6 +14,7 @@ from mujoco.batch import Batch
 from torch import Tensor
 
 from score_rl.contracts import Observation, StepResult, WorldSpec
+from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.seeding import derive_seed
 from score_rl.robots.franka_leap import FRANKA_LEAP, Robot
 from score_rl.tasks import Task, TaskState, get_task
@@ -83,6 +84,8 @@ class SimulatedWorld:
         threads: int = 0,
         nan_dump_dir: Path | None = None,
     ):
+        if num_envs < 1:
+            raise ScoreError(f"a world needs at least one environment, got {num_envs}")
         self.task, self.domain, self.robot, self.robot_seed = task, domain, robot, robot_seed
         self.nan_count = 0
         """Episodes that ended because the physics diverged, since the world was made."""
