@@ -41,7 +41,9 @@ def pinch_cube() -> Recipe:
     return Recipe(
         name="pinch_cube",
         description="Franka + LEAP pinches a cube; demonstrations, calibration and verdict on one proxy robot",
-        collect=CollectSettings(task="pinch_cube", world="proxy", num_envs=60, demonstrations=CollectConfig(episodes=240)),
+        collect=CollectSettings(
+            task="pinch_cube", world="proxy", num_envs=60, demonstrations=CollectConfig(episodes=240)
+        ),
         pretrain=PretrainSettings(PretrainConfig(policy=policy, steps=3000, loss_weighting="network")),
         calibrate=CalibrateSettings(task="pinch_cube", world="twin"),
         steer=SteerSettings(
