@@ -29,6 +29,7 @@ PARAMETER_TABLE = re.compile(r"(<!-- parameters -->\n).*?(<!-- end parameters --
 MARKED_PICTURE = re.compile(r"(<!-- picture -->\n).*?(<!-- end picture -->)", re.DOTALL)
 CAPTION = "Success in the hardware proxy, with 95 % intervals: base policy, z = 0 and SCORE, robot by robot"
 SUCCESS = ("base", "z = 0", "SCORE, sampled", "SCORE", "SCORE − base", "SCORE − (z = 0)")
+VARIANT_HEADER = ("variant", "n", "base", "z = 0", "action error, sampled", "at z = 0")
 HEADER = ("world", "robot", "seed", "n", *SUCCESS, "fewer steps", "stops")
 
 
@@ -64,12 +65,34 @@ def table(file: str, document: Path) -> str:
     path = RESULTS / file
     if not path.exists():
         return "No result file yet."
-    groups = grouped(read_results(path))
-    lines = [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
-    lines += [f"| {' | '.join(_row(*key, policies))} |" for key, policies in groups.items()]
+    records = read_results(path)
+    if all("variant" in record for record in records):
+        header, rows = VARIANT_HEADER, variant_rows(records)
+    else:
+        header, rows = HEADER, [_row(*key, policies) for key, policies in grouped(records).items()]
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
     depth = len(document.relative_to(ROOT).parts) - 1
     link = "../" * depth + f"benchmarks/results/{file}"
     return "\n".join([*lines, "", f"Every figure, with seeds, command and commit: [{file}]({link})."])
+
+
+def variant_rows(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """One row per variant of the base policy: success, and the held-out action error in mrad."""
+    by_variant: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for record in records:
+        by_variant.setdefault(record["variant"], {})[record["policy"]] = record
+    return [
+        (
+            name,
+            str(policies["base"]["n"]),
+            _success(policies["base"]),
+            _success(policies["base_z0"]),
+            f"{1000 * policies['base']['action_error']:.0f} mrad",
+            f"{1000 * policies['base']['action_error_z0']:.0f} mrad",
+        )
+        for name, policies in by_variant.items()
+    ]
 
 
 def grouped(records: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, Any, Any], dict[str, Mapping[str, Any]]]:
