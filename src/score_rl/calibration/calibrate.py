@@ -70,6 +70,9 @@ class CalibrateConfig:
     """Free of contact: fingertips are this high above the base plane."""
     width_scale: float = 1.0
     """Factor on the widths (not the values) that the calibrated twin randomises with."""
+    protective_stop_n: float = 0.0
+    """Contact force of the robot's own protective stop, known from its controller's settings; the calibrated twin
+    gets it, so that steering sees such episodes end. 0: as in the twin, which has none."""
     plot_episodes: int = 4
     """Held-out episodes whose trajectories are kept for plots."""
     timestep_s: float = 1 / 240
@@ -200,7 +203,7 @@ def calibrate(
         "object_rotation_jitter_rad": camera.rotation_jitter_rad,
     }
     result = Calibration(
-        domain=calibrated_domain(twin, estimates, instead, jitter, config.width_scale),
+        domain=calibrated_domain(_with_stop(twin, config), estimates, instead, jitter, config.width_scale),
         estimates=estimates,
         effective=instead,
         lag_plus_delay_s=_sum_of_delays(fit),
@@ -238,6 +241,11 @@ def calibrated_domain(
         parameter = PARAMETERS[name]
         episode[name] = Distribution("constant", ((float(np.clip(value, parameter.low, parameter.high)),),))
     return replace(twin, name=f"{twin.name}_calibrated", robot=robot, episode=episode)
+
+
+def _with_stop(twin: Domain, config: CalibrateConfig) -> Domain:
+    stop = twin.protective_stop
+    return replace(twin, protective_stop=replace(stop, force_n=config.protective_stop_n or stop.force_n))
 
 
 def centre(domain: Domain) -> dict[str, Array]:

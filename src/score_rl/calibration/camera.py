@@ -125,9 +125,10 @@ def _held_rows(position: Array, tips: Array) -> list[tuple[str, tuple[Array, flo
     middle = (opposed + tips[:, thumb]) / 2
     axis = opposed - tips[:, thumb]
     axis /= np.linalg.norm(axis, axis=1, keepdims=True)
-    coefficients = np.stack([_row(*n, n @ np.array([-p[1], p[0], 0.0]), g=1.0) for n, p in zip(axis, position)]).mean(
-        0
-    )
+    # The axis is nearly level, and its small tilt goes with how deep the object sits in the grip, which moves its
+    # centre by more than the camera's height error would: no evidence for b_z.
+    rows_of_frames = [_row(n[0], n[1], 0.0, n @ np.array([-p[1], p[0], 0.0]), g=1.0) for n, p in zip(axis, position)]
+    coefficients = np.mean(rows_of_frames, axis=0)
     seen = float(np.mean(np.sum(axis * (position - middle), axis=1)))
     rows = [("grasp", (coefficients, seen))]
     third = max(len(position) // 3, 1)

@@ -44,8 +44,8 @@ def pinch_cube() -> Recipe:
         collect=CollectSettings(
             task="pinch_cube", world="proxy", num_envs=60, demonstrations=CollectConfig(episodes=240)
         ),
-        pretrain=PretrainSettings(PretrainConfig(policy=policy, steps=3000, loss_weighting="network")),
-        calibrate=CalibrateSettings(task="pinch_cube", world="twin"),
+        pretrain=PretrainSettings(PretrainConfig(policy=policy, steps=4000, loss_weighting="network")),
+        calibrate=CalibrateSettings(task="pinch_cube", world="twin", fit=CalibrateConfig(protective_stop_n=30.0)),
         steer=SteerSettings(
             task="pinch_cube",
             worlds=("twin",),
@@ -75,7 +75,7 @@ def debug() -> Recipe:
         description="the same loop in seconds, too small to learn anything",
         collect=replace(full.collect, world="twin", num_envs=20, demonstrations=CollectConfig(episodes=20)),
         pretrain=PretrainSettings(training),
-        calibrate=replace(full.calibrate, fit=CalibrateConfig(fit_episodes=6)),
+        calibrate=replace(full.calibrate, fit=CalibrateConfig(fit_episodes=6, protective_stop_n=30.0)),
         steer=replace(full.steer, control_steps=(2_000,), num_envs=8),
         evaluate=replace(full.evaluate, world="twin", evaluation=EvaluateConfig(episodes=4, num_envs=4, traced=1)),
     )
