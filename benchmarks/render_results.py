@@ -18,7 +18,7 @@ from typing import Any
 from score_rl.evaluation import charts
 from score_rl.evaluation.report import percent
 from score_rl.evaluation.results import read_results
-from score_rl.foundation.files import write_text
+from score_rl.foundation.files import read_json, write_text
 from score_rl.worlds.domain import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +28,8 @@ MARKED = re.compile(r"(<!-- results (\S+) -->\n).*?(<!-- end results -->)", re.D
 PARAMETER_TABLE = re.compile(r"(<!-- parameters -->\n).*?(<!-- end parameters -->)", re.DOTALL)
 MARKED_PICTURE = re.compile(r"(<!-- picture -->\n).*?(<!-- end picture -->)", re.DOTALL)
 CAPTION = "Success in the hardware proxy, with 95 % intervals: base policy, z = 0 and SCORE, robot by robot"
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+"""Header and rows."""
 SUCCESS = ("base", "z = 0", "SCORE, sampled", "SCORE", "SCORE − base", "SCORE − (z = 0)")
 VARIANT_HEADER = ("variant", "n", "base", "z = 0", "action error, sampled", "at z = 0")
 HEADER = ("world", "robot", "seed", "n", *SUCCESS, "fewer steps", "stops")
@@ -61,15 +63,11 @@ def parameters() -> str:
 
 
 def table(file: str, document: Path) -> str:
-    """Markdown table of a result file: one row per world, robot and training seed."""
+    """Markdown table of a result file."""
     path = RESULTS / file
     if not path.exists():
         return "No result file yet."
-    records = read_results(path)
-    if all("variant" in record for record in records):
-        header, rows = VARIANT_HEADER, variant_rows(records)
-    else:
-        header, rows = HEADER, [_row(*key, policies) for key, policies in grouped(records).items()]
+    header, rows = TABLES.get(file, success_table)(path)
     lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     depth = len(document.relative_to(ROOT).parts) - 1
@@ -77,12 +75,18 @@ def table(file: str, document: Path) -> str:
     return "\n".join([*lines, "", f"Every figure, with seeds, command and commit: [{file}]({link})."])
 
 
-def variant_rows(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+def success_table(path: Path) -> Table:
+    """One row per world, robot and training seed."""
+    return HEADER, [_row(*key, policies) for key, policies in grouped(read_results(path)).items()]
+
+
+def variant_table(path: Path) -> Table:
     """One row per variant of the base policy: success, and the held-out action error in mrad."""
+    records = read_results(path)
     by_variant: dict[str, dict[str, Mapping[str, Any]]] = {}
     for record in records:
         by_variant.setdefault(record["variant"], {})[record["policy"]] = record
-    return [
+    return VARIANT_HEADER, [
         (
             name,
             str(policies["base"]["n"]),
@@ -93,6 +97,26 @@ def variant_rows(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
         )
         for name, policies in by_variant.items()
     ]
+
+
+def calibration_table(path: Path) -> Table:
+    """One row per parameter: root mean square error before -> after calibration, robot by robot."""
+    records = read_json(path)
+    robots = list(dict.fromkeys(record["robot_seed"] for record in records))
+    cells: dict[str, list[str]] = {}
+    for record in records:
+        before, after = (_small(record[key]) for key in ("rms_error_before", "rms_error_after"))
+        cells.setdefault(record["parameter"], []).append(f"{before} → {after}")
+    header = ("root mean square error", *(f"robot {robot}" for robot in robots))
+    return header, [(f"`{name}`", *values) for name, values in cells.items()]
+
+
+TABLES = {"representation.json": variant_table, "calibration.json": calibration_table}
+"""Result files with a table of their own; all others hold comparisons of policies."""
+
+
+def _small(value: float) -> str:
+    return f"{value:.4f}" if value < 0.1 else f"{value:.3f}"
 
 
 def grouped(records: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, Any, Any], dict[str, Mapping[str, Any]]]:

@@ -1,0 +1,78 @@
+"""How well calibration finds a robot: the estimates of finished runs against the proxy's true draws.
+
+    python benchmarks/calibration.py --robots 101 102
+
+Reads the run directories that `pinch_cube.py` left. Only this script looks at the proxy's true parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from score_rl.calibration.calibrate import ESTIMATES_FILE
+from score_rl.foundation.files import read_json, write_json
+from score_rl.foundation.runs import describe_process
+from score_rl.worlds.domain import PARAMETERS, load_domain
+
+SEEN = (
+    "hand_joint_bias_rad",
+    "arm_joint_bias_rad",
+    "hand_backlash_rad",
+    "hand_gain_scale",
+    "arm_gain_scale",
+    "lag_s",
+    "delay_s",
+    "camera_position_bias_m",
+    "camera_yaw_bias_rad",
+    "table_height_m",
+    "hand_torque_limit_nm",
+)
+"""Parameters of the proxy's robots that calibration estimates."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Calibration of several robots."""
+
+    robots: tuple[int, ...]
+    """Robot seeds."""
+    runs: Path = Path("runs/pinch_cube")
+    """Folder of the run directories, one per robot."""
+    result: Path = Path("benchmarks/results/calibration.json")
+    """Result file to write."""
+
+
+def main() -> None:
+    """Compare and write one record per robot and parameter."""
+    benchmark = tyro.cli(Benchmark, description=__doc__)
+    proxy, process = load_domain("proxy"), describe_process()
+    records = []
+    for robot in benchmark.robots:
+        true = proxy.draw_robot(robot)
+        found = read_json(benchmark.runs / f"robot-{robot}" / "calibration" / ESTIMATES_FILE)
+        for name in SEEN:
+            estimate = np.array(found["estimates"][name]["value"])
+            records.append(
+                {
+                    "robot_seed": robot,
+                    "parameter": name,
+                    "rms_error_before": _rms(PARAMETERS[name].nominal - true[name]),
+                    "rms_error_after": _rms(estimate - true[name]),
+                    "sd": _rms(np.array(found["estimates"][name]["sd"])),
+                    "identified": found["estimates"][name]["identified"],
+                    **{key: process[key] for key in ("commit", "command", "machine")},
+                }
+            )
+    write_json(benchmark.result, records)
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+if __name__ == "__main__":
+    main()
