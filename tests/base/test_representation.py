@@ -127,7 +127,7 @@ def test_statistics_pooled_over_the_chunk():
     assert representation.normalize(torch.zeros(2, 1), chunk).flatten().tolist() == [-1.0, 1.0, -0.5, 0.0]
 
 
-@pytest.mark.parametrize("action", ["absolute", "relative", "delta"])
+@pytest.mark.parametrize("action", ["absolute", "modes", "relative", "delta"])
 @pytest.mark.parametrize("action_scale", ["min_max", "standard"])
 @pytest.mark.parametrize("per_step", [False, True])
 def test_actions_round_trip(make_window, action, action_scale, per_step):

@@ -108,6 +108,17 @@ def test_environment_reward_and_success_that_does_not_end_the_episode():
     assert (result.terminated.item(), result.truncated.item()) == (False, True)
 
 
+def test_a_deadline_is_a_failure_that_the_critic_sees_coming():
+    world = world_of(n=1, time_limit=4, deadline=True)
+    assert world.reset([1]).critic["elapsed"].tolist() == [[0.0]]
+    assert "elapsed" not in world.spec.actor
+    seen = [world.step(torch.zeros(1, 1)) for _ in range(4)]
+    assert [result.final_observation.critic["elapsed"].item() for result in seen] == [0.25, 0.5, 0.75, 1.0]
+    assert [result.terminated.item() for result in seen] == [False, False, False, True]
+    assert not any(result.truncated.item() for result in seen)
+    assert seen[-1].observation.critic["elapsed"].item() == 0.0
+
+
 def test_episodes_depend_on_seed_and_number_alone():
     world = world_of(n=2, time_limit=2)
 
@@ -169,7 +180,8 @@ class TestAdroitDoor:
     def test_spec(self):
         world = adroit_door_world(1)
         assert dict(world.spec.actor) == {"state": 39, "command": 28}
-        assert dict(world.spec.critic) == {"state": 39, "command": 28, "qpos": 30, "qvel": 30, "door_body_pos": 3}
+        privileged = {"qpos": 30, "qvel": 30, "door_body_pos": 3, "elapsed": 1}
+        assert dict(world.spec.critic) == {"state": 39, "command": 28, **privileged}
         assert (world.spec.control_rate_hz, world.spec.time_limit) == (100.0, 300)
 
     def test_an_open_door_is_success_and_ends_the_episode(self):

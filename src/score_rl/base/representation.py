@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from score_rl.contracts import COMMAND, PolicySpec, Window
-from score_rl.foundation import geometry, normalization
+from score_rl.foundation import dct, geometry, normalization
 from score_rl.foundation.errors import ScoreError, unknown_choice
 from score_rl.foundation.normalization import Affine
 
@@ -38,10 +38,12 @@ class RepresentationConfig:
     observation: Literal["raw", "palm"] = "raw"
     """"raw": the keys as they are. "palm": object pose and fingertip positions in the palm's frame, the palm's
     pose in the base frame, measured joints and command (needs the Franka + LEAP keys)."""
-    action: Literal["absolute", "relative", "delta"] = "absolute"
-    """"relative": targets minus the command held at the decision (the last frame of key `command`). "delta":
-    every target minus the one before, the first minus that command: errors of one step are small, and add up
-    smoothly instead of jittering."""
+    action: Literal["absolute", "modes", "relative", "delta"] = "absolute"
+    """"modes": the cosine modes of the chunk over time, slowest first (with `per_step`: a scale for every mode).
+    Recorded motion has little power in fast modes, so the policy's noise has little there either: its samples
+    differ by smooth motions instead of jitter, which gives steering more to choose from. "relative": targets minus
+    the command held at the decision (the last frame of key `command`). "delta": every target minus the one before,
+    the first minus that command: errors of one step are small, and add up smoothly instead of jittering."""
     action_scale: Literal["min_max", "standard"] = "min_max"
     """Normalisation of actions: range to [-1, 1], or zero mean and unit standard deviation."""
     per_step: bool = False
@@ -72,7 +74,7 @@ class Representation(nn.Module):
         _check_shape("features", features, (self.frame_width,))
         _check_shape("actions", actions, spec.latent_shape)
         self._command: slice | None = None  # where a frame's features hold the command, if actions start from it
-        if config.action != "absolute":
+        if config.action in FROM_COMMAND:
             before = list(layout)[: list(layout).index(COMMAND)]
             self._command = slice(start := sum(layout[name] for name in before), start + spec.action_dim)
 
@@ -90,7 +92,7 @@ class Representation(nn.Module):
         return self._from_coordinates(self.actions.inverse(x), self._held(context))
 
     def _held(self, context: Tensor) -> Tensor | None:
-        """Command (n, a) held at the decision, read back from the context; None where actions are absolute."""
+        """Command (n, a) held at the decision, read back from the context, where actions start from it."""
         if self._command is None:
             return None
         return self.features.inverse(context[:, -self.frame_width :])[:, self._command]
@@ -104,7 +106,7 @@ def fit_representation(
     features = torch.cat(list(FEATURES[config.observation](window, config.keys).values()), dim=-1)
     feature_scale = normalization.standard(features.flatten(0, 1), config.feature_floor)
     to_coordinates, _ = ACTIONS[config.action]
-    chunk = to_coordinates(chunk, None if config.action == "absolute" else window[COMMAND][:, -1])
+    chunk = to_coordinates(chunk, window[COMMAND][:, -1] if config.action in FROM_COMMAND else None)
     # Statistics pooled over the chunk are repeated for every step, so that both variants have shape (h, a).
     pooled = chunk if config.per_step else chunk.flatten(0, 1)
     scale = ACTION_SCALES[config.action_scale](pooled, config.action_floor)
@@ -134,7 +136,7 @@ def check_representation(spec: PolicySpec, config: RepresentationConfig) -> None
         )
     if config.action not in ACTIONS:
         raise unknown_choice("action coordinates", config.action, ACTIONS)
-    if config.action != "absolute":
+    if config.action in FROM_COMMAND:
         width = spec.observation.get(COMMAND)
         if width != spec.action_dim:
             raise ScoreError(
@@ -184,10 +186,11 @@ FEATURES: dict[str, Features] = {"raw": raw_features, "palm": palm_features}
 """Feature functions by the name that `RepresentationConfig.observation` gives them."""
 
 Coordinates = Callable[[Tensor, Tensor | None], Tensor]
-"""(chunk (n, h, a), command held at the decision (n, a), None for absolute ones) -> chunk (n, h, a)."""
+"""(chunk (n, h, a), command held at the decision (n, a), None unless in FROM_COMMAND) -> chunk (n, h, a)."""
 
 ACTIONS: dict[str, tuple[Coordinates, Coordinates]] = {
     "absolute": (lambda chunk, command: chunk, lambda x, command: x),
+    "modes": (lambda chunk, command: dct.to_modes(chunk), lambda x, command: dct.from_modes(x)),
     "relative": (lambda chunk, command: chunk - command[:, None], lambda x, command: x + command[:, None]),
     "delta": (
         lambda chunk, command: torch.diff(chunk, dim=1, prepend=command[:, None]),
@@ -195,6 +198,9 @@ ACTIONS: dict[str, tuple[Coordinates, Coordinates]] = {
     ),
 }
 """Action coordinates and their inverse by the name that `RepresentationConfig.action` gives them."""
+
+FROM_COMMAND = ("relative", "delta")
+"""Action coordinates that start from the command held at the decision."""
 
 ACTION_SCALES: dict[str, Callable[[Tensor, float], Affine]] = {
     "min_max": normalization.min_max,

@@ -8,21 +8,22 @@ over the horizon, the same for every action dimension; the orthogonal complement
 With c ~ N(0, I) this is N(0, I) exactly (up to the bound, which the base policy shares), since a rotation and a
 split of a standard normal are standard normal. `full` has B = I: every element is chosen. `subspace` has the K
 lowest modes of the orthonormal DCT-II; K = 1 is one constant per action dimension ON TOP of fresh noise in all
-other modes. It is not one vector repeated over the horizon, which has no probability under the prior.
+other modes. It is not one vector repeated over the horizon, which has no probability under the prior. `leading`
+has the first K rows, for a base policy whose rows are temporal modes already.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from score_rl.foundation.dct import dct_basis
 from score_rl.foundation.errors import ScoreError, unknown_choice
 
-Kind = Literal["full", "subspace"]
+Kind = Literal["full", "subspace", "leading"]
 Complement = Literal["zero", "noise"]
 
 LATENT_BOUND = 3.0
@@ -34,9 +35,10 @@ class LatentConfig:
     """The parametrisation of the latent."""
 
     kind: Kind = "subspace"
-    """full: all h x a elements. subspace: `modes` temporal modes of every action dimension."""
+    """full: all h x a elements. subspace: `modes` temporal modes of every action dimension. leading: the first
+    `modes` rows, for a base policy whose latent rows already are temporal modes (its actions are "modes")."""
     modes: int = 1
-    """K: DCT modes that steering chooses (subspace only)."""
+    """K: modes that steering chooses (not for full)."""
     bound: float = LATENT_BOUND
     """Elements of z are clamped to +-bound; no tanh, which would bend the prior."""
     complement: Complement = "zero"
@@ -54,13 +56,12 @@ class LatentMap:
             raise unknown_choice("latent.kind", config.kind, get_args(Kind))
         if config.complement not in get_args(Complement):
             raise unknown_choice("latent.complement", config.complement, get_args(Complement))
-        if config.kind == "subspace" and not 1 <= config.modes <= horizon:
+        if config.kind != "full" and not 1 <= config.modes <= horizon:
             raise ScoreError(f"latent.modes must lie in [1, {horizon}] (the horizon), got {config.modes}")
         if not config.bound > 0:
             raise ScoreError(f"latent.bound must be positive, got {config.bound}")
         self.config = config
-        self.basis = torch.eye(horizon) if config.kind == "full" else dct_basis(horizon, config.modes)
-        self.basis = self.basis.to(device)
+        self.basis = _basis(config, horizon).to(device)
         self.dim = self.basis.shape[1] * action_dim
         """d = K a: width of the coordinates."""
 
@@ -81,10 +82,11 @@ class LatentMap:
         return latent.clamp(-self.config.bound, self.config.bound)
 
 
-def dct_basis(horizon: int, modes: int) -> Tensor:
-    """First `modes` columns (horizon, modes) of the orthonormal DCT-II; the first is constant, 1 / sqrt(horizon)."""
-    time = torch.arange(horizon, dtype=torch.float64) + 0.5
-    mode = torch.arange(modes, dtype=torch.float64)
-    basis = torch.cos(math.pi / horizon * time[:, None] * mode) * math.sqrt(2.0 / horizon)
-    basis[:, 0] /= math.sqrt(2.0)
-    return basis.float()
+def _basis(config: LatentConfig, horizon: int) -> Tensor:
+    """B (h, K), orthonormal columns."""
+    bases = {
+        "full": lambda: torch.eye(horizon),
+        "subspace": lambda: dct_basis(horizon, config.modes),
+        "leading": lambda: torch.eye(horizon)[:, : config.modes],
+    }
+    return bases[config.kind]()

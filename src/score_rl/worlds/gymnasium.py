@@ -27,6 +27,9 @@ Privileged = Callable[[VectorEnv], Arrays]
 STATE = "state"
 """Actor key of a Box observation; the entries of a Dict observation keep their own names."""
 
+ELAPSED = "elapsed"
+"""Critic key of the share of the time limit that has passed, for worlds with a deadline."""
+
 
 class GymnasiumWorld:
     """A vector environment behind the World contract (see `contracts.World`).
@@ -44,6 +47,7 @@ class GymnasiumWorld:
         success: str = "success",
         reward: Literal["success", "environment"] = "success",
         terminate_on_success: bool = True,
+        deadline: bool = False,
         privileged: Privileged | None = None,
         action_names: Sequence[str] | None = None,
         name: str = "gymnasium",
@@ -51,11 +55,14 @@ class GymnasiumWorld:
         """Wrap `envs`; the time limit (control steps) is applied here, whatever wrappers the rows have.
 
         success: info key that says per row whether the task is solved. reward: 1 where it is solved and 0
-        elsewhere, or the environment's own. Raises ScoreError for an environment that cannot be a World.
+        elsewhere, or the environment's own. deadline: the time limit belongs to the task, so reaching it is a
+        failure (terminated, no bootstrap) and the critic sees the share of it that has `elapsed`.
+        Raises ScoreError for an environment that cannot be a World.
         """
         _check_envs(envs, time_limit)
         self.envs, self._success, self._reward = envs, success, reward
         self._terminate, self._privileged = terminate_on_success, privileged
+        self._deadline, self._time_limit = deadline, time_limit
         space, n = envs.single_action_space, envs.num_envs
         self._low, self._high = space.low.astype(np.float32), space.high.astype(np.float32)
         self._command = np.zeros((n, len(self._low)), np.float32)
@@ -92,13 +99,14 @@ class GymnasiumWorld:
         if not np.isfinite(sent).all():
             raise ScoreError("actions must be finite")
         self._command = np.clip(sent, self._low, self._high)
+        self._age += 1
         raw, reward, terminated, truncated, info = self.envs.step(self._command)
         actor, critic = self._groups(raw)
         nan = _replace_nan(actor) | _replace_nan(critic)
         success = _flag(info, self._success, self.spec.num_envs) & ~nan
-        self._age += 1
-        terminated = terminated | nan | (success & self._terminate)
-        truncated = (truncated | (self._age >= self.spec.time_limit)) & ~terminated
+        late = self._age >= self._time_limit
+        terminated = terminated | nan | (success & self._terminate) | (late & self._deadline)
+        truncated = (truncated | late) & ~terminated
         final = _observation(actor, critic)
         done = terminated | truncated
         return StepResult(
@@ -131,7 +139,9 @@ class GymnasiumWorld:
         """Actor and critic group of the current state, (n, d) float32 each."""
         entries = observation if isinstance(observation, Mapping) else {STATE: observation}
         actor = {key: _flat(values) for key, values in entries.items()} | {COMMAND: self._command.copy()}
-        extra = self._privileged(self.envs) if self._privileged is not None else {}
+        extra = dict(self._privileged(self.envs)) if self._privileged is not None else {}
+        if self._deadline:
+            extra[ELAPSED] = self._age / self._time_limit
         return actor, {**actor, **{key: _flat(values) for key, values in extra.items()}}
 
 
@@ -139,8 +149,9 @@ def adroit_door_world(num_envs: int, time_limit: int = 300, processes: bool = Fa
     """`AdroitHandDoorSparse-v1` (Rajeswaran et al. 2018): a 24-joint hand on an arm opens a door, 100 Hz.
 
     Success: hinge beyond 1.35 rad, the environment's own flag; the first such step gives reward 1 and ends the
-    episode, so success at the end and success ever are the same. The critic also sees all joint positions and
-    velocities and where the door stands. `processes`: one process per row instead of one for all.
+    episode, so success at the end and success ever are the same. The task is to be done within the time limit (a
+    deadline). The critic also sees all joint positions and velocities, where the door stands, and the time.
+    `processes`: one process per row instead of one for all.
 
     Raises ScoreError where gymnasium-robotics is not installed.
     """
@@ -157,7 +168,7 @@ def adroit_door_world(num_envs: int, time_limit: int = 300, processes: bool = Fa
         max_episode_steps=time_limit,
         disable_env_checker=True,
     )
-    return GymnasiumWorld(envs, 100.0, time_limit, privileged=_adroit_state, name="adroit_door")
+    return GymnasiumWorld(envs, 100.0, time_limit, deadline=True, privileged=_adroit_state, name="adroit_door")
 
 
 def _adroit_state(envs: VectorEnv) -> Arrays:
