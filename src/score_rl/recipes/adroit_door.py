@@ -5,6 +5,7 @@ from __future__ import annotations
 from score_rl.base.policy import FlowConfig, PolicyConfig
 from score_rl.base.representation import RepresentationConfig
 from score_rl.base.train import PretrainConfig
+from score_rl.learning.ppo import PPOConfig
 from score_rl.recipes.recipe import Recipe
 from score_rl.recipes.settings import (
     CalibrateSettings,
@@ -13,26 +14,42 @@ from score_rl.recipes.settings import (
     PretrainSettings,
     SteerSettings,
 )
+from score_rl.steering.latent import LatentConfig
 from score_rl.steering.score import SteerConfig
 
 
 def adroit_door() -> Recipe:
-    """Demonstrations are given (see docs/quickstart.md); one world for steering and evaluation."""
-    policy = PolicyConfig(representation=RepresentationConfig(keys=("state",), horizon=8), flow=FlowConfig(width=0.1))
+    """Demonstrations are given (see docs/quickstart.md); one world for steering and evaluation.
+
+    Chunks of 8 steps as temporal modes from one frame; steering chooses the slowest mode of every action dimension.
+    An iteration covers at least two episodes of 300 steps, so that few steps are spent on episodes that it cuts.
+    """
+    representation = RepresentationConfig(
+        keys=("state",), horizon=8, action="modes", action_scale="standard", per_step=True, action_floor=0.01
+    )
     return Recipe(
         name="adroit_door",
         description="Adroit hand opens a door, from 25 human demonstrations (gymnasium-robotics)",
         collect=CollectSettings(task="adroit_door"),
         pretrain=PretrainSettings(
-            PretrainConfig(policy=policy, steps=5000, loss_weighting="network", action_units="normalised")
+            PretrainConfig(
+                policy=PolicyConfig(representation=representation, flow=FlowConfig(width=None)),
+                steps=5000,
+                action_units="normalised",
+            )
         ),
         calibrate=CalibrateSettings(task="adroit_door", world="gymnasium"),
         steer=SteerSettings(
             task="adroit_door",
             worlds=("gymnasium",),
             control_steps=(400_000,),
-            num_envs=64,
-            learner=SteerConfig(execute_steps=8, decisions=38),
+            num_envs=32,
+            learner=SteerConfig(
+                execute_steps=8,
+                decisions=76,
+                latent=LatentConfig(kind="leading", modes=1),
+                ppo=PPOConfig(learning_rate=2e-3, clip=0.3, gamma=0.998),
+            ),
         ),
         evaluate=EvaluateSettings(task="adroit_door", world="gymnasium"),
         real_to_sim=False,
