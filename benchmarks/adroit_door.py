@@ -24,13 +24,14 @@ from score_rl.base.train import pretrain
 from score_rl.demonstrations.dataset import load_dataset
 from score_rl.evaluation.results import Labels, write_results
 from score_rl.evaluation.run import EvaluateConfig, run_evaluation
+from score_rl.foundation.files import read_json, write_json
 from score_rl.foundation.runs import start_run
 from score_rl.recipes.adroit_door import adroit_door
 from score_rl.steering.policy import SteeringPolicy, compulsory_deciders
 from score_rl.steering.score import Stage, steer
 from score_rl.worlds.gymnasium import adroit_door_world
 
-TASK = "adroit_door"
+TASK, CPU_TIME = "adroit_door", "cpu_s.json"
 
 
 RECIPE = adroit_door()
@@ -62,8 +63,10 @@ def train(benchmark: Benchmark, seed: int) -> tuple[ConditionalFlow, SteeringPol
     world = adroit_door_world(RECIPE.steer.num_envs)
     began = time.process_time()
     steering = steer(policy, [Stage(world, RECIPE.steer.control_steps[0])], steering_config, run)
-    cpu_s = None if run.resumed else time.process_time() - began
+    if not run.resumed:  # of an interrupted run only the last session's time is known
+        write_json(run.path(CPU_TIME), time.process_time() - began)
     world.close()
+    cpu_s = read_json(run.path(CPU_TIME)) if run.path(CPU_TIME).exists() else None
     return policy, steering, {**run.summary, "cpu_s": cpu_s}
 
 
