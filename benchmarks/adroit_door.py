@@ -90,7 +90,10 @@ def evaluate(benchmark: Benchmark, seed: int) -> list[dict[str, Any]]:
     world = adroit_door_world(benchmark.evaluate.num_envs)
     records = run_evaluation(world, deciders, labels, RECIPE.steer.learner.execute_steps, benchmark.evaluate, run)
     world.close()
-    return [record | {"train_cpu_s": cost["cpu_s"], "torch_threads": torch.get_num_threads()} for record in records]
+    for record in records:
+        record["train_cpu_s"] = cost["cpu_s"] if record["method"] == "score" else None
+        record["torch_threads"] = torch.get_num_threads()
+    return records
 
 
 def main() -> None:
