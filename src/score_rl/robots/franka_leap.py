@@ -49,6 +49,12 @@ class Robot:
     """Velocity gains of the servos, N m s / rad."""
     effort: tuple[float, ...]
     """Torque limits of the servos."""
+    velocity_limit_rad_s: tuple[float, ...]
+    """Largest joint speeds of the hardware, rad/s."""
+    acceleration_limit_rad_s2: tuple[float, ...]
+    """Largest joint accelerations of the hardware, rad/s^2."""
+    torque_limit_nm: tuple[float, ...]
+    """Largest joint torques of the hardware, N m; `effort` stays inside."""
     armature: tuple[float, ...]
     """Reflected rotor inertia, kg m^2."""
     damping: tuple[float, ...]
@@ -81,6 +87,12 @@ def _franka_leap() -> Robot:
         kp=(675.0, 675.0, 525.0, 525.0, 300.0, 300.0, 300.0) + (3.0,) * 16,
         kd=(67.5, 67.5, 52.5, 52.5, 30.0, 30.0, 30.0) + (0.05,) * 16,
         effort=(86.0,) * 4 + (11.5,) * 3 + (0.6,) * 16,
+        # Arm: FR3 data sheet ("Limits for Franka Research 3": q_dot_max, q_ddot_max, tau_j_max). Hand: LEAP's servos,
+        # Dynamixel XC330-M288-T at 5 V (Robotis e-manual: no-load speed 81 rev/min, stall torque 0.93 N m). Their
+        # acceleration has no published limit; 300 rad/s^2 is what `effort` gives the reflected inertia alone.
+        velocity_limit_rad_s=(2.62,) * 4 + (5.26, 4.18, 5.26) + (81.0 * 2.0 * math.pi / 60.0,) * 16,
+        acceleration_limit_rad_s2=(10.0,) * 7 + (300.0,) * 16,
+        torque_limit_nm=(87.0,) * 4 + (12.0,) * 3 + (0.93,) * 16,
         armature=(0.195,) * 4 + (0.074,) * 3 + (2e-3,) * 16,
         damping=(0.21,) * 7 + (0.03,) * 16,
         home=(0.311, 0.004, -0.311, -2.051, 0.001, 2.055, pi_fourth - 0.004)
