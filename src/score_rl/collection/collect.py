@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from score_rl.collection import DEMONSTRATORS
 from score_rl.collection.demonstrator import Demonstrator
 from score_rl.collection.habits import Habits, careful
 from score_rl.demonstrations.layout import Feature
@@ -64,7 +65,7 @@ def demonstrate(world: SimulatedWorld, habits: Habits, seeds: Sequence[int]) -> 
     A recording ends with the episode, or shortly after the person has given up.
     """
     n = world.spec.num_envs
-    person = Demonstrator(n, habits, time_limit=world.spec.time_limit)
+    person = Demonstrator(n, DEMONSTRATORS[world.task.name], habits, time_limit=world.spec.time_limit)
     observation = world.reset(seeds)
     person.reset(range(n), [derive_seed("person", seed) for seed in seeds], _numpy(observation.actor))
     recorded: list[dict[str, list[np.ndarray]]] = [{} for _ in range(n)]
