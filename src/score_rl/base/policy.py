@@ -89,7 +89,7 @@ class ConditionalFlow(nn.Module):
 
     def velocity(self, context: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
         """Velocity (n, h, a) of the flow at normalised x (n, h, a) and flow time t, (n,) or one for all."""
-        t = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(len(x))
+        t = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(x.shape[0])
         limit, width = self.config.flow.context_limit, self.config.flow.width
         output = self.network(x, t, context.clamp(-limit, limit))
         if width is None:

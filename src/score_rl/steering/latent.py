@@ -74,7 +74,7 @@ class LatentMap:
         if self.config.kind == "full":
             return self.clamp(coordinates.view_as(noise))
         change = coordinates - self.coordinates(noise)
-        change = change.view(len(noise), self.basis.shape[1], -1)
+        change = change.view(noise.shape[0], self.basis.shape[1], -1)
         return self.clamp(noise + torch.einsum("hk,nka->nha", self.basis, change))
 
     def clamp(self, latent: Tensor) -> Tensor:
