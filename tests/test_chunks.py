@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from toys import ToyPolicy, ToyWorld
@@ -205,6 +207,23 @@ def test_info_maxima_are_of_the_decision_and_of_the_episode():
     assert set(second.info) == {"peak_force_n", "fault"}  # vectors have no maximum
     (episode,) = runner.take_episodes()
     assert episode.info == {"peak_force_n": 5.0, "fault": 1.0}
+
+
+def test_info_adds_up_by_the_rules_of_the_world():
+    script = [(0.0, "")] * 5 + [(0.0, "terminated")] + [(0.0, "")] * 2
+    for rule, first, second, whole in (("sum", 6.0, 9.0, 15.0), ("mean", 1.5, 4.5, 2.5)):
+        world = ScriptedWorld(script)
+        world.spec = replace(world.spec, info={"peak_force_n": rule})
+        runner = runner_of(world, filler=lambda window: torch.zeros(1, 4, 1))
+        assert runner.execute(chunk_of([0] * 4)).info["peak_force_n"].item() == first  # the force is the time: 0 to 3
+        result = runner.execute(chunk_of([0] * 4))
+        assert result.info["peak_force_n"].item() == second  # 4 5; 6 and 7 belong to the next episode
+        assert result.info["fault"].item() == 1.0  # not named: any
+        (episode,) = runner.take_episodes()
+        assert episode.info == {"peak_force_n": whole, "fault": 1.0}
+        assert (
+            runner._episodes.info.values(torch.tensor([2]))["peak_force_n"].item() == {"sum": 13, "mean": 6.5}[rule]
+        )
 
 
 def test_success_at_the_end_and_ever():

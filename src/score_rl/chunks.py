@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from score_rl.contracts import Frame, Observation, PolicySpec, StepResult, Window, World, WorldSpec
+from score_rl.contracts import Accumulation, Frame, Observation, PolicySpec, StepResult, Window, World, WorldSpec
 from score_rl.foundation.errors import ScoreError
 
 Filler = Callable[[Window], Tensor]
@@ -75,7 +75,8 @@ class ChunkResult:
     final_observation: Observation
     """Observation where the decision ended: before any reset. The value of a truncated row is taken here."""
     info: Mapping[str, Tensor] = field(default_factory=dict)
-    """Largest value (bool: any) of every (n,) entry of the world's info over the decision's steps."""
+    """Every (n,) entry of the world's info over the decision's steps, by the rule in `WorldSpec.info`: its largest
+    value (bool: any), mean or sum."""
 
     @property
     def done(self) -> Tensor:
@@ -110,7 +111,8 @@ class Episode:
     max_jump: float
     """Largest jump between two consecutive chunks, in action units."""
     info: Mapping[str, float]
-    """Largest value of every (n,) entry of the world's info, e.g. `peak_force_n`; a bool counts as 0 or 1."""
+    """Every (n,) entry of the world's info over the episode, by the rule in `WorldSpec.info`, e.g. the largest
+    `peak_force_n`; a bool counts as 0 or 1."""
 
 
 class ChunkRunner:
@@ -150,7 +152,7 @@ class ChunkRunner:
         self.world, self.history, self.steps, self.gamma, self.filler = world, history, steps, gamma, filler
         self._low = torch.tensor(world.spec.action_low, device=world.spec.device)
         self._high = torch.tensor(world.spec.action_high, device=world.spec.device)
-        self._episodes = _EpisodeLog(world.spec.num_envs, world.spec.device)
+        self._episodes = _EpisodeLog(world.spec)
 
     def start(self, seeds: Sequence[int]) -> None:
         """Reset the world; every row starts its episode 0. Unfinished episodes are forgotten."""
@@ -159,7 +161,7 @@ class ChunkRunner:
         self.window = start_window(self.observation.actor, self.keys, self.history)
         self._last_action = torch.zeros(spec.num_envs, len(self._low), device=spec.device)
         self._fresh = torch.ones(spec.num_envs, dtype=torch.bool, device=spec.device)
-        self._episodes = _EpisodeLog(spec.num_envs, spec.device)
+        self._episodes = _EpisodeLog(spec)
 
     def take_episodes(self) -> list[Episode]:
         """Episodes that ended since the last call, in the order of their end."""
@@ -177,7 +179,7 @@ class ChunkRunner:
         plan = self._clip(chunk)
         jump = (plan[:, 0] - self._last_action).abs().amax(dim=1).masked_fill(self._fresh, 0.0)
         self._episodes.add_jump(jump)
-        tally = _Tally(n, plan.device)
+        tally = _Tally(n, plan.device, self.world.spec.info)
         for j in range(self.steps):
             result = self.world.step(plan[:, j])
             tally.add(result, self.gamma**j)
@@ -200,25 +202,59 @@ class ChunkRunner:
         return torch.clamp(chunk[:, : self.steps], self._low, self._high)
 
 
+class _InfoTotals:
+    """Running totals of the (n,) entries of a world's info, each by its rule."""
+
+    def __init__(self, rules: Mapping[str, Accumulation]) -> None:
+        self._rules = rules
+        self._totals: dict[str, Tensor] = {}
+
+    def add(self, info: Mapping[str, Tensor], rows: Tensor | None = None) -> None:
+        """Add one control step, of `rows` (n,) bool only where they are given."""
+        for key, value in info.items():
+            if value.ndim != 1:
+                continue
+            new, old = value.float(), self._totals.get(key)
+            if old is not None:
+                new = torch.maximum(old, new) if self._rule(key) == "max" else old + new
+                new = new if rows is None else torch.where(rows, new, old)
+            self._totals[key] = new
+
+    def values(self, steps: Tensor) -> dict[str, Tensor]:
+        """Entry -> (n,) over the `steps` (n,) that were added."""
+        return {
+            key: total / steps.clamp_min(1) if self._rule(key) == "mean" else total
+            for key, total in self._totals.items()
+        }
+
+    def restart(self, rows: list[int]) -> None:
+        """Forget what was added in some rows."""
+        for key, total in self._totals.items():
+            total = total.clone()  # it may still be the world's own tensor
+            total[rows] = -torch.inf if self._rule(key) == "max" else 0.0
+            self._totals[key] = total
+
+    def _rule(self, key: str) -> Accumulation:
+        return self._rules.get(key, "max")
+
+
 class _Tally:
     """Sums over the steps that belong to the decision of each row."""
 
-    def __init__(self, n: int, device: torch.device) -> None:
+    def __init__(self, n: int, device: torch.device, rules: Mapping[str, Accumulation]) -> None:
         self.alive = torch.ones(n, dtype=torch.bool, device=device)
         """Rows still in the episode that the decision was made in."""
         self.reward = torch.zeros(n, device=device)
         self.steps = torch.zeros(n, dtype=torch.int64, device=device)
         self.terminated, self.truncated, self.success = torch.zeros(3, n, dtype=torch.bool, device=device)
-        self.info: dict[str, Tensor] = {}
+        self.info = _InfoTotals(rules)
         self.final: tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]] | None = None
 
     def add(self, result: StepResult, discount: float) -> None:
         self.reward += torch.where(self.alive, result.reward, 0.0) * discount
         self.steps += self.alive
         self.success = torch.where(self.alive, result.success, self.success)
-        for key, value in _scalars(result.info):
-            old = self.info.get(key)
-            self.info[key] = value if old is None else torch.where(self.alive, torch.maximum(old, value), old)
+        self.info.add(result.info, self.alive)
 
     def close(self, result: StepResult, ending: dict[str, Tensor]) -> None:
         """Note the ends of this step; `ending` is the window that holds the final frames."""
@@ -243,17 +279,18 @@ class _Tally:
             jump=jump,
             final_window=window,
             final_observation=observation,
-            info=self.info,
+            info=self.info.values(self.steps),
         )
 
 
 class _EpisodeLog:
     """Sums over episodes, all steps included; turns them into `Episode`s where they end."""
 
-    def __init__(self, n: int, device: str | torch.device) -> None:
+    def __init__(self, world: WorldSpec) -> None:
+        n, device = world.num_envs, world.device
         self.index, self.steps, self.filler, self.first = torch.zeros(4, n, dtype=torch.int64, device=device)
         self.reward, self.jump = torch.zeros(2, n, device=device)
-        self.info: dict[str, Tensor] = {}
+        self.info = _InfoTotals(world.info)
         self.finished: list[Episode] = []
 
     def add_jump(self, jump: Tensor) -> None:
@@ -264,17 +301,17 @@ class _EpisodeLog:
         self.filler += filler
         self.reward += result.reward
         self.first = torch.where(result.success & (self.first == 0), self.steps, self.first)  # 0: not yet
-        for key, value in _scalars(result.info):
-            self.info[key] = torch.maximum(self.info[key], value) if key in self.info else value
+        self.info.add(result.info)
         rows = result.done.nonzero().flatten().tolist()
         if rows:
-            self.finished += [self._episode(row, result) for row in rows]
+            info = self.info.values(self.steps)
+            self.finished += [self._episode(row, result, info) for row in rows]
             self.index += result.done
             for values in (self.steps, self.filler, self.first, self.reward, self.jump):
                 values[rows] = 0
-            self.info = {key: _restart(value, rows) for key, value in self.info.items()}
+            self.info.restart(rows)
 
-    def _episode(self, row: int, result: StepResult) -> Episode:
+    def _episode(self, row: int, result: StepResult, info: Mapping[str, Tensor]) -> Episode:
         return Episode(
             env=row,
             index=int(self.index[row]),
@@ -287,13 +324,8 @@ class _EpisodeLog:
             terminated=bool(result.terminated[row]),
             truncated=bool(result.truncated[row] & ~result.terminated[row]),
             max_jump=float(self.jump[row]),
-            info={key: float(value[row]) for key, value in self.info.items()},
+            info={key: float(value[row]) for key, value in info.items()},
         )
-
-
-def _scalars(info: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
-    """The (n,) entries of an info, as numbers."""
-    return [(key, value.float()) for key, value in info.items() if value.ndim == 1]
 
 
 def _choose(rows: Tensor, ours: tuple[dict, ...], others: tuple[dict, ...]) -> tuple[dict[str, Tensor], ...]:
@@ -303,10 +335,3 @@ def _choose(rows: Tensor, ours: tuple[dict, ...], others: tuple[dict, ...]) -> t
         return torch.where(rows.view(-1, *[1] * (one.ndim - 1)), one, other)
 
     return tuple({key: mixed(one[key], other[key]) for key in one} for one, other in zip(ours, others))
-
-
-def _restart(value: Tensor, rows: list[int]) -> Tensor:
-    """Maxima with the finished episodes' ones forgotten."""
-    value = value.clone()  # it may still be the world's own tensor
-    value[rows] = -torch.inf
-    return value

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -22,6 +22,9 @@ history of past actions, so no other channel carries them."""
 
 Frame = Mapping[str, Tensor]
 """One observed frame of one group: key -> (n, d) float32."""
+
+Accumulation = Literal["max", "mean", "sum"]
+"""How one value per control step becomes one per decision or episode."""
 
 Window = Mapping[str, Tensor]
 """A history of frames: key -> (n, frames, d), oldest first; the first frame is repeated as padding."""
@@ -102,6 +105,9 @@ class WorldSpec:
     """Torch device of every tensor that the world returns."""
     name: str = "world"
     """Short label for logs and result files, e.g. "pinch_cube/twin"."""
+    info: Mapping[str, Accumulation] = field(default_factory=dict)
+    """How entries of `StepResult.info` add up over the steps of a decision and of an episode; "max" (of flags: any)
+    for every entry that is not named here."""
 
 
 @dataclass(frozen=True)
