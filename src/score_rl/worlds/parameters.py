@@ -31,6 +31,11 @@ class ModelFields:
         batch.set_const()
         self._shape = np.tile([1.0, 1.0, 0.0], (batch.nsim, 1))
 
+    @property
+    def torque_limit(self) -> np.ndarray:
+        """(n, a) torque limits of the servos, N m, as they are now."""
+        return self._field["actuator_forcerange"][..., 1]
+
     def apply(self, rows: int | np.ndarray, parameters: Mapping[str, np.ndarray]) -> None:
         """Write episode parameters, {name: (size,)} or {name: (k, size)}, into the k environments `rows`."""
         rows = np.atleast_1d(rows)

@@ -25,6 +25,7 @@ from score_rl.worlds.nan_dump import write_nan_dump
 from score_rl.worlds.observation import Kinematics, Truth, estimate_pose
 from score_rl.worlds.parameters import ModelFields
 from score_rl.worlds.scene import OBJECT_JOINT, joint_addresses, scene_spec
+from score_rl.worlds.strain import RULES, Strain
 
 CONTROL_RATE_HZ = 10.0
 _CTRL = mujoco.mjtState.mjSTATE_CTRL.value
@@ -70,7 +71,8 @@ class SimulatedWorld:
 
     Actor keys (what a robot has): `state` (23) measured joints, `command` (23) last command, `object_pose` (7)
     estimate in the robot base frame, `palm_pose` (7) and `fingertip_pos` (12) by forward kinematics of the measured
-    joints. Critic keys: `privileged`, the truth (see `Truth`). Step info: `peak_force_n`, `fault`, `nan`.
+    joints. Critic keys: `privileged`, the truth (see `Truth`). Step info: `peak_force_n`, `fault`, `nan`, and the
+    figures of `strain.Strain`.
     Episodes end with held success, the protective stop, NaN (all terminated) or at the time limit (truncated).
     """
 
@@ -110,6 +112,7 @@ class SimulatedWorld:
             control_rate_hz=CONTROL_RATE_HZ,
             time_limit=task.horizon,
             name=f"{task.name}/{domain.name}",
+            info=RULES,
         )
 
     # ---- contract -------------------------------------------------------------------------------------------
@@ -130,7 +133,9 @@ class SimulatedWorld:
         if self._nan_dump_dir is not None:
             self._sent[everywhere, self._time] = command
         np.clip(command, self._low, self._high, out=self._command)
-        peak, nan = self._advance()
+        force, torque, nan = self._advance()
+        peak = force.max((1, 2))
+        strain = self._strain.info(force, torque, self._fields.torque_limit, self._qpos[:, self._joint_qpos])
         self._time += 1
         stop = self.domain.protective_stop.force_n
         fault = (peak > stop) & (stop > 0)
@@ -155,7 +160,7 @@ class SimulatedWorld:
             torch.from_numpy(truncated),
             torch.from_numpy(success),
             final,
-            {"peak_force_n": _tensor(peak), "fault": torch.from_numpy(fault), "nan": torch.from_numpy(nan)},
+            {"peak_force_n": _tensor(peak), "fault": torch.from_numpy(fault), "nan": torch.from_numpy(nan)} | strain,
         )
 
     def close(self) -> None:
@@ -189,15 +194,16 @@ class SimulatedWorld:
             raise ValueError(f"action of environment(s) {np.flatnonzero(~np.isfinite(command).all(1))} is not finite")
         return command
 
-    def _advance(self) -> tuple[np.ndarray, np.ndarray]:
-        """Physics for one control period: peak filtered contact force (n,) and whether the physics diverged (n,)."""
+    def _advance(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Physics for one control period: in every physics step the filtered contact force on every link of the hand
+        (n, s, b) and the servos' torques (n, s, a), and whether the physics diverged (n,)."""
         targets = self._actuation.targets(self._command)
-        record = self._batch.rollout(self._substeps, targets, _CTRL, record=["sensordata"])["sensordata"]
+        record = self._batch.rollout(self._substeps, targets, _CTRL, record=["sensordata", "actuator_force"])
         # A simulation that diverges is silently reset by MuJoCo and stops stepping: the warning is the only trace.
         # The counters go back to zero when its next episode resets it.
         nan = self._batch.warning[:, :, 1].any(1) | ~np.isfinite(self._qpos).all(1) | ~np.isfinite(self._qvel).all(1)
         # Record k holds the forces that acted during physics step k.
-        contact = record.reshape(self._n, self._substeps, -1, 3)
+        contact = record["sensordata"].reshape(self._n, self._substeps, -1, 3)
         force = np.sqrt(np.einsum("nkbx,nkbx->nkb", contact, contact))
         if nan.any():
             self._quarantine(np.flatnonzero(nan))
@@ -205,7 +211,7 @@ class SimulatedWorld:
         decay = np.exp(-self.domain.physics.timestep_s / max(self.domain.protective_stop.filter_s, 1e-9))
         filtered = low_pass(force, self._force, decay)
         self._force[:] = filtered[:, -1]
-        return filtered.max((1, 2)), nan
+        return filtered, record["actuator_force"], nan
 
     def _milestone_rewards(self, state: TaskState, valid: np.ndarray) -> np.ndarray:
         reward = np.zeros(self._n)
@@ -235,6 +241,7 @@ class SimulatedWorld:
         model = scene_spec(self.task, self.robot, self.domain.physics).compile()
         self.model, self._batch = model, Batch(model, n, threads)
         self._fields = ModelFields(model, self._batch, self.robot)
+        self._strain = Strain(model, self.robot, self.domain.physics.timestep_s)
         self._joint_qpos, self._joint_qvel = (_block(a) for a in joint_addresses(model, self.robot))
         joint = model.joint(OBJECT_JOINT)
         self._object_qpos = slice(joint.qposadr[0], joint.qposadr[0] + 7)
