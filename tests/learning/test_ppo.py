@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from score_rl.foundation.errors import ScoreError
-from score_rl.learning.ppo import GaussianActor, Learner, PPOConfig, Sizes, kl_to_prior, seeded
+from score_rl.learning.ppo import (
+    GaussianActor,
+    Learner,
+    Penalty,
+    PPOConfig,
+    Sizes,
+    kl_to_prior,
+    prior_penalty,
+    seeded,
+)
 
 SIZES = Sizes(context=3, critic=2, action=4, envs=2, decisions=3)
 SMALL = PPOConfig(hidden=(8,), epochs=2, minibatches=2, gamma=0.9, gae_lambda=1.0)
@@ -160,15 +169,14 @@ def test_kl_to_prior_by_hand():
     assert kl_to_prior(mean, std).item() == pytest.approx(0.5 * (4 + 0.25 - 1 - 2 * math.log(0.5)))
 
 
-def test_anchors_pull_the_policy_back_to_the_prior():
+def test_the_prior_penalty_pulls_the_policy_back_to_the_prior():
     """The same updates, with and without the KL term on the states that are visited."""
 
     def train(coefficient):
         sizes = Sizes(context=1, critic=1, action=2, envs=32, decisions=1)
-        learner = learner_of(PPOConfig(hidden=(16,), learning_rate=1e-2, minibatches=1), sizes,
-                             prior_kl_coefficient=coefficient)  # fmt: skip
-        if coefficient:
-            learner.actor.anchor_to_prior(torch.ones(5, 1), 16)
+        penalties = (prior_penalty(torch.ones(5, 1), 16, coefficient),) if coefficient else ()
+        ppo = PPOConfig(hidden=(16,), learning_rate=1e-2, minibatches=1)
+        learner = learner_of(ppo, sizes, penalties=penalties)
         done = torch.ones(32, dtype=torch.bool)
         with seeded("anchors"):
             for _ in range(15):
@@ -182,6 +190,17 @@ def test_anchors_pull_the_policy_back_to_the_prior():
     anchored, metrics = train(10.0)
     assert anchored < 0.1 * free
     assert metrics["prior_kl_real"] >= 0.0
+
+
+def test_penalties_add_up_with_their_coefficients_and_are_logged_before_them():
+    actor = GaussianActor(1, 2, (4,), "elu")
+    actor.penalties = (
+        Penalty("one", 2.0, lambda actor: torch.tensor([1.0, 3.0])),
+        Penalty("other", 0.5, lambda actor: torch.tensor([4.0])),
+    )
+    assert actor.output_entropy.tolist() == [-(2.0 * 2.0 + 0.5 * 4.0)]
+    assert actor.take_penalties() == {"one": 2.0, "other": 4.0}
+    assert actor.take_penalties() == {}
 
 
 @pytest.mark.parametrize("change", [{"learning_rate": 0.0}, {"epochs": 0}, {"gamma": 1.1}, {"gae_lambda": -0.1}])

@@ -54,7 +54,7 @@ def test_iteration_zero_is_the_base_policy(tmp_path, latent):
     """Before the first update: the same noise gives the same actions as the base policy, bit by bit but rounding."""
     policy, config = ToyPolicy(), replace(CONFIG, latent=latent)
     session = score._Session(policy, [Stage(ToyWorld(4), 1)], config, run_of(tmp_path / "run", config), None, None)
-    steered = SteeredDecider(policy, session.steering_policy(), deterministic=False)
+    steered = SteeredDecider(policy, session.trained_policy(), deterministic=False)
     window = {"state": torch.randn(64, 2, 2), "command": torch.randn(64, 2, 1)}
     noise = decision_noise(range(64), 0, policy.spec.latent_shape)
     base, ours = BaseDecider(policy).decide(window, noise), steered.decide(window, noise)

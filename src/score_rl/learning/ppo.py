@@ -14,7 +14,7 @@ What differs from its runner, and why:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -85,8 +85,8 @@ class PPOConfig:
 class GaussianActor(MLPModel):
     """Diagonal Gaussian over actions with a state-independent log-std; it starts at exactly N(0, I).
 
-    rsl_rl adds `-entropy_coef * output_entropy` to the loss. The entropy bonus is not used here; with
-    `anchor_to_prior` its slot carries -KL(N(mu, sigma^2) || N(0, I)) on a random minibatch of given inputs.
+    rsl_rl adds `-entropy_coef * output_entropy` to the loss. The entropy bonus is not used here; its slot carries
+    the `penalties`, where there are any.
     """
 
     def __init__(self, inputs: int, outputs: int, hidden: tuple[int, ...], activation: str) -> None:
@@ -101,24 +101,51 @@ class GaussianActor(MLPModel):
         )
         nn.init.zeros_(self.mlp[-1].weight)
         nn.init.zeros_(self.mlp[-1].bias)
-        self._anchors: Tensor | None = None
-        self._anchor_batch = 0
+        self.penalties: tuple[Penalty, ...] = ()
+        self._penalty_values: dict[str, list[float]] = {}
 
     def mean_std(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (n, d) and standard deviation (d,) at inputs (n, c)."""
         return self.mlp(inputs), self.distribution.log_std_param.exp()
 
-    def anchor_to_prior(self, inputs: Tensor, batch: int) -> None:
-        """Draw `batch` of these inputs (m, c) for the KL term of every gradient step."""
-        self._anchors, self._anchor_batch = inputs, batch
-
     @property
     def output_entropy(self) -> Tensor:
-        """Minus the KL to the prior on anchors (see the class); the plain entropy without anchors."""
-        if self._anchors is None:
+        """Minus the sum of the penalties (1,); the plain entropy where there are none."""
+        if not self.penalties:
             return super().output_entropy
-        picked = torch.randint(len(self._anchors), (self._anchor_batch,), device=self._anchors.device)
-        return -kl_to_prior(*self.mean_std(self._anchors[picked]))
+        total = torch.zeros(1, device=self.distribution.log_std_param.device)
+        for penalty in self.penalties:
+            loss = penalty.loss(self).mean()
+            self._penalty_values.setdefault(penalty.name, []).append(float(loss.detach()))
+            total = total + penalty.coefficient * loss
+        return -total
+
+    def take_penalties(self) -> dict[str, float]:
+        """Mean of every penalty, before its coefficient, over the gradient steps since the last call."""
+        taken, self._penalty_values = self._penalty_values, {}
+        return {name: sum(values) / len(values) for name, values in taken.items()}
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """A further term of the actor's loss: `coefficient` times the mean of `loss(actor)`."""
+
+    name: str
+    """What it is called in the log."""
+    coefficient: float
+    """Its weight."""
+    loss: Callable[[GaussianActor], Tensor]
+    """Actor -> (m,) losses, e.g. on a minibatch that it draws from torch's global generator."""
+
+
+def prior_penalty(inputs: Tensor, batch: int, coefficient: float) -> Penalty:
+    """KL to the prior on `batch` of these inputs (m, c), drawn anew for every gradient step."""
+
+    def loss(actor: GaussianActor) -> Tensor:
+        picked = torch.randint(len(inputs), (batch,), device=inputs.device)
+        return kl_to_prior(*actor.mean_std(inputs[picked]))
+
+    return Penalty("prior_kl_real", coefficient, loss)
 
 
 def kl_to_prior(mean: Tensor, std: Tensor) -> Tensor:
@@ -159,16 +186,19 @@ class Learner:
         sizes: Sizes,
         config: PPOConfig,
         decision_steps: int,
-        prior_kl_coefficient: float = 0.0,
+        penalties: Sequence[Penalty] = (),
         device: str = "cpu",
     ) -> None:
         """Build a learner whose decisions last `decision_steps` control steps; weights from torch's global RNG.
+
+        `penalties`: further terms of the actor's loss.
 
         Raises ScoreError for a configuration out of range.
         """
         config.validate()
         self.config, self.device, self.critic_dim = config, device, sizes.critic
         self.actor = GaussianActor(sizes.context, sizes.action, config.hidden, config.activation).to(device)
+        self.actor.penalties = tuple(penalties)
         critic_input = {"critic": torch.zeros(1, sizes.critic)}
         groups = {"critic": ["critic"]}
         critic = MLPModel(critic_input, groups, "critic", 1, list(config.hidden), config.activation)
@@ -184,7 +214,7 @@ class Learner:
             gamma=config.gamma**decision_steps,
             lam=config.gae_lambda,
             value_loss_coef=config.value_coefficient,
-            entropy_coef=prior_kl_coefficient,
+            entropy_coef=1.0 if penalties else 0.0,
             learning_rate=config.learning_rate,
             max_grad_norm=config.max_grad_norm,
             use_clipped_value_loss=False,
@@ -237,9 +267,7 @@ class Learner:
         with torch.no_grad():
             metrics = self._change_of_policy()
         metrics.update(explained_variance=explained, value_loss=losses["value"], surrogate_loss=losses["surrogate"])
-        if self.actor._anchors is not None:
-            metrics["prior_kl_real"] = -losses["entropy"]
-        return metrics
+        return metrics | self.actor.take_penalties()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that learning changes: tensors, and JSON-ready settings of the optimiser."""

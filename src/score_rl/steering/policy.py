@@ -1,4 +1,4 @@
-"""The steering policy pi_steer(z | o), its bundle on disk, and the four ways to decide that are always compared.
+"""The steering policy pi_steer(w | o), its bundle on disk, and the ways to decide that are always compared.
 
 A decider is a pure function of (window, noise). The same noise can thus be given to all of them, and a steering
 policy before training decides, number for number, what the base policy decides.
@@ -7,84 +7,85 @@ policy before training decides, number for number, what the base policy decides.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from score_rl.contracts import FlowPolicy, PolicySpec, Window
+from score_rl.contracts import FlowPolicy, Window
 from score_rl.foundation.checkpoints import load_module, load_tensors, save_tensors
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.files import read_json, write_json
 from score_rl.foundation.seeding import rng
 from score_rl.learning.ppo import GaussianActor
-from score_rl.steering.latent import LATENT_BOUND, LatentConfig, LatentMap
+from score_rl.steering.heads import Decision, Head
+from score_rl.steering.latent import LATENT_BOUND, LatentConfig
+from score_rl.steering.method import SCORE, Decider, Method, SteeringSpec, Trained, find_method, latent_head
 
 KIND, VERSION = "score_rl.steering_policy", 1
 WEIGHTS, DESCRIPTION = "steering.safetensors", "steering.json"
 
 
-@dataclass(frozen=True)
-class SteeringSpec:
-    """Everything that determines a steering policy but its weights."""
-
-    context_dim: int
-    """c: width of the base policy's context."""
-    latent_shape: tuple[int, int]
-    """(h, a) of the base policy."""
-    latent: LatentConfig
-    """Parametrisation of the latent."""
-    hidden: tuple[int, ...]
-    """Widths of the actor."""
-    activation: str
-    """Activation of the actor."""
-    execute_steps: int
-    """Control steps that were run of every chunk in training."""
-    base: str
-    """`fingerprint` of the base policy that it belongs to; it means nothing to any other."""
-
-
 class SteeringPolicy:
-    """pi_steer(z | o): a diagonal Gaussian over latent coordinates, given the base policy's context."""
+    """A diagonal Gaussian over what the method's head takes, given the base policy's context."""
 
-    def __init__(self, spec: SteeringSpec, actor: GaussianActor, device: str = "cpu") -> None:
+    def __init__(
+        self, spec: SteeringSpec, actor: GaussianActor, device: str = "cpu", head: Head | None = None
+    ) -> None:
+        """`head`: that of the method; SCORE's where None."""
         self.spec, self.actor = spec, actor.requires_grad_(False).eval().to(device)
-        self.map = LatentMap(spec.latent, spec.latent_shape, device)
+        self.head = head or latent_head(spec, device)
 
     @torch.no_grad()
-    def stochastic(self, context: Tensor, noise: Tensor) -> Tensor:
-        """Latents (n, h, a) as in training: coordinates mean + std * B^T noise, complement of the noise.
+    def stochastic(self, policy: FlowPolicy, context: Tensor, noise: Tensor) -> Decision:
+        """Decisions as in training, for contexts (n, c) and noise (n, h, a).
 
-        With mean 0 and std 1 (before training) that is the clamped noise itself.
+        SCORE before training, with mean 0 and std 1, decides what the base policy decides with this noise.
         """
         mean, std = self.actor.mean_std(context)
-        return self.map.compose(mean + std * self.map.coordinates(noise), noise)
+        return self.head.act(policy, context, mean + std * self.head.exploration(noise), noise)
 
     @torch.no_grad()
-    def deterministic(self, context: Tensor, noise: Tensor) -> Tensor:
-        """Latents (n, h, a) of the mean; the complement is 0, or the noise's where `latent.complement` says so."""
-        rest = noise if self.spec.latent.complement == "noise" else torch.zeros_like(noise)
-        return self.map.compose(self.actor.mean_std(context)[0], rest)
+    def deterministic(self, policy: FlowPolicy, context: Tensor, noise: Tensor) -> Decision:
+        """Decisions of the mean; what still depends on the noise is the head's to say."""
+        return self.head.act(policy, context, self.actor.mean_std(context)[0], self.head.at_rest(noise))
+
+    def deciders(self, policy: FlowPolicy) -> dict[str, Decider]:
+        """Sampled and at its mean, by their names in result files."""
+        return {
+            f"{self.spec.method}_stoch": SteeredDecider(policy, self, deterministic=False),
+            f"{self.spec.method}_det": SteeredDecider(policy, self, deterministic=True),
+        }
 
 
-def save_steering(directory: str | Path, steering: SteeringPolicy, provenance: dict[str, Any]) -> None:
+def blank_policy(spec: SteeringSpec, method: Method, device: str = "cpu") -> Trained:
+    """The trained policy of a spec with weights that are still to be loaded."""
+    head = method.make_head(spec, device)
+    if method.make_trained is not None:
+        return method.make_trained(spec, head, device)
+    return SteeringPolicy(spec, GaussianActor(spec.context_dim, head.dim, spec.hidden, spec.activation), device, head)
+
+
+def save_steering(directory: str | Path, steering: Trained, provenance: Mapping[str, Any]) -> None:
     """Write the bundle: `steering.safetensors` (weights) and `steering.json` (the rest, and where it comes from)."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     save_tensors(directory / WEIGHTS, steering.actor.state_dict(), {"kind": KIND, "version": VERSION})
-    description = {"kind": KIND, "version": VERSION, "spec": asdict(steering.spec), "provenance": provenance}
-    write_json(directory / DESCRIPTION, description)
+    description = {"kind": KIND, "version": VERSION, "spec": asdict(steering.spec)}
+    write_json(directory / DESCRIPTION, {**description, "provenance": dict(provenance)})
 
 
-def load_steering(directory: str | Path, policy: FlowPolicy, device: str = "cpu") -> SteeringPolicy:
-    """Read a bundle of `save_steering` for its base policy.
+def load_steering(
+    directory: str | Path, policy: FlowPolicy, device: str = "cpu", methods: Mapping[str, Method] | None = None
+) -> Trained:
+    """Read a bundle of `save_steering` for its base policy; `methods` by name, SCORE alone where None.
 
-    Raises ScoreError where a file is missing, corrupt or of another version, or where `policy` is not the base
-    policy that the bundle was trained on.
+    Raises ScoreError where a file is missing, corrupt or of another version or method, or where `policy` is not
+    the base policy that the bundle was trained on.
     """
     path = Path(directory) / DESCRIPTION
     description = read_json(path)
@@ -98,11 +99,12 @@ def load_steering(directory: str | Path, policy: FlowPolicy, device: str = "cpu"
             f"{directory} steers the base policy {spec.base[:12]}, but was given {fingerprint(policy)[:12]}: "
             "a latent means nothing to another base policy; steer this one first"
         )
-    outputs = LatentMap(spec.latent, spec.latent_shape).dim
-    actor = GaussianActor(spec.context_dim, outputs, spec.hidden, spec.activation)
+    method = find_method(spec.method, {SCORE.name: SCORE} if methods is None else methods)
+    with torch.random.fork_rng(devices=[]):  # the initial weights, drawn to be overwritten, leave no trace
+        steering = blank_policy(spec, method, device)
     tensors, _ = load_tensors(Path(directory) / WEIGHTS, KIND)
-    load_module(actor, tensors, Path(directory) / WEIGHTS)
-    return SteeringPolicy(spec, actor, device)
+    load_module(steering.actor, tensors, Path(directory) / WEIGHTS)
+    return steering
 
 
 def fingerprint(policy: FlowPolicy) -> str:
@@ -123,26 +125,6 @@ def fingerprint(policy: FlowPolicy) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class Decision:
-    """One decision per row."""
-
-    chunk: Tensor
-    """(n, h, a) actions in physical units."""
-    latent: Tensor
-    """(n, h, a) latent that was decoded."""
-
-
-class Decider(Protocol):
-    """Anything that decides from what a robot sees; baselines implement it too."""
-
-    spec: PolicySpec
-
-    def decide(self, window: Window, noise: Tensor) -> Decision:
-        """Chunks for windows {key: (n, history, d)}; noise (n, h, a) ~ N(0, I) is the only source of chance."""
-        ...
-
-
 class BaseDecider:
     """The base policy: its latent is the noise, clamped as in steering; or z = 0, where `zero`."""
 
@@ -156,29 +138,24 @@ class BaseDecider:
 
 
 class SteeredDecider:
-    """pi_steer -> pi_base: steering chooses the latent, the frozen base policy turns it into actions."""
+    """pi_steer -> pi_base: steering chooses, the frozen base policy turns it into actions."""
 
     def __init__(self, policy: FlowPolicy, steering: SteeringPolicy, deterministic: bool = True) -> None:
         """Raises ScoreError where the steering policy belongs to another base policy."""
         if steering.spec.base != fingerprint(policy):
             raise ScoreError("this steering policy belongs to another base policy")
         self.spec, self.policy = policy.spec, policy
-        self._latent = steering.deterministic if deterministic else steering.stochastic
+        self._decide = steering.deterministic if deterministic else steering.stochastic
 
     def decide(self, window: Window, noise: Tensor) -> Decision:
         """See `Decider`."""
-        context = self.policy.encode(window)
-        latent = self._latent(context, noise)
-        return Decision(self.policy.decode(context, latent), latent)
+        return self._decide(self.policy, self.policy.encode(window), noise)
 
 
-def compulsory_deciders(policy: FlowPolicy, steering: SteeringPolicy | None = None) -> dict[str, Decider]:
+def compulsory_deciders(policy: FlowPolicy, steering: Trained | None = None) -> dict[str, Decider]:
     """The ways that are always reported, by their names in result files; the first two where no steering is given."""
     deciders: dict[str, Decider] = {"base": BaseDecider(policy), "base_z0": BaseDecider(policy, zero=True)}
-    if steering is not None:
-        deciders["score_stoch"] = SteeredDecider(policy, steering, deterministic=False)
-        deciders["score_det"] = SteeredDecider(policy, steering, deterministic=True)
-    return deciders
+    return deciders | (steering.deciders(policy) if steering is not None else {})
 
 
 def decision_noise(seeds: Sequence[int], decision: int, latent_shape: tuple[int, int]) -> Tensor:
@@ -191,11 +168,12 @@ def decision_noise(seeds: Sequence[int], decision: int, latent_shape: tuple[int,
 
 
 def _parse_spec(values: Any, path: Path) -> SteeringSpec:
-    """Spec of plain JSON values: every field and no other."""
+    """Spec of plain JSON values: no unknown field, and all but those with a default, which older bundles lack."""
     latent = values.get("latent") if isinstance(values, dict) else None
     for cls, given in ((SteeringSpec, values), (LatentConfig, latent)):
         names = {field.name for field in fields(cls)}
-        if not isinstance(given, dict) or given.keys() != names:
+        optional = {"method", "options"} if cls is SteeringSpec else set()
+        if not isinstance(given, dict) or not names - optional <= given.keys() <= names:
             found = sorted(given) if isinstance(given, dict) else given
             raise ScoreError(f"{path}: {cls.__name__} has the fields {found}, expected {sorted(names)}")
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -11,6 +11,9 @@
             r, s'    = run the chunk in the simulated twin
         update pi_steer and the critic V(s) by PPO on sparse rewards
 
+What w means is the business of the method's head (`steering.heads`): the two lines `z = ..., a = ...` are SCORE's,
+and `score_rl.baselines` has rivals with other heads in the same loop.
+
 Each iteration starts from a reset with seeds derived from (seed, iteration), and all its random numbers are
 derived from the same pair. A checkpoint therefore holds networks, optimiser and counters, nothing of the
 simulator, and a killed run resumes to the same bits (on the CPU, with the same number of threads).
@@ -27,15 +30,17 @@ from torch import Tensor
 
 from score_rl.chunks import ChunkRunner, check_fit
 from score_rl.contracts import FlowPolicy, Observation, Window, World, WorldSpec
+from score_rl.demonstrations.windows import WindowBatch
 from score_rl.foundation.checkpoints import load_tensors, save_tensors
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.progress import progress
 from score_rl.foundation.runs import Run
 from score_rl.foundation.seeding import derive_seed
 from score_rl.learning.metrics import RolloutMetrics, Stopwatch
-from score_rl.learning.ppo import GaussianActor, Learner, PPOConfig, Sizes, seeded
-from score_rl.steering.latent import LatentConfig, LatentMap
-from score_rl.steering.policy import SteeringPolicy, SteeringSpec, fingerprint, load_steering, save_steering
+from score_rl.learning.ppo import PPOConfig, Sizes, prior_penalty, seeded
+from score_rl.steering.latent import LatentConfig
+from score_rl.steering.method import SCORE, Method, SteeringSpec, Trained
+from score_rl.steering.policy import blank_policy, fingerprint, load_steering, save_steering
 
 CHECKPOINT, BUNDLE = "checkpoint.safetensors", "steering"
 CHECKPOINT_KIND = "score_rl.steering_checkpoint"
@@ -90,19 +95,23 @@ def steer(
     config: SteerConfig,
     run: Run,
     real_observations: Window | None = None,
-    initial: SteeringPolicy | None = None,
-) -> SteeringPolicy:
+    initial: Trained | None = None,
+    method: Method = SCORE,
+    options: Mapping[str, Any] | None = None,
+    demonstrations: WindowBatch | None = None,
+) -> Trained:
     """Learn to steer a frozen policy; resumes an unfinished run, returns the result of a finished one.
 
     The run directory receives one record per iteration in metrics.jsonl (see docs/metrics.md), a checkpoint, and
     at the end the bundle `steering/` (`load_steering`). real_observations {key: (m, history, d)}: windows of the
-    demonstrations, for the optional KL term. initial: start from this steering policy instead of from the base.
+    demonstrations, for the optional KL term. initial: start from this policy instead of from the base. method: what
+    is learned, with its `options` (plain values) and, where it reads them, the demonstrations.
 
     Raises ScoreError where policy, worlds, initial policy or checkpoint do not fit together.
     """
     if run.finished:
-        return load_steering(run.path(BUNDLE), policy)
-    session = _Session(policy, stages, config, run, real_observations, initial)
+        return load_steering(run.path(BUNDLE), policy, methods={method.name: method})
+    session = _Session(policy, stages, config, run, real_observations, initial, method, options or {}, demonstrations)
     plan = [stage for stage in stages for _ in range(stage.iterations(config))]
     first = session.resume()
     with progress("steer", total=len(plan), done=first) as advance:
@@ -112,7 +121,7 @@ def steer(
             if (iteration + 1) % config.checkpoint_every == 0 or iteration + 1 == len(plan):
                 session.save(iteration + 1)
             advance(note=f"success {record['success']:.2f}")
-    steering = session.steering_policy()
+    steering = session.trained_policy()
     trained = {"control_steps": session.control_steps, "iterations": len(plan)}
     save_steering(run.path(BUNDLE), steering, {"config": asdict(config), **trained})
     run.finish({**trained, "wall_s": run.wall_s})
@@ -120,7 +129,7 @@ def steer(
 
 
 class _Session:
-    """One run of `steer`: the learner, the latent map, and the counters."""
+    """One run of `steer`: the learner, the head, and the counters."""
 
     def __init__(
         self,
@@ -129,34 +138,34 @@ class _Session:
         config: SteerConfig,
         run: Run,
         real_observations: Window | None,
-        initial: SteeringPolicy | None,
+        initial: Trained | None,
+        method: Method = SCORE,
+        options: Mapping[str, Any] | None = None,
+        demonstrations: WindowBatch | None = None,
     ) -> None:
         _check(policy, stages, config, real_observations)
-        self.policy, self.stages, self.config, self.run = policy, stages, config, run
+        self.policy, self.stages, self.config, self.run, self.method = policy, stages, config, run, method
         self.device = stages[0].world.spec.device
-        self.latent = LatentMap(config.latent, policy.spec.latent_shape, self.device)
-        self.base = fingerprint(policy)
+        self.spec = _spec(policy, config, method, options or {}, self.device)
+        method.check(self.spec, demonstrations is not None)
+        self.head = method.make_head(self.spec, self.device)
         self.control_steps = self.filler_steps = 0
         self.chunks: ChunkRunner | None = None
-        with torch.no_grad():
-            blank = {
-                key: torch.zeros(1, policy.spec.history, width) for key, width in policy.spec.observation.items()
-            }
-            self.context_dim = policy.encode({key: past.to(self.device) for key, past in blank.items()}).shape[1]
-        with seeded("steer", config.seed, "weights"):
-            sizes = self._sizes(stages[0].world.spec)
-            self.learner = Learner(sizes, config.ppo, config.execute_steps, config.prior_kl_coefficient, self.device)
-        if initial is not None:
-            self._start_from(initial)
+        penalties = method.make_penalties(policy, self.head, self.spec, demonstrations)
         if config.prior_kl_coefficient > 0:
             with torch.no_grad():
                 contexts = policy.encode(real_observations)
-            self.learner.actor.anchor_to_prior(contexts, config.prior_kl_batch)
+            penalties += (prior_penalty(contexts, config.prior_kl_batch, config.prior_kl_coefficient),)
+        with seeded("steer", config.seed, "weights"):
+            sizes = self._sizes(stages[0].world.spec)
+            self.learner = method.make_learner(sizes, config.ppo, penalties, policy, self.spec, self.device)
+        if initial is not None:
+            self._start_from(initial)
 
     @torch.no_grad()
     def rollout(self, seeds: Sequence[int], watch: Stopwatch) -> RolloutMetrics:
         """The inner loop of the algorithm: every environment makes `decisions` decisions."""
-        policy, chunks, learner = self.policy, self.chunks, self.learner
+        policy, chunks, learner, head = self.policy, self.chunks, self.learner, self.head
         metrics = RolloutMetrics()
         with watch("environment"):
             chunks.start(seeds)
@@ -164,13 +173,12 @@ class _Session:
             with watch("policy"):
                 context = policy.encode(chunks.window)
                 w = learner.act(context, _privileged(chunks.observation))
-                z = self.latent.compose(w, self._noise(len(w)))
-                chunk = policy.decode(context, z)
+                decision = head.act(policy, context, w, self._noise(len(w)))
             with watch("environment"):
-                result = chunks.execute(chunk)
+                result = chunks.execute(decision.chunk)
             final = _privileged(result.final_observation)
             learner.record(result.reward, result.done, result.truncated, result.steps, final)
-            metrics.add(result, z)
+            metrics.add(result, decision.latent)
         metrics.add_episodes(chunks.take_episodes())
         return metrics
 
@@ -198,19 +206,25 @@ class _Session:
             **watch.summary(steps),
         }
 
-    def steering_policy(self) -> SteeringPolicy:
-        """A copy of the steering policy as it is now."""
-        spec, ppo = self._spec(), self.config.ppo
-        actor = GaussianActor(spec.context_dim, self.latent.dim, ppo.hidden, ppo.activation)
-        actor.load_state_dict(self.learner.actor.state_dict())
-        return SteeringPolicy(spec, actor, self.device)
+    def trained_policy(self) -> Trained:
+        """A copy of the policy as it is now."""
+        with torch.random.fork_rng(devices=[]):
+            trained = blank_policy(self.spec, self.method, self.device)
+        trained.actor.load_state_dict(self.learner.actor.state_dict())
+        return trained
 
     def save(self, iteration: int) -> None:
         """Write the checkpoint from which `resume` continues at `iteration`."""
         tensors, settings = self.learner.state()
         counters = {"control_steps": self.control_steps, "filler_steps": self.filler_steps}
         progress_made = {"iteration": iteration, "records": len(self.run.metrics), "wall_s": self.run.wall_s}
-        metadata = {"kind": CHECKPOINT_KIND, "base": self.base, **counters, **progress_made, "optimizer": settings}
+        metadata = {
+            "kind": CHECKPOINT_KIND,
+            "base": self.spec.base,
+            **counters,
+            **progress_made,
+            "optimizer": settings,
+        }
         save_tensors(self.run.path(CHECKPOINT), tensors, metadata)
 
     def resume(self) -> int:
@@ -220,8 +234,8 @@ class _Session:
             self.run.rewind(0)
             return 0
         tensors, metadata = load_tensors(path, CHECKPOINT_KIND)
-        if metadata["base"] != self.base:
-            raise ScoreError(f"{path} belongs to the base policy {metadata['base'][:12]}, not to {self.base[:12]}")
+        if metadata["base"] != (own := self.spec.base):
+            raise ScoreError(f"{path} belongs to the base policy {metadata['base'][:12]}, not to {own[:12]}")
         self.learner.load_state(tensors, metadata["optimizer"], path)
         self.control_steps, self.filler_steps = metadata["control_steps"], metadata["filler_steps"]
         self.run.rewind(metadata["records"], metadata["wall_s"])
@@ -245,35 +259,46 @@ class _Session:
     def _base_chunk(self, window: Window) -> Tensor:
         """A chunk of the base policy itself."""
         context = self.policy.encode(window)
-        return self.policy.decode(context, self.latent.clamp(self._noise(len(context))))
+        bound = self.config.latent.bound
+        return self.policy.decode(context, self._noise(len(context)).clamp(-bound, bound))
 
     def _noise(self, n: int) -> Tensor:
         return torch.randn(n, *self.policy.spec.latent_shape, device=self.device)
 
     def _sizes(self, world: WorldSpec) -> Sizes:
         return Sizes(
-            context=self.context_dim,
+            context=self.spec.context_dim,
             critic=sum(world.critic.values()),
-            action=self.latent.dim,
+            action=self.head.dim,
             envs=world.num_envs,
             decisions=self.config.decisions,
         )
 
-    def _spec(self) -> SteeringSpec:
-        return SteeringSpec(
-            context_dim=self.context_dim,
-            latent_shape=self.policy.spec.latent_shape,
-            latent=self.config.latent,
-            hidden=self.config.ppo.hidden,
-            activation=self.config.ppo.activation,
-            execute_steps=self.config.execute_steps,
-            base=self.base,
-        )
-
-    def _start_from(self, initial: SteeringPolicy) -> None:
-        if initial.spec != self._spec():
-            raise ScoreError(f"cannot start from another steering policy: {initial.spec} is not {self._spec()}")
+    def _start_from(self, initial: Trained) -> None:
+        if initial.spec != self.spec:
+            raise ScoreError(f"cannot start from another policy: {initial.spec} is not {self.spec}")
         self.learner.actor.load_state_dict(initial.actor.state_dict())
+
+
+def _spec(
+    policy: FlowPolicy, config: SteerConfig, method: Method, options: Mapping[str, Any], device: str
+) -> SteeringSpec:
+    """What the trained policy will be."""
+    spec = policy.spec
+    blank = {key: torch.zeros(1, spec.history, width, device=device) for key, width in spec.observation.items()}
+    with torch.no_grad():
+        context_dim = policy.encode(blank).shape[1]
+    return SteeringSpec(
+        context_dim=context_dim,
+        latent_shape=spec.latent_shape,
+        latent=config.latent,
+        hidden=config.ppo.hidden,
+        activation=config.ppo.activation,
+        execute_steps=config.execute_steps,
+        base=fingerprint(policy),
+        method=method.name,
+        options=dict(options),
+    )
 
 
 def _privileged(observation: Observation) -> Tensor:

@@ -1,0 +1,83 @@
+"""Heads: what becomes of the numbers that reinforcement learning chooses. Methods differ in nothing else.
+
+The actor is a diagonal Gaussian over w (n, d), given the base policy's context. A head turns w and noise into an
+action chunk. SCORE's head makes w a part of the latent, so that every chunk is one of the base policy's own; the
+rivals in `score_rl.baselines` bring heads of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from score_rl.contracts import FlowPolicy
+from score_rl.steering.latent import LatentMap
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision per row."""
+
+    chunk: Tensor
+    """(n, h, a) actions in physical units."""
+    latent: Tensor
+    """(n, h, a) latent that the base policy decoded; of a method that changes the chunk afterwards, the latent
+    before that change."""
+
+
+class Head(Protocol):
+    """The meaning of what the actor chooses."""
+
+    dim: int
+    """d: width of w."""
+
+    def act(self, policy: FlowPolicy, context: Tensor, w: Tensor, noise: Tensor) -> Decision:
+        """Chunks for contexts (n, c), chosen w (n, d) and noise (n, h, a) ~ N(0, I); deterministic given these."""
+        ...
+
+    def exploration(self, noise: Tensor) -> Tensor:
+        """Standard normal (n, d), a function of the noise (n, h, a), independent of what `act` takes from it."""
+        ...
+
+    def at_rest(self, noise: Tensor) -> Tensor:
+        """Noise (n, h, a) that `act` still gets when the actor's mean is deployed without exploration."""
+        ...
+
+
+class LatentHead:
+    """SCORE: w is a part of the latent, the rest of it stays noise."""
+
+    def __init__(self, latent: LatentMap) -> None:
+        self.map = latent
+        self.dim = latent.dim
+
+    def act(self, policy: FlowPolicy, context: Tensor, w: Tensor, noise: Tensor) -> Decision:
+        """See `Head`."""
+        latent = self.map.compose(w, noise)
+        return Decision(policy.decode(context, latent), latent)
+
+    def exploration(self, noise: Tensor) -> Tensor:
+        """See `Head`: the coordinates that `compose` would replace, so that w ~ N(0, I) gives back the noise."""
+        return self.map.coordinates(noise)
+
+    def at_rest(self, noise: Tensor) -> Tensor:
+        """See `Head`: 0, or the noise where `latent.complement` says so."""
+        return noise if self.map.config.complement == "noise" else torch.zeros_like(noise)
+
+
+def more_noise(noise: Tensor, count: int) -> Tensor:
+    """`count` further draws (n, count, h, a) ~ N(0, I) from the bits of noise (n, h, a); row i depends on row i.
+
+    A decision that needs more chance than one latent so stays a function of its noise, and common random numbers
+    stay common.
+    """
+    rows = noise.detach().cpu().contiguous().numpy()
+    shape = (count, *rows.shape[1:])
+    keys = [np.frombuffer(hashlib.sha256(row.tobytes()).digest(), np.uint32) for row in rows]
+    drawn = [np.random.default_rng(key).standard_normal(shape, dtype=np.float32) for key in keys]
+    return torch.from_numpy(np.stack(drawn)).to(noise.device)
