@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from score_rl.foundation.statistics import mcnemar_exact, paired_difference, wilson
+from score_rl.foundation.statistics import clustered_mean, clustered_wilson, mcnemar_exact, paired_difference, wilson
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,33 @@ def test_wilson_stays_within_zero_and_one():
 def test_wilson_refuses_impossible_counts(successes, n):
     with pytest.raises(ValueError, match="successes"):
         wilson(successes, n)
+
+
+def test_clusters_count_as_often_as_they_differ():
+    # 10 clusters of 8, 5 all hits and 5 none: residuals +-4, variance (10 / 9) (10 * 16) / 80^2 = 1 / 36, against
+    # 0.25 / 80 of independent events: a design effect of 80 / 9, so 80 events are worth 9.
+    hits, sizes = [8, 0] * 5, [8] * 10
+    centre, half = 0.5, (clustered_wilson(hits, sizes)[1] - clustered_wilson(hits, sizes)[0]) / 2
+    z = 1.959964
+    assert half == pytest.approx(z * math.sqrt(0.25 / 9 + z * z / (4 * 81)) / (1 + z * z / 9), abs=1e-6)
+    assert sum(clustered_wilson(hits, sizes)) / 2 == pytest.approx(centre)
+    # The same hits spread evenly: no more spread than independent events, so the plain interval.
+    assert clustered_wilson([4] * 10, sizes) == pytest.approx(wilson(40, 80))
+    assert clustered_wilson([0] * 10, sizes) == wilson(0, 80)
+    assert clustered_wilson([3], [6])[1] - clustered_wilson([3], [6])[0] > 0.7  # one cluster says next to nothing
+
+
+def test_clustered_mean_by_hand():
+    # Means 1 and 3 of clusters of 2 and 2: mean 2, residuals -2 and 2, variance 2 (4 + 4) / 16 = 1, t(1) = 12.706.
+    mean, low, high = clustered_mean([2.0, 6.0], [2, 2])
+    assert (mean, low, high) == pytest.approx((2, 2 - 12.7062, 2 + 12.7062), abs=1e-3)
+    assert clustered_mean([4.0], [2]) == (2.0, -math.inf, math.inf)
+
+
+@pytest.mark.parametrize(("hits", "sizes"), [([1], [0]), ([], []), ([2], [1]), ([-1], [3]), ([1, 1], [2])])
+def test_clusters_must_make_sense(hits, sizes):
+    with pytest.raises(ValueError, match="every cluster"):
+        clustered_wilson(hits, sizes)
 
 
 def pairs(both: int, only_a: int, only_b: int, neither: int):

@@ -1,7 +1,8 @@
 """Intervals and tests for success rates.
 
 Equations: E. B. Wilson (1927), JASA 22; R. G. Newcombe (1998), Statistics in Medicine 17, 2635-2650, method
-10 (paired differences); Q. McNemar (1947), Psychometrika 12, with the exact binomial tail.
+10 (paired differences); Q. McNemar (1947), Psychometrika 12, with the exact binomial tail; J. N. K. Rao and
+A. J. Scott (1992), Biometrics 48 (rates of clustered events, through an effective number of events).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binom, norm
+from scipy.stats import binom, norm, t
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -22,15 +23,60 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     """
     if not 0 <= successes <= n or n < 1:
         raise ValueError(f"need 0 <= successes <= n and n >= 1, got {successes} of {n}")
+    low, high = _wilson(successes / n, n, confidence)
+    # At 0 of n and n of n the bounds are exactly 0 and 1; rounding must not push them outside.
+    return 0.0 if successes == 0 else low, 1.0 if successes == n else high
+
+
+def clustered_wilson(hits: ArrayLike, sizes: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson interval (low, high) of sum(hits) / sum(sizes), where the events of one cluster are correlated.
+
+    hits, sizes (g,): hits and events of every cluster, e.g. off-support decisions and decisions of every episode.
+    The number of events is divided by the design effect, the variance of the rate between clusters (linearised
+    ratio) over that of independent events, where it exceeds 1; a single cluster counts as one event. Without any
+    hit, or with hits only, no variance is to be seen, and the interval is that of independent events.
+    Raises ValueError for other shapes, no events, or more hits than events.
+    """
+    hits, sizes = np.asarray(hits, float), np.asarray(sizes, float)
+    if hits.shape != sizes.shape or hits.ndim != 1 or not sizes.sum() > 0 or ((hits < 0) | (hits > sizes)).any():
+        raise ValueError("need the hits and the sizes of every cluster, with 0 <= hits <= sizes and some events")
+    n, rate = sizes.sum(), hits.sum() / sizes.sum()
+    if rate in (0.0, 1.0):
+        return wilson(int(hits.sum()), int(n), confidence)
+    effect = _cluster_variance(hits, sizes) / (rate * (1 - rate) / n)
+    return _wilson(rate, max(1.0, n / max(1.0, effect)), confidence)
+
+
+def clustered_mean(totals: ArrayLike, sizes: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
+    """(mean, low, high) of sum(totals) / sum(sizes) over clusters (g,): Student's interval of the linearised ratio.
+
+    With a single cluster nothing is known of the spread, and the bounds are infinite.
+    """
+    totals, sizes = np.asarray(totals, float), np.asarray(sizes, float)
+    if totals.shape != sizes.shape or totals.ndim != 1 or not sizes.sum() > 0:
+        raise ValueError("need the total and the size of every cluster, and some events")
+    mean = float(totals.sum() / sizes.sum())
+    if len(sizes) < 2:
+        return mean, -math.inf, math.inf
+    half = float(t.ppf(0.5 + confidence / 2, len(sizes) - 1)) * math.sqrt(_cluster_variance(totals, sizes))
+    return mean, mean - half, mean + half
+
+
+def _cluster_variance(totals: np.ndarray, sizes: np.ndarray) -> float:
+    """Variance of the ratio sum(totals) / sum(sizes), from the spread between clusters."""
+    g = len(sizes)
+    if g < 2:
+        return math.inf
+    residual = totals - sizes * (totals.sum() / sizes.sum())
+    return float(g / (g - 1) * (residual**2).sum() / sizes.sum() ** 2)
+
+
+def _wilson(rate: float, n: float, confidence: float) -> tuple[float, float]:
     z = _normal_quantile(confidence)
-    rate = successes / n
     centre = rate + z * z / (2 * n)
     half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    # At 0 of n and n of n the bounds are exactly 0 and 1; rounding must not push them outside.
-    low = 0.0 if successes == 0 else (centre - half) / scale
-    high = 1.0 if successes == n else (centre + half) / scale
-    return low, high
+    return (centre - half) / scale, (centre + half) / scale
 
 
 @dataclass(frozen=True)
