@@ -47,12 +47,12 @@ clean: ## Remove the environment and caches (run directories stay)
 
 # The environment: torch first and alone (only torch may come from the PyTorch index; a mirror that already
 # serves the wanted build is used without asking it), then the rest, pinned by constraints.txt.
-$(READY): pyproject.toml constraints.txt Makefile
+$(READY): pyproject.toml client/pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "SCORE needs Python 3.11 or newer; choose one with: make PYTHON=python3.12"; exit 1; }
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || { echo "Could not create $(VENV): on Debian and Ubuntu, install the package python3-venv."; exit 1; }
 	@echo "Installing $(TORCH_PIN)"
 	@$(PIP) install --quiet --constraint constraints.txt "$(TORCH_PIN)" 2>/dev/null \
 	  || $(PIP) install --constraint constraints.txt --extra-index-url $(TORCH_INDEX) "$(TORCH_PIN)"
 	@echo "Installing score-rl and its dependencies"
-	$(PIP) install --quiet --constraint constraints.txt "$(TORCH_PIN)" --editable '.[dev]'
+	$(PIP) install --quiet --constraint constraints.txt "$(TORCH_PIN)" --editable '.[dev]' --editable client
 	@rm -f $(VENV)/.ready-* && touch $@

@@ -15,6 +15,7 @@ from score_rl.commands.demo import Demo
 from score_rl.commands.evaluate import Evaluate
 from score_rl.commands.pretrain import Pretrain
 from score_rl.commands.report import Report
+from score_rl.commands.serve import Serve
 from score_rl.commands.steer import Steer
 from score_rl.commands.tasks import Tasks
 from score_rl.doctor import Doctor
@@ -47,6 +48,7 @@ def commands(recipe_name: str) -> dict[str, Any]:
         "evaluate": Evaluate(recipe.evaluate),
         "report": Report(ReportConfig(evaluations=())),
         "demo": Demo(recipe),
+        "serve": Serve(),
         "doctor": Doctor(),
     }
 

@@ -1,0 +1,89 @@
+"""A policy to serve, small enough to work out by hand, and a server in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from score_rl.deployment.server import PolicyServer
+from score_rl.deployment.server_config import ServerConfig
+from score_rl.steering.policy import Decision
+
+
+@dataclass(frozen=True)
+class ToyField:
+    width: int
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ToySpec:
+    """Two keys, two frames, chunks of four."""
+
+    observation: Mapping[str, ToyField] = field(
+        default_factory=lambda: {"state": ToyField(2), "command": ToyField(1)}
+    )
+    history: int = 2
+    horizon: int = 4
+    execute_steps: int = 3
+    action_names: tuple[str, ...] = ("push", "pull")
+    action_unit: str = "rad"
+    action_low: tuple[float, ...] = (-100.0, -100.0)
+    action_high: tuple[float, ...] = (100.0, 100.0)
+    control_rate_hz: float = 10.0
+    task: str = "toy"
+    method: str = "score"
+
+
+class ToyServed:
+    """action[j] = (newest state[0] + 10 j, oldest state[0]) + noise[j] * `spread`."""
+
+    digest = "toy"
+
+    def __init__(self, spread: float = 0.0, delay_s: float = 0.0) -> None:
+        self.spec, self.spread, self.delay_s = ToySpec(), spread, delay_s
+        self.fails_at: float | None = None
+        """A row whose newest state[0] is this makes the whole batch fail."""
+        self.batches: list[int] = []
+
+    def decide(self, window: Mapping[str, Tensor], noise: Tensor) -> Decision:
+        time.sleep(self.delay_s)
+        state = window["state"]
+        if self.fails_at is not None and (state[:, -1, 0] == self.fails_at).any():
+            raise RuntimeError("secret of the server")
+        self.batches.append(len(state))
+        newest = state[:, -1:, 0] + 10.0 * torch.arange(4.0)
+        chunk = torch.stack((newest, state[:, :1, 0].expand(-1, 4)), dim=2)
+        return Decision(chunk + self.spread * noise, noise)
+
+
+@contextmanager
+def running(policy: Any, api_key: str | None = None, **settings: Any) -> Iterator[PolicyServer]:
+    """A server of `policy` on a free port, in a thread with its own event loop."""
+    started, loop, stop = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
+    held: list[PolicyServer] = []
+
+    async def main() -> None:
+        async with PolicyServer(policy, ServerConfig(**{"port": 0, **settings}), api_key) as server:
+            held.append(server)
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(main()), daemon=True)
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield held[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(20)
+        assert not thread.is_alive()
+        loop.close()
