@@ -18,7 +18,21 @@ from score_rl.evaluation.run import read_evaluation
 from score_rl.recipes import RECIPES, get_recipe
 
 FEATURES = ("observation.state", "action")
-COMMANDS = ("tasks", "collect", "pretrain", "calibrate", "steer", "evaluate", "report", "demo", "serve", "doctor")
+COMMANDS = (
+    "tasks",
+    "collect",
+    "pretrain",
+    "calibrate",
+    "steer",
+    "evaluate",
+    "report",
+    "demo",
+    "bundle",
+    "info",
+    "export",
+    "serve",
+    "doctor",
+)
 
 
 def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -9,10 +9,13 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from score_rl.commands.bundle import Bundle
 from score_rl.commands.calibrate import Calibrate
 from score_rl.commands.collect import Collect
 from score_rl.commands.demo import Demo
 from score_rl.commands.evaluate import Evaluate
+from score_rl.commands.export import Export
+from score_rl.commands.info import Info
 from score_rl.commands.pretrain import Pretrain
 from score_rl.commands.report import Report
 from score_rl.commands.serve import Serve
@@ -48,6 +51,9 @@ def commands(recipe_name: str) -> dict[str, Any]:
         "evaluate": Evaluate(recipe.evaluate),
         "report": Report(ReportConfig(evaluations=())),
         "demo": Demo(recipe),
+        "bundle": Bundle(task=recipe.evaluate.task),
+        "info": Info(),
+        "export": Export(),
         "serve": Serve(),
         "doctor": Doctor(),
     }

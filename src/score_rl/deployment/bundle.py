@@ -35,16 +35,10 @@ from score_rl.deployment.spec import (
 )
 from score_rl.foundation.errors import ScoreError, unknown_choice
 from score_rl.foundation.files import read_json, write_bytes, write_json
+from score_rl.foundation.runs import read_run
 from score_rl.steering import policy as steering_files
-from score_rl.steering.policy import (
-    BaseDecider,
-    Decider,
-    Decision,
-    SteeredDecider,
-    SteeringPolicy,
-    fingerprint,
-    load_steering,
-)
+from score_rl.steering.method import Decider, Trained
+from score_rl.steering.policy import BaseDecider, Decision, fingerprint, load_steering
 
 KIND = "score_rl.bundle"
 SPEC, BASE, STEERING = "bundle.json", "base", "steering"
@@ -59,14 +53,14 @@ class Bundle:
         self,
         spec: BundleSpec,
         base: ConditionalFlow,
-        steering: SteeringPolicy | None,
+        steering: Trained | None,
         manifest: Manifest,
         deterministic: bool = True,
     ) -> None:
         self.spec, self.base, self.steering, self.manifest = spec, base, steering, manifest
         self.fallback: Decider = BaseDecider(base)
         """The base policy alone."""
-        self.decider: Decider = self.fallback if steering is None else SteeredDecider(base, steering, deterministic)
+        self.decider = self.fallback if steering is None else _decider(steering, base, deterministic)
         """The policy, unclipped, for `score_rl.evaluation`."""
         self._low, self._high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
 
@@ -106,7 +100,6 @@ def create_bundle(
     task: str,
     evaluation: Sequence[Mapping[str, Any]] = (),
     execute_steps: int | None = None,
-    runs: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Pack a base policy and its steering into a new folder `out`; it appears complete or not at all.
@@ -114,8 +107,7 @@ def create_bundle(
     Args:
         policy_dir: folder of `save_policy`. steering_dir: folder of `save_steering`; None: the base policy alone.
         limits: the robot. execute_steps: None takes those of the steering's training, else half a chunk.
-        evaluation: result records to carry along. runs: further provenance, e.g. commits and seeds of the stages.
-        overwrite: replace a bundle that is there.
+        evaluation: result records to carry along. overwrite: replace a bundle that is there.
 
     Raises ScoreError before anything is written where the parts do not belong together.
     """
@@ -123,7 +115,7 @@ def create_bundle(
     base = load_policy(policy_dir)
     steering = load_steering(steering_dir, base) if steering_dir is not None else None
     spec = _make_spec(base, steering, limits, task, evaluation, execute_steps)
-    spec = replace(spec, provenance=_provenance(base, Path(policy_dir), steering_dir) | {"runs": dict(runs or {})})
+    spec = replace(spec, provenance=_provenance(base, Path(policy_dir), steering_dir))
     check_spec(spec)
     _check_target(out, overwrite)
     # Always the same name, so that what a killed process left is cleared by the next.
@@ -176,7 +168,7 @@ def _verified(path: Path) -> tuple[Manifest, BundleSpec]:
 
 def _make_spec(
     base: ConditionalFlow,
-    steering: SteeringPolicy | None,
+    steering: Trained | None,
     limits: RobotLimits,
     task: str,
     evaluation: Sequence[Mapping[str, Any]],
@@ -191,7 +183,7 @@ def _make_spec(
     steps = execute_steps or (steering.spec.execute_steps if steering is not None else max(1, policy.horizon // 2))
     return BundleSpec(
         version=VERSION,
-        method="base" if steering is None else "score",
+        method="base" if steering is None else steering.spec.method,
         task=task,
         observation={key: _field(key, width, limits) for key, width in policy.observation.items()},
         history=policy.history,
@@ -221,14 +213,26 @@ def _field(key: str, width: int, limits: RobotLimits) -> ObservationField:
 
 
 def _provenance(base: ConditionalFlow, policy_dir: Path, steering_dir: str | Path | None) -> dict[str, Any]:
-    """What the parts say about themselves."""
+    """What the parts, and the run directories that they lie in, say about themselves."""
     provenance: dict[str, Any] = {
         "base_fingerprint": fingerprint(base),
-        "base": base_files.load_provenance(policy_dir),
+        "base": base_files.load_provenance(policy_dir) | _run(policy_dir),
     }
     if steering_dir is not None:
-        provenance["steering"] = read_json(Path(steering_dir) / steering_files.DESCRIPTION)["provenance"]
+        folder = Path(steering_dir)
+        description = read_json(folder / steering_files.DESCRIPTION)
+        provenance["steering"] = description["provenance"] | _run(folder, folder.parent)
     return provenance
+
+
+def _run(*folders: Path) -> dict[str, Any]:
+    """Commit, seeds, versions and hashes of the inputs of the run in the first of the folders that holds one."""
+    for folder in folders:
+        if (folder / "run.json").is_file():
+            run, config = read_run(folder)
+            kept = {name: run[name] for name in ("stage", "command", "commit", "seeds", "versions", "started_at")}
+            return {"run": kept | {"inputs": config.get("inputs", {})}}
+    return {}
 
 
 def _check_target(out: Path, overwrite: bool) -> None:
@@ -243,6 +247,14 @@ def _check_target(out: Path, overwrite: bool) -> None:
 def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
     for name in names:
         write_bytes(target / name, (source / name).read_bytes())
+
+
+def _decider(steering: Trained, base: ConditionalFlow, deterministic: bool) -> Decider:
+    """The steering's mean or its draws, as evaluated; a method that knows only one way to decide has that one."""
+    deciders = steering.deciders(base)
+    if len(deciders) == 1:
+        return next(iter(deciders.values()))
+    return deciders[f"{steering.spec.method}_{'det' if deterministic else 'stoch'}"]
 
 
 def _tensor(values: Array) -> Tensor:

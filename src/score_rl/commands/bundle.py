@@ -1,0 +1,81 @@
+"""`score bundle`: one folder for the robot's computer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from score_rl.commands.common import GYMNASIUM_TASKS, console, content_hash, open_world
+from score_rl.commands.evaluate import steering_bundle
+from score_rl.deployment.bundle import create_bundle
+from score_rl.deployment.spec import RobotLimits, franka_leap_limits, world_limits
+from score_rl.evaluation.run import read_evaluation
+from score_rl.foundation.errors import ScoreError, unknown_choice
+from score_rl.foundation.runs import read_run
+from score_rl.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Pack a base policy, its steering and everything that the robot's computer must know into one folder.
+
+    The folder lists the SHA-256 of every file; whoever loads it checks them all. `score info OUT` prints what is
+    inside.
+    """
+
+    task: str = "pinch_cube"
+    """What the policy is for; it says which robot's limits go along."""
+    policy: Path = Path("runs/base")
+    """Base policy, from `score pretrain`."""
+    steering: Path | None = None
+    """Run directory of `score steer`, or its bundle; without it the base policy is packed alone."""
+    evaluation: tuple[Path, ...] = ()
+    """Run directories of `score evaluate` of these very policies, whose records go along."""
+    out: Path = Path("runs/bundle")
+    """Folder to write."""
+    execute_steps: int | None = None
+    """Control steps to run of every chunk; default: as in the steering's training, else half a chunk."""
+    overwrite: bool = False
+    """Replace the bundle that is there."""
+
+    def run(self) -> Path:
+        """The bundle's folder."""
+        steering = steering_bundle(self.steering) if self.steering is not None else None
+        inputs = {"policy": content_hash(self.policy)}
+        if steering is not None:
+            inputs["steering"] = content_hash(steering)
+        records = [record for folder in self.evaluation for record in self._records(folder, inputs)]
+        limits = robot_limits(self.task)
+        bundle = create_bundle(
+            self.out, self.policy, steering, limits, self.task, records, self.execute_steps, self.overwrite
+        )
+        size = sum(entry["size"] for entry in bundle.manifest.files.values())
+        console.print(
+            f"[bold]bundle[/bold]: {self.out}, {size / 1e6:.1f} MB, {bundle.digest}", highlight=False, soft_wrap=True
+        )
+        return self.out
+
+    def _records(self, folder: Path, inputs: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Records of an evaluation, after making sure that it was one of these policies."""
+        run, config = read_run(folder)
+        if run["stage"] != "evaluate" or run["status"] != "finished":
+            raise ScoreError(f"{folder} is no finished evaluation (stage {run['stage']}, {run['status']})")
+        if config["settings"]["task"] != self.task:
+            raise ScoreError(f"{folder} evaluated the task {config['settings']['task']}, not {self.task}")
+        for role, digest in inputs.items():
+            if (seen := config["inputs"].get(role)) not in (None, digest):
+                raise ScoreError(f"{folder} evaluated another {role} ({seen[:12]}, this one is {digest[:12]})")
+        return read_evaluation(folder)
+
+
+def robot_limits(task: str) -> RobotLimits:
+    """What may be sent to the robot of a task, and what it shows. Raises ScoreError for an unknown task."""
+    if task in TASKS:
+        return franka_leap_limits()
+    if task not in GYMNASIUM_TASKS:
+        raise unknown_choice("task", task, [*TASKS, *GYMNASIUM_TASKS])
+    world = open_world(task, "gymnasium", num_envs=1)
+    world.close()
+    return world_limits(world.spec)
