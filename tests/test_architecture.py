@@ -23,7 +23,7 @@ FLOORS: dict[str, float] = {
     "worlds": 4,
     "learning": 4,
     "steering": 5,
-    "baselines": 5,
+    "baselines": 5.5,
     "collection": 5,
     "calibration": 5,
     "evaluation": 6,

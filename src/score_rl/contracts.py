@@ -64,6 +64,9 @@ class FlowPolicy(Protocol):
 
     Optional capability: `velocity(context, x, t) -> (n, h, a)`, the flow field in the policy's own normalised
     coordinates (t = 0 noise, t = 1 data), which enables inversion (support measurement).
+
+    Optional capability: `normalize(context, chunk)` and its inverse `denormalize(context, x)`, (n, h, a) each,
+    between physical units and those coordinates, which lets rivals change a chunk in the scale of the data.
     """
 
     spec: PolicySpec

@@ -87,6 +87,14 @@ class ConditionalFlow(nn.Module):
             lambda x, t: self.velocity(context, x, t), x, self.config.flow.steps, tolerance, max_iterations
         )
 
+    def normalize(self, context: Tensor, chunk: Tensor) -> Tensor:
+        """Chunks (n, h, a) in physical units -> the flow's coordinates x."""
+        return self.representation.normalize(context, chunk)
+
+    def denormalize(self, context: Tensor, x: Tensor) -> Tensor:
+        """Inverse of `normalize`."""
+        return self.representation.denormalize(context, x)
+
     def velocity(self, context: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
         """Velocity (n, h, a) of the flow at normalised x (n, h, a) and flow time t, (n,) or one for all."""
         t = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(x.shape[0])

@@ -1,22 +1,25 @@
-"""`score evaluate`: the base policy, z = 0 and the steered policies on the same episodes."""
+"""`score evaluate`: the base policy, z = 0 and the policies of one method on the same episodes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from score_rl.base.policy import load_policy
+from score_rl.baselines import load_trained
 from score_rl.chunks import check_fit
 from score_rl.commands.common import Flat, check_world_exists, console, open_run, open_world, world_files, world_label
 from score_rl.commands.tables import results_table
 from score_rl.contracts import World
 from score_rl.evaluation.results import Labels
-from score_rl.evaluation.run import read_evaluation, run_evaluation
+from score_rl.evaluation.run import REFERENCES, read_evaluation, run_evaluation
+from score_rl.foundation.errors import unknown_choice
 from score_rl.foundation.files import read_json
 from score_rl.recipes.settings import EvaluateSettings
-from score_rl.steering.policy import DESCRIPTION, SteeringPolicy, compulsory_deciders, load_steering
+from score_rl.steering.method import Decider, Trained
+from score_rl.steering.policy import DESCRIPTION, compulsory_deciders
 from score_rl.steering.score import BUNDLE
 
 
@@ -43,19 +46,24 @@ class Evaluate:
         check_world_exists(self.settings.task, self.settings.world)
         base = load_policy(self.policy)
         bundle = steering_bundle(self.steering) if self.steering is not None else None
-        steered = load_steering(bundle, base) if bundle is not None else None
+        steered = load_trained(bundle, base) if bundle is not None else None
         inputs = {"policy": Path(self.policy)} | ({"steering": bundle} if bundle is not None else {})
         inputs |= world_files(self.settings.world)
         steps = self.settings.execute_steps or _execute_steps(steered, base.spec.horizon)
+        deciders = chosen(compulsory_deciders(base, steered), self.settings.policies)
         world = self._world()
         check_fit(base.spec, world.spec, steps)
         seeds = {"robot": self.settings.robot_seed}
         run = open_run(self.out, "evaluate", self.settings, inputs, self.overwrite, seeds)
         if run.finished:
             return read_evaluation(run.directory)
-        deciders = compulsory_deciders(base, steered)
         trained = _training(bundle) if bundle is not None else {}
-        labels = {name: self._labels(name, world, trained) for name in deciders}
+        labels = {
+            name: self._labels("base", name, world, {})
+            if name in REFERENCES
+            else self._labels(steered.spec.method, name, world, trained)
+            for name in deciders
+        }
         records = run_evaluation(world, deciders, labels, steps, self.settings.evaluation, run)
         world.close()
         run.finish({record["policy"]: record["success_rate"] for record in records})
@@ -69,18 +77,17 @@ class Evaluate:
             self.settings.task, self.settings.world, envs, self.settings.robot_seed, Path(self.out) / "nan"
         )
 
-    def _labels(self, policy: str, world: World, trained: Mapping[str, Any]) -> Labels:
-        """Labels of a policy's record; `trained`: how the steered policies came about."""
+    def _labels(self, method: str, policy: str, world: World, trained: Mapping[str, Any]) -> Labels:
+        """Labels of a policy's record; `trained`: how it came about, empty for the base policy."""
         stop = getattr(getattr(world, "domain", None), "protective_stop", None)
-        steered = policy.startswith("score")
         return Labels(
             task=self.settings.task,
-            method="score" if steered else "base",
+            method=method,
             policy=policy,
             world=world_label(self.settings.world),
             robot_seed=None if self.settings.world == "gymnasium" else self.settings.robot_seed,
             protective_stop_n=stop.force_n or None if stop else None,
-            **(trained if steered else {}),
+            **trained,
         )
 
 
@@ -90,7 +97,22 @@ def steering_bundle(path: Path) -> Path:
     return inside if (inside / DESCRIPTION).exists() else Path(path)
 
 
-def _execute_steps(steered: SteeringPolicy | None, horizon: int) -> int:
+def chosen(deciders: Mapping[str, Decider], wanted: Sequence[str]) -> dict[str, Decider]:
+    """The deciders whose name is, or ends with _ and, one of the wanted; all where none is wanted.
+
+    Raises ScoreError for a wanted one that is not there.
+    """
+    for name in wanted:
+        if not any(name == known or known.endswith(f"_{name}") for known in deciders):
+            raise unknown_choice("policy", name, deciders)
+    return {
+        known: decider
+        for known, decider in deciders.items()
+        if not wanted or any(known == name or known.endswith(f"_{name}") for name in wanted)
+    }
+
+
+def _execute_steps(steered: Trained | None, horizon: int) -> int:
     return steered.spec.execute_steps if steered is not None else max(1, horizon // 2)
 
 

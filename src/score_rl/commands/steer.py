@@ -1,15 +1,14 @@
-"""`score steer`: PPO on the latent of a frozen base policy, in the twin."""
+"""`score steer`: PPO on the latent of a frozen base policy, in the twin; and the methods it is compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from score_rl.base.policy import load_policy
+from score_rl.baselines import METHODS
 from score_rl.chunks import check_fit
 from score_rl.commands.common import (
     Flat,
@@ -22,11 +21,12 @@ from score_rl.commands.common import (
 )
 from score_rl.contracts import FlowPolicy
 from score_rl.demonstrations.dataset import load_dataset
-from score_rl.demonstrations.windows import Windows
+from score_rl.demonstrations.windows import WindowBatch, Windows
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.files import read_json
 from score_rl.recipes.settings import SteerSettings
-from score_rl.steering.score import Stage, steer
+from score_rl.steering.method import find_method
+from score_rl.steering.score import Stage, steer, steering_spec
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Steer:
     """Learn to choose the latent of a frozen base policy, by PPO on sparse rewards in simulation.
 
     OUT/steering becomes a bundle that means something only together with this base policy. Iteration 0 is the
-    base policy exactly. An interrupted run resumes from its checkpoint.
+    base policy exactly. An interrupted run resumes from its checkpoint. Other methods (--method) change what is
+    learned and nothing else: docs/methods.
     """
 
     settings: Flat[SteerSettings]
@@ -44,12 +45,14 @@ class Steer:
     out: Path = Path("runs/steering")
     """Run directory to write."""
     dataset: Path | None = None
-    """Demonstrations, for the optional prior on real observations (--learner.prior-kl-coefficient)."""
+    """Demonstrations, for bc_regularized and for the optional prior on real observations
+    (--learner.prior-kl-coefficient)."""
     overwrite: bool = False
     """Replace what is there."""
 
     def run(self) -> Path:
         """The run directory."""
+        method = find_method(self.settings.method, METHODS)
         if len(self.settings.worlds) != len(self.settings.control_steps) or not self.settings.worlds:
             raise ScoreError(
                 f"steering needs one budget per world: got worlds {self.settings.worlds} and "
@@ -69,13 +72,24 @@ class Steer:
         ]
         for stage in stages:
             check_fit(base.spec, stage.world.spec, self.settings.learner.execute_steps)
+        spec = steering_spec(base, self.settings.learner, method, self.settings.options())
+        method.check(base, spec, self.dataset is not None)
         seeds = {"training": self.settings.learner.seed}
         run = open_run(self.out, "steer", self.settings, inputs, self.overwrite, seeds)
         if run.finished:
             return self.out
         torch.set_num_threads(self.settings.threads)
-        real = real_observations(base, inputs["dataset"]) if self.dataset is not None else None
-        steer(base, stages, self.settings.learner, run, real_observations=real)
+        recorded = demonstrations(base, inputs["dataset"]) if self.dataset is not None else None
+        steer(
+            base,
+            stages,
+            self.settings.learner,
+            run,
+            real_observations=recorded.observation if recorded is not None else None,
+            method=method,
+            options=spec.options,
+            demonstrations=recorded,
+        )
         for stage in stages:
             stage.world.close()
         summary = read_json(run.path("run.json"))["summary"]
@@ -87,7 +101,7 @@ class Steer:
         return self.out
 
 
-def real_observations(policy: FlowPolicy, dataset: Path) -> Mapping[str, Tensor]:
-    """All windows {key: (m, history, d)} of a dataset that the policy would read."""
+def demonstrations(policy: FlowPolicy, dataset: Path) -> WindowBatch:
+    """All windows of a dataset as the policy would read them, and the chunks executed there."""
     spec = policy.spec
-    return Windows(load_dataset(dataset), tuple(spec.observation), spec.history, spec.horizon).all().observation
+    return Windows(load_dataset(dataset), tuple(spec.observation), spec.history, spec.horizon).all()

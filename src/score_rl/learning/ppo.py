@@ -37,7 +37,7 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # rsl_rl imports GitPython
 
 from rsl_rl.algorithms import PPO
 from rsl_rl.models import MLPModel
-from rsl_rl.modules import EmpiricalNormalization
+from rsl_rl.modules import MLP, EmpiricalNormalization
 from rsl_rl.storage import RolloutStorage
 
 _CRITIC_LIMIT = 10.0  # A privileged input that was constant so far has no scale yet: keep it finite.
@@ -262,7 +262,7 @@ class Learner:
         with torch.no_grad():
             self._compute_values()
             self.algorithm.compute_returns({"critic": self._normalized(last_critic)})
-            explained = _explained_variance(storage.values, storage.returns)
+            explained = explained_variance(storage.values, storage.returns)
         losses = self.algorithm.update()
         with torch.no_grad():
             metrics = self._change_of_policy()
@@ -323,7 +323,24 @@ def _storage(sizes: Sizes, device: str) -> RolloutStorage:
     return RolloutStorage("rl", sizes.envs, sizes.decisions, example, (sizes.action,), device)
 
 
-def _explained_variance(values: Tensor, returns: Tensor) -> float:
+class Critic(nn.Module):
+    """A value (n,) of inputs (n, p), normalised by running moments; for learners other than PPO."""
+
+    def __init__(self, inputs: int, hidden: tuple[int, ...], activation: str) -> None:
+        super().__init__()
+        self.moments = EmpiricalNormalization(inputs)
+        self.network = MLP(inputs, 1, list(hidden), activation)
+
+    def observe(self, inputs: Tensor) -> None:
+        """Update the moments with inputs (n, p)."""
+        self.moments.update(inputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Values (n,)."""
+        return self.network(self.moments(inputs).clamp(-_CRITIC_LIMIT, _CRITIC_LIMIT)).squeeze(-1)
+
+
+def explained_variance(values: Tensor, returns: Tensor) -> float:
     """1 - Var(returns - values) / Var(returns); NaN where all returns are equal."""
     variance = returns.var()
     return float(1.0 - (returns - values).var() / variance) if variance > 0 else float("nan")

@@ -5,9 +5,14 @@ These dataclasses are also the command line: a field is an option, its docstring
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from score_rl.base.train import PretrainConfig
+from score_rl.baselines.bc_regularized import BCConfig
+from score_rl.baselines.best_of_n import BestOfNConfig
+from score_rl.baselines.residual import ResidualConfig
+from score_rl.baselines.unconstrained import UnconstrainedConfig
 from score_rl.calibration.calibrate import CalibrateConfig
 from score_rl.collection.collect import CollectConfig
 from score_rl.evaluation.run import EvaluateConfig
@@ -52,10 +57,13 @@ class CalibrateSettings:
 
 @dataclass(frozen=True)
 class SteerSettings:
-    """Reinforcement learning on the latent of a frozen base policy."""
+    """Reinforcement learning on the latent of a frozen base policy, or by one of the methods it is compared with."""
 
     task: str = "pinch_cube"
     """Task to improve at; `score tasks` lists the names."""
+    method: str = "score"
+    """What is learned: score, or one of its rivals and controls (residual, unconstrained, bc_regularized,
+    score_residual, best_of_n)."""
     worlds: tuple[str, ...] = ("twin",)
     """Worlds to learn in, one after the other: domains or TOML files, usually the calibrated twin."""
     control_steps: tuple[int, ...] = (1_200_000,)
@@ -66,6 +74,20 @@ class SteerSettings:
     """CPU threads of torch (the simulator uses all cores); results are bit-exact for the same number only."""
     learner: SteerConfig = field(default_factory=SteerConfig)
     """Latent, PPO and optional prior on real observations."""
+    residual: ResidualConfig = field(default_factory=ResidualConfig)
+    """For --method residual: how far an action may be moved."""
+    score_residual: ResidualConfig = field(default_factory=ResidualConfig)
+    """For --method score_residual: how far an action may be moved."""
+    unconstrained: UnconstrainedConfig = field(default_factory=UnconstrainedConfig)
+    """For --method unconstrained: the free shift."""
+    bc_regularized: BCConfig = field(default_factory=BCConfig)
+    """For --method bc_regularized: the free shift and what pulls it back."""
+    best_of_n: BestOfNConfig = field(default_factory=BestOfNConfig)
+    """For --method best_of_n: the search and its value function."""
+
+    def options(self) -> dict[str, Any]:
+        """The chosen method's own settings, as plain values; the field has its name, and `score` has none."""
+        return {} if self.method == "score" else asdict(getattr(self, self.method))
 
 
 @dataclass(frozen=True)
@@ -80,5 +102,7 @@ class EvaluateSettings:
     """Which robot of the domain; take the one that the demonstrations were recorded on."""
     execute_steps: int | None = None
     """Control steps run of every chunk; by default as in steering, or half the horizon without steering."""
+    policies: tuple[str, ...] = ()
+    """Only these of the policies, by name or by how it ends (base_z0, det); by default all."""
     evaluation: EvaluateConfig = field(default_factory=EvaluateConfig)
     """How many episodes, and from which seed."""

@@ -92,7 +92,7 @@ class Learns(Protocol):
         ...
 
 
-def no_check(spec: SteeringSpec, demonstrations: bool) -> None:
+def no_check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
     """For methods whose options cannot be wrong."""
 
 
@@ -118,8 +118,8 @@ class Method:
     """As in `score steer --method NAME`, bundles and result files."""
     make_head: Callable[[SteeringSpec, str], Head]
     """(spec, device) -> head."""
-    check: Callable[[SteeringSpec, bool], None] = no_check
-    """(spec, whether demonstrations are given): raises ScoreError for options that cannot work."""
+    check: Callable[[FlowPolicy, SteeringSpec, bool], None] = no_check
+    """(base policy, spec, whether demonstrations are given): raises ScoreError for what cannot work."""
     make_penalties: Callable[[FlowPolicy, Head, SteeringSpec, WindowBatch | None], tuple[Penalty, ...]] = no_penalties
     """Further losses of the actor; the demonstrations are windows and the chunks executed there."""
     make_learner: Callable[[Sizes, PPOConfig, Sequence[Penalty], FlowPolicy, SteeringSpec, str], Learns] = ppo_learner

@@ -111,7 +111,7 @@ def steer(
     """
     if run.finished:
         return load_steering(run.path(BUNDLE), policy, methods={method.name: method})
-    session = _Session(policy, stages, config, run, real_observations, initial, method, options or {}, demonstrations)
+    session = _Session(policy, stages, config, run, real_observations, initial, method, options, demonstrations)
     plan = [stage for stage in stages for _ in range(stage.iterations(config))]
     first = session.resume()
     with progress("steer", total=len(plan), done=first) as advance:
@@ -146,8 +146,8 @@ class _Session:
         _check(policy, stages, config, real_observations)
         self.policy, self.stages, self.config, self.run, self.method = policy, stages, config, run, method
         self.device = stages[0].world.spec.device
-        self.spec = _spec(policy, config, method, options or {}, self.device)
-        method.check(self.spec, demonstrations is not None)
+        self.spec = steering_spec(policy, config, method, options, self.device)
+        method.check(policy, self.spec, demonstrations is not None)
         self.head = method.make_head(self.spec, self.device)
         self.control_steps = self.filler_steps = 0
         self.chunks: ChunkRunner | None = None
@@ -280,8 +280,12 @@ class _Session:
         self.learner.actor.load_state_dict(initial.actor.state_dict())
 
 
-def _spec(
-    policy: FlowPolicy, config: SteerConfig, method: Method, options: Mapping[str, Any], device: str
+def steering_spec(
+    policy: FlowPolicy,
+    config: SteerConfig,
+    method: Method = SCORE,
+    options: Mapping[str, Any] | None = None,
+    device: str = "cpu",
 ) -> SteeringSpec:
     """What the trained policy will be."""
     spec = policy.spec
@@ -297,7 +301,7 @@ def _spec(
         execute_steps=config.execute_steps,
         base=fingerprint(policy),
         method=method.name,
-        options=dict(options),
+        options=dict(options or {}),
     )
 
 
