@@ -13,9 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from score_rl.base.networks import NetworkConfig
+from score_rl.base.policy import ConditionalFlow, FlowConfig, PolicyConfig
+from score_rl.base.representation import RepresentationConfig, fit_representation
+from score_rl.contracts import PolicySpec
 from score_rl.deployment.server import PolicyServer
 from score_rl.deployment.server_config import ServerConfig
-from score_rl.steering.policy import Decision
+from score_rl.steering.policy import BaseDecider, Decision
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,29 @@ class ToyServed:
         newest = state[:, -1:, 0] + 10.0 * torch.arange(4.0)
         chunk = torch.stack((newest, state[:, :1, 0].expand(-1, 4)), dim=2)
         return Decision(chunk + self.spread * noise, noise)
+
+
+class NetworkServed:
+    """The base policy of a network with random weights, for the toy's observation."""
+
+    digest = "network"
+
+    def __init__(self) -> None:
+        self.spec = ToySpec()
+        widths = {key: field.width for key, field in self.spec.observation.items()}
+        config = RepresentationConfig(keys=tuple(widths), history=2, horizon=4)
+        spec = PolicySpec(widths, 2, 4, self.spec.action_names, "rad", 10.0)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            window = {key: torch.randn(100, 2, width) for key, width in widths.items()}
+            fitted = fit_representation(spec, config, window, torch.randn(100, 4, 2))
+            policy = ConditionalFlow(spec, PolicyConfig(config, NetworkConfig(widths=(64, 64)), FlowConfig()), fitted)
+            for parameter in policy.network.head.parameters():  # zero at the start, which would test nothing
+                torch.nn.init.normal_(parameter, std=0.1)
+        self._decider = BaseDecider(policy.requires_grad_(False).eval())
+
+    def decide(self, window: Mapping[str, Tensor], noise: Tensor) -> Decision:
+        return self._decider.decide(window, noise)
 
 
 @contextmanager

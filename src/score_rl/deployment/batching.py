@@ -11,11 +11,15 @@ import torch
 
 from score_rl.deployment.session import Request, ServedPolicy
 
+ROW_BLOCK = 8
+"""Batches are filled up to a multiple of it. Matrix products add up in another order for one row than for many; with
+whole blocks of rows the order stays the same, and an answer does not depend on who else is in the batch."""
+
 
 class Batcher:
     """One thread that decides; requests that arrive while it works make up the next batch.
 
-    Rows are independent of each other: who else is in the batch changes an answer by rounding only, and a row whose
+    Rows are independent of each other: who else is in the batch changes no answer (see `ROW_BLOCK`), and a row whose
     decision fails takes no other down with it.
     """
 
@@ -95,8 +99,9 @@ class Batcher:
 def decide_rows(policy: ServedPolicy, requests: Sequence[Request]) -> list[np.ndarray | Exception]:
     """Chunk (h, a) of every request, or the error of its own; a chunk that is not finite is an error."""
     try:
-        window = {key: torch.cat([request.window[key] for request in requests]) for key in policy.spec.observation}
-        chunks = policy.decide(window, torch.cat([request.noise for request in requests])).chunk.cpu().numpy()
+        rows = [*requests, *[requests[-1]] * (-len(requests) % ROW_BLOCK)]
+        window = {key: torch.cat([row.window[key] for row in rows]) for key in policy.spec.observation}
+        chunks = policy.decide(window, torch.cat([row.noise for row in rows])).chunk[: len(requests)].cpu().numpy()
     except Exception as error:
         if len(requests) == 1:
             return [error]

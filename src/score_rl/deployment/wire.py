@@ -70,7 +70,7 @@ def unpack(data: bytes) -> Message:
         raise WireError(f"the message is a {type(message).__name__}, expected a map of names to values")
     for name, value in message.items():
         if not isinstance(value, np.ndarray | np.generic | str | int | float | None):
-            raise WireError(f"'{_short(name)}' is a {type(value).__name__}, expected an array or a plain value")
+            raise WireError(f"{_short(name)} is a {type(value).__name__}, expected an array or a plain value")
     return message
 
 

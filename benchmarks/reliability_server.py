@@ -1,0 +1,411 @@
+"""What a policy server stands: hostile messages, many clients, and its own sudden death.
+
+    python benchmarks/reliability_server.py --bundle runs/bundle
+
+Three parts, each against `score serve` in a process of its own:
+
+- hostile: `--messages` malformed or malicious messages (`hostile_messages.KINDS`, equally often), while slow and
+  half-open connections linger and an honest client decides at 10 Hz. The server must react to each, answer the honest
+  client as if it were alone, and use as much memory, as many files and as many tasks at the end as before.
+- load: `--clients` clients at 10 Hz for `--seconds`; latency is measured by the clients.
+- kill: `kill -9` of the server at random moments, `--kills` times, with clients running; every call must return
+  within its timeout, and every answer must be the same as before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from hostile_messages import KINDS, LOITERERS, SILENT, Target
+from score_client import Answer, ClientConfig, PolicyClient, PolicyRefused, PolicyUnavailable
+
+from score_rl.foundation.files import write_json
+from score_rl.foundation.runs import describe_process
+from score_rl.foundation.seeding import rng
+
+RATE_HZ = 10.0
+WARM_UP = 0.1
+"""Part of the hostile messages behind which the server's memory is taken as its normal one."""
+LOOSE_S = 0.25
+"""What a call may take beyond its timeout on a machine that is busy with other things."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Reliability of the server."""
+
+    bundle: Path = Path("runs/bundle")
+    """Bundle to serve."""
+    messages: int = 100_000
+    """Hostile messages."""
+    attackers: int = 16
+    """Of them at a time."""
+    clients: int = 20
+    """Clients under load."""
+    seconds: float = 60.0
+    """Length of the load."""
+    kills: int = 50
+    """Kills of the server."""
+    seed: int = 0
+    """Seed of messages and moments."""
+    port: int = 8765
+    """Port to serve on."""
+    logs: Path = Path("runs/reliability_server")
+    """Folder for the servers' logs."""
+    result: Path = Path("benchmarks/results/reliability_server.json")
+    """Result file to write."""
+
+
+class ServerProcess:
+    """A server in a process of its own, on a fixed port."""
+
+    def __init__(self, command: Sequence[str], port: int, log: Path) -> None:
+        """command: starts the server on `port`. log: file for what it says, appended to."""
+        self.command, self.port, self.log = list(command), port, log
+        self.process: subprocess.Popen[bytes] | None = None
+        log.parent.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> ServerProcess:
+        self.start()
+        self.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+    def start(self) -> None:
+        """Start the process; `wait` waits until it serves."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+
+    def wait(self, timeout_s: float = 120.0) -> None:
+        """Wait until the health check answers. Raises TimeoutError."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            try:
+                if self.get("/healthz") == "OK\n":
+                    return
+            except OSError:
+                if self.process.poll() is not None:
+                    raise RuntimeError(
+                        f"the server ended with status {self.process.returncode}: {self.log}"
+                    ) from None
+                time.sleep(0.02)
+        raise TimeoutError(f"the server does not answer; see {self.log}")
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait()
+
+    def get(self, path: str) -> str:
+        """Text of a page."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as page:
+            return page.read().decode()
+
+    def usage(self) -> dict[str, float]:
+        """What the process holds: memory (MB), files, threads, and tasks of its event loop."""
+        folder = Path(f"/proc/{self.process.pid}")
+        pages = int((folder / "statm").read_text().split()[1])
+        return {
+            "rss_mb": round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 2),
+            "files": len(list((folder / "fd").iterdir())),
+            "threads": len(list((folder / "task").iterdir())),
+            "tasks": json.loads(self.get("/status"))["tasks"],
+        }
+
+
+class Robot(threading.Thread):
+    """An honest client that decides at 10 Hz and remembers how that went."""
+
+    def __init__(self, port: int, number: int, timeout_s: float, stop: threading.Event) -> None:
+        super().__init__(name=f"robot {number}", daemon=True)
+        self.client = PolicyClient(ClientConfig(f"ws://127.0.0.1:{port}", decide_timeout_s=timeout_s))
+        self.number, self.timeout_s, self.stop = number, timeout_s, stop
+        self.latency_s: list[float] = []
+        """Of every answered call."""
+        self.failed_s: list[float] = []
+        """Duration of every call that reported that there is no answer."""
+        self.different = self.refused = 0
+        """Answers that were not the first one's, although the question was; refusals."""
+        self.answers = 0
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Ask the same question again and again until told to stop."""
+        try:
+            self._run()
+        except BaseException as error:  # a thread's errors are shown by `summary`
+            self.error = error
+
+    def _run(self) -> None:
+        self.client.connect()
+        spec, random = self.client.metadata, rng("robot", self.number)
+        self.client.reset(seed=self.number)
+        for _ in range(spec.history):
+            self.client.observe({key: frame_of(width, random) for key, width in spec.observation.items()})
+        question, first = self.client.request(), None
+        time.sleep(float(random.uniform(0, 1 / RATE_HZ)))
+        due = time.monotonic()
+        while not self.stop.is_set():
+            began = time.monotonic()
+            answer = self._ask(question)
+            (self.failed_s if answer is None else self.latency_s).append(time.monotonic() - began)
+            if answer is not None:
+                first = answer if first is None else first
+                self.answers += 1
+                self.different += not np.array_equal(first.actions, answer.actions)
+            due = max(due + 1 / RATE_HZ, time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
+        self.client.close()
+
+    def _ask(self, question: bytes) -> Answer | None:
+        try:
+            return self.client.exchange(question)
+        except PolicyUnavailable:
+            return None
+        except PolicyRefused:
+            self.refused += 1
+            return None
+
+
+def frame_of(width: int, random: np.random.Generator) -> np.ndarray:
+    """Numbers for one key; a pose (7) gets a unit quaternion."""
+    values = random.uniform(-0.5, 0.5, width).astype(np.float32)
+    if width == 7:
+        values[3:] /= np.linalg.norm(values[3:])
+    return values
+
+
+def percentiles(values_s: Sequence[float]) -> dict[str, float | None]:
+    """p50, p99 and the largest, in milliseconds."""
+    if not values_s:
+        return {"p50_ms": None, "p99_ms": None, "max_ms": None}
+    values = 1000 * np.array(values_s)
+    return {
+        "p50_ms": round(float(np.percentile(values, 50)), 2),
+        "p99_ms": round(float(np.percentile(values, 99)), 2),
+        "max_ms": round(float(values.max()), 2),
+    }
+
+
+def summary(robots: Sequence[Robot]) -> dict[str, Any]:
+    """What became of the robots' calls. Raises what a robot's thread raised."""
+    for robot in robots:
+        if robot.error is not None:
+            raise robot.error
+    failed = [value for robot in robots for value in robot.failed_s]
+    return {
+        "calls": sum(robot.answers + len(robot.failed_s) for robot in robots),
+        "answered": sum(robot.answers for robot in robots),
+        "reported_unavailable": len(failed) - sum(robot.refused for robot in robots),
+        "refused": sum(robot.refused for robot in robots),
+        "answers_different": sum(robot.different for robot in robots),
+        **percentiles([value for robot in robots for value in robot.latency_s]),
+        "longest_failed_call_ms": percentiles(failed)["max_ms"],
+    }
+
+
+async def attack(target: Target, messages: int, attackers: int, seed: int, server: ServerProcess) -> dict[str, Any]:
+    """Send the hostile messages; outcomes by kind, and the server's usage along the way."""
+    outcomes: dict[str, Counter[str]] = {name: Counter() for name in KINDS}
+    numbers, done, usage, thrown_out = count(), 0, [], Counter[str]()
+    names = list(KINDS)
+
+    async def worker() -> None:
+        nonlocal done
+        while (number := next(numbers)) < messages:
+            name = names[number % len(names)]
+            outcomes[name][await KINDS[name](target, rng("hostile", seed, number))] += 1
+            done += 1
+            if done % max(1, messages // 20) == 0:
+                usage.append({"messages": done, **await asyncio.to_thread(server.usage)})
+
+    async def loiter(name: str) -> None:
+        while True:
+            await LOITERERS[name](target)
+            thrown_out[name] += 1
+
+    loiterers = [asyncio.create_task(loiter(name)) for name in LOITERERS for _ in range(4)]
+    await asyncio.gather(*(worker() for _ in range(attackers)))
+    for task in loiterers:
+        if task.done():
+            task.result()
+        task.cancel()
+    await asyncio.gather(*loiterers, return_exceptions=True)
+    return {
+        "outcomes": {name: dict(sorted(counts.items())) for name, counts in outcomes.items()},
+        "slow_connections_thrown_out": dict(sorted(thrown_out.items())),
+        "usage": usage,
+    }
+
+
+def hostile(server: ServerProcess, messages: int, attackers: int, seed: int) -> dict[str, Any]:
+    """The record of the hostile part."""
+    stop = threading.Event()
+    robot = Robot(server.port, 0, timeout_s=5.0, stop=stop)
+    robot.client.connect()
+    spec, random = robot.client.metadata, rng("hostile", seed, "valid")
+    robot.client.observe({key: frame_of(width, random) for key, width in spec.observation.items()})
+    target = Target("127.0.0.1", server.port, robot.client.request())
+    before = server.usage()
+    robot.start()
+    began = time.monotonic()
+    result = asyncio.run(attack(target, messages, attackers, seed, server))
+    wall_s = time.monotonic() - began
+    stop.set()
+    robot.join()
+    time.sleep(2.0)  # the last connections go
+    after = server.usage()
+    warm = next(usage for usage in result["usage"] if usage["messages"] >= WARM_UP * messages)
+    total = sum((Counter(counts) for counts in result["outcomes"].values()), Counter())
+    return {
+        "part": "hostile",
+        "messages": sum(total.values()),
+        "wall_s": round(wall_s, 1),
+        "crashes": int(server.process.poll() is not None),
+        "unanswered": total[SILENT],
+        "outcomes_all": dict(sorted(total.items())),
+        "tracebacks_in_log": server.log.read_text(errors="replace").count("Traceback"),
+        "before": before,
+        "after_warm_up": warm,
+        "after": after,
+        "rss_growth_mb": round(after["rss_mb"] - warm["rss_mb"], 2),
+        "honest_client": summary([robot]),
+        **result,
+    }
+
+
+def load(server: ServerProcess, clients: int, seconds: float) -> dict[str, Any]:
+    """The record of the load."""
+    stop = threading.Event()
+    robots = [Robot(server.port, number, timeout_s=5.0, stop=stop) for number in range(clients)]
+    began = json.loads(server.get("/status"))
+    for robot in robots:
+        robot.start()
+    time.sleep(seconds)
+    load_average = os.getloadavg()[0]
+    stop.set()
+    for robot in robots:
+        robot.join()
+    ended = json.loads(server.get("/status"))
+    result = summary(robots)
+    late = sum(value > 1 / RATE_HZ for robot in robots for value in robot.latency_s)
+    decisions, batches = (ended[name] - began[name] for name in ("decisions", "batches"))
+    return {
+        "part": "load",
+        "clients": clients,
+        "rate_hz": RATE_HZ,
+        "seconds": seconds,
+        **result,
+        "clients_served": sum(robot.answers > 0 for robot in robots),
+        "slower_than_a_control_step": late,
+        "rows_per_batch": round(decisions / max(1, batches), 2),
+        "load_average": round(load_average, 1),
+    }
+
+
+def kill(server: ServerProcess, kills: int, seed: int, clients: int = 4, timeout_s: float = 1.0) -> dict[str, Any]:
+    """The record of the kills."""
+    stop, moments = threading.Event(), rng("reliability", seed, "kill")
+    robots = [Robot(server.port, number, timeout_s, stop) for number in range(clients)]
+    for robot in robots:
+        robot.start()
+    back_s, never_back = [], 0
+    for _ in range(kills):
+        time.sleep(float(moments.uniform(0.0, 2.0)))
+        server.kill()
+        server.start()
+        server.wait()
+        ready, before = time.monotonic(), [robot.answers for robot in robots]
+        while any(robot.answers == old for robot, old in zip(robots, before)) and time.monotonic() < ready + 10:
+            time.sleep(0.005)
+        never_back += sum(robot.answers == old for robot, old in zip(robots, before))
+        back_s.append(time.monotonic() - ready)
+    stop.set()
+    for robot in robots:
+        robot.join()
+    calls = [value for robot in robots for value in robot.latency_s + robot.failed_s]
+    return {
+        "part": "kill",
+        "kills": kills,
+        "clients": clients,
+        "timeout_s": timeout_s,
+        **summary(robots),
+        "reconnections": sum(robot.client.reconnections for robot in robots),
+        "clients_never_back": never_back,
+        "calls_beyond_timeout": sum(value > timeout_s + LOOSE_S for value in calls),
+        "longest_call_ms": percentiles(calls)["max_ms"],
+        "all_served_again_ms": percentiles(back_s),
+    }
+
+
+def passed(records: Sequence[dict[str, Any]]) -> dict[str, bool]:
+    """What is demanded of each part, and whether it holds."""
+    demands: dict[str, bool] = {}
+    for record in records:
+        if record["part"] == "hostile":
+            demands |= {
+                "hostile: no crash, every message got a reaction": record["crashes"] == 0 == record["unanswered"],
+                "hostile: memory, files and tasks as before": record["rss_growth_mb"] < 5
+                and record["after"]["files"] <= record["before"]["files"] + 1
+                and record["after"]["tasks"] <= record["before"]["tasks"] + 1,
+                "hostile: no traceback": record["tracebacks_in_log"] == 0,
+                "hostile: the honest client noticed nothing": record["honest_client"]["answers_different"] == 0
+                and record["honest_client"]["answered"] == record["honest_client"]["calls"],
+            }
+        elif record["part"] == "load":
+            demands["load: all calls answered"] = record["answered"] == record["calls"] > 0
+        else:
+            demands["kill: every call within its timeout, every client back, same answers"] = (
+                record["calls_beyond_timeout"] == record["clients_never_back"] == record["answers_different"] == 0
+                and record["refused"] == 0
+            )
+    return demands
+
+
+def main() -> None:
+    """Run the benchmark; exit status 1 where a demand is not met."""
+    benchmark = tyro.cli(Benchmark, description=__doc__)
+    command = [sys.executable, "-m", "score_rl.cli", "serve", str(benchmark.bundle), "--port", str(benchmark.port)]
+    process = describe_process()
+    server = ServerProcess(command, benchmark.port, benchmark.logs / "server.log")
+    server.log.unlink(missing_ok=True)
+    records = []
+    with server:
+        records.append(load(server, benchmark.clients, benchmark.seconds))
+        print(f"load: {records[-1]['answered']} of {records[-1]['calls']} answered", flush=True)
+        records.append(hostile(server, benchmark.messages, benchmark.attackers, benchmark.seed))
+        print(f"hostile: {records[-1]['outcomes_all']}", flush=True)
+        records.append(kill(server, benchmark.kills, benchmark.seed))
+        print(f"kill: {records[-1]['answered']} of {records[-1]['calls']} answered", flush=True)
+    demands = passed(records)
+    source = {key: process[key] for key in ("commit", "command", "machine")}
+    write_json(benchmark.result, [record | source for record in records])
+    for demand, holds in demands.items():
+        print(f"{'ok    ' if holds else 'FAILED'} {demand}")
+    sys.exit(not all(demands.values()))
+
+
+if __name__ == "__main__":
+    main()
