@@ -30,6 +30,7 @@ FLOORS: dict[str, float] = {
     "deployment": 6,
     "recipes": 7,
     "doctor": 7,
+    "experiment": 7.5,
     "commands": 8,
     "cli": 9,
 }

@@ -27,6 +27,7 @@ COMMANDS = (
     "evaluate",
     "report",
     "demo",
+    "benchmark",
     "bundle",
     "info",
     "export",

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from score_rl.commands.benchmark import Benchmark
 from score_rl.commands.bundle import Bundle
 from score_rl.commands.calibrate import Calibrate
 from score_rl.commands.collect import Collect
@@ -51,6 +52,7 @@ def commands(recipe_name: str) -> dict[str, Any]:
         "evaluate": Evaluate(recipe.evaluate),
         "report": Report(ReportConfig(evaluations=())),
         "demo": Demo(recipe),
+        "benchmark": Benchmark(tyro.MISSING),
         "bundle": Bundle(task=recipe.evaluate.task),
         "info": Info(),
         "export": Export(),

@@ -1,0 +1,1 @@
+"""Experiments: methods x tasks x robots as a graph of jobs, its execution, and what came of it."""
