@@ -4,11 +4,11 @@ import numpy as np
 
 from score_rl.collection.hand_postures import (
     FINGER_RADIUS_M,
-    OPENINGS_M,
     PINCH,
     RING_CURLED,
     SOLVED_JOINTS,
     THUMB_RADIUS_M,
+    WIDE_PINCH,
     squeeze_direction,
     tips_in_pinch_frame,
 )
@@ -17,7 +17,7 @@ from score_rl.robots import FRANKA_LEAP
 
 def test_pads_stand_apart_by_the_opening():
     tips = tips_in_pinch_frame(PINCH)
-    for opening, (index, middle, thumb) in zip(OPENINGS_M, tips):
+    for opening, (index, middle, thumb) in zip(PINCH.openings_m, tips):
         for finger in (index, middle):
             assert abs(finger[0] - FINGER_RADIUS_M - opening / 2) < 1.5e-3
         assert abs(thumb[0] + THUMB_RADIUS_M + opening / 2) < 1.5e-3
@@ -37,7 +37,7 @@ def test_postures_are_within_the_limits():
 
 
 def test_hand_interpolates_and_keeps_the_ring_finger_curled():
-    hand = PINCH.hand(np.array([OPENINGS_M[2], (OPENINGS_M[2] + OPENINGS_M[3]) / 2, 1.0]))
+    hand = PINCH.hand(np.array([PINCH.openings_m[2], (PINCH.openings_m[2] + PINCH.openings_m[3]) / 2, 1.0]))
     np.testing.assert_allclose(hand[0, SOLVED_JOINTS], PINCH.joints[2])
     np.testing.assert_allclose(hand[1, SOLVED_JOINTS], np.mean([PINCH.joints[2], PINCH.joints[3]], axis=0))
     np.testing.assert_allclose(hand[2, SOLVED_JOINTS], PINCH.joints[-1])

@@ -68,6 +68,8 @@ class CalibrateConfig:
     """Free of contact: fingertips are this far from the object's centre (the palm twice as far)."""
     table_clearance_m: float = 0.04
     """Free of contact: fingertips are this high above the base plane."""
+    touching_m: float = 0.055
+    """Fingertips this near to the centre of a lifted object hold it."""
     width_scale: float = 1.0
     """Factor on the widths (not the values) that the calibrated twin randomises with."""
     protective_stop_n: float = 0.0
@@ -188,7 +190,7 @@ def calibrate(
     effective = fit_joints(fitted, held, beliefs, partial(make_replay, coarse))
     offset = np.concatenate([fit.values(name) for name in OFFSETS])
     rest_height = float(task.spawn(np.random.default_rng(0), nominal)[2])
-    camera = fit_camera(dataset, robot, offset, rest_height)
+    camera = fit_camera(dataset, robot, offset, rest_height, config.touching_m)
     estimates = {**_joint_estimates(fit), **_camera_estimates(camera), **_from_priors(twin)}
     instead = {name: tuple(effective.values(name).tolist()) for name in EFFECTIVE}
     instead["hand_dry_friction_nm"] = tuple(nominal["hand_dry_friction_nm"].tolist())

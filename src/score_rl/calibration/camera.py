@@ -32,8 +32,6 @@ from score_rl.worlds.scene import kinematic_model
 _UNKNOWNS = ("b_x", "b_y", "b_z", "psi", "table", "g")
 _LIFTED_M = 0.04
 """An object this far above where it lay is held by something."""
-_TOUCHING_M = 0.055
-"""Fingertips this near to the object's centre hold it."""
 _MIN_CARRY_M = 0.08
 """Shorter horizontal displacements say nothing about a direction."""
 _REST_FRAMES = 5
@@ -61,7 +59,9 @@ class CameraFit:
     """Episodes that gave each kind of evidence."""
 
 
-def fit_camera(dataset: Dataset, robot: Robot, joint_offset: Array, rest_height_m: float) -> CameraFit:
+def fit_camera(
+    dataset: Dataset, robot: Robot, joint_offset: Array, rest_height_m: float, touching_m: float = 0.055
+) -> CameraFit:
     """Estimate the error of the object's pose.
 
     Args:
@@ -69,6 +69,7 @@ def fit_camera(dataset: Dataset, robot: Robot, joint_offset: Array, rest_height_
         robot: for forward kinematics.
         joint_offset: (joints,) true minus measured, rad.
         rest_height_m: height of the object's centre above the table where it lies untouched, nominal size.
+        touching_m: fingertips this near to the object's centre, once it is lifted, hold it.
     """
     rows: dict[str, list[tuple[Array, float]]] = {"rest": [], "grasp": [], "carry": []}
     position_jitter, rotation_jitter = [], []
@@ -82,7 +83,7 @@ def fit_camera(dataset: Dataset, robot: Robot, joint_offset: Array, rest_height_
         height = float(np.median(rest[:, 2]))
         rows["rest"].append((_row(b_z=1.0, table=1.0), height - rest_height_m))
         held = pose[:, 2] - height > _LIFTED_M
-        for kind, row in _held_rows(pose[held, :3], tips[start:end][held]):
+        for kind, row in _held_rows(pose[held, :3], tips[start:end][held], touching_m):
             rows[kind].append(row)
     mean, covariance = _solve(rows)
     sd = np.sqrt(np.diag(covariance))
@@ -110,10 +111,10 @@ def _fingertips(dataset: Dataset, robot: Robot, joint_offset: Array) -> Array:
     return sites[:, [model.site(name).id for name in robot.fingertips]].copy()
 
 
-def _held_rows(position: Array, tips: Array) -> list[tuple[str, tuple[Array, float]]]:
+def _held_rows(position: Array, tips: Array, touching_m: float) -> list[tuple[str, tuple[Array, float]]]:
     """Evidence of one episode's frames (k, 3), (k, fingers, 3) with the object off the table."""
     *fingers, thumb = range(tips.shape[1])
-    near = np.linalg.norm(tips - position[:, None], axis=2) < _TOUCHING_M
+    near = np.linalg.norm(tips - position[:, None], axis=2) < touching_m
     gripped = near[:, thumb] & near[:, fingers].any(1)
     if gripped.sum() < _MIN_CARRY_FRAMES:
         return []

@@ -19,8 +19,6 @@ from score_rl.robots import FRANKA_LEAP, Robot, add_robot
 
 Array = NDArray[np.float64]
 
-OPENINGS_M = (0.025, 0.035, 0.045, 0.065, 0.085)
-"""Free distance between the thumb's pad and the fingers' pads."""
 FINGER_RADIUS_M, THUMB_RADIUS_M = 0.0105, 0.0115
 RING_CURLED = (1.6, 0.0, 1.2, 0.9)
 """An extended ring finger would meet the table first."""
@@ -32,12 +30,14 @@ SOLVED_JOINTS = np.r_[0:8, 12:16]
 class PinchTable:
     """The solution: where the palm is when the hand pinches, and the fingers for every opening."""
 
+    openings_m: tuple[float, ...]
+    """Free distances between the thumb's pad and the fingers' pads."""
     palm_rotation: tuple[float, ...]
     """(9,) row-major rotation of the palm frame in the pinch frame."""
     palm_position_m: tuple[float, float, float]
     """Palm origin in the pinch frame."""
     joints: tuple[tuple[float, ...], ...]
-    """(openings, 12): index, middle, thumb joints for `OPENINGS_M`."""
+    """(openings, 12): index, middle, thumb joints."""
     squeeze_rad_per_n: tuple[float, ...]
     """(12,) change of the joint targets per newton of grip: the servos then push thumb against fingers along the
     pinch axis (J' f / kp at the cube's width), the thumb with the whole force, each finger with half of it."""
@@ -58,12 +58,13 @@ class PinchTable:
         """
         table = np.array(self.joints)
         hand = np.tile(np.r_[np.zeros(8), RING_CURLED, np.zeros(4)], (len(opening_m), 1))
-        hand[:, SOLVED_JOINTS] = np.stack([np.interp(opening_m, OPENINGS_M, column) for column in table.T], axis=1)
+        hand[:, SOLVED_JOINTS] = np.stack([np.interp(opening_m, self.openings_m, column) for column in table.T], axis=1)
         hand[:, SOLVED_JOINTS] += np.multiply.outer(grip_n * np.ones(len(opening_m)), self.squeeze_rad_per_n)
         return hand
 
 
 PINCH = PinchTable(
+    openings_m=(0.025, 0.035, 0.045, 0.065, 0.085),
     palm_rotation=(0.3758, 0.7959, 0.4746, 0.4051, 0.3195, -0.8566, -0.8335, 0.5142, -0.2023),
     palm_position_m=(0.0107, 0.0606, 0.081),
     joints=(
@@ -88,7 +89,36 @@ PINCH = PinchTable(
         0.0119,
     ),
 )
-"""Thumb against index and middle finger; what `hand_solver.solve()` returns."""
+"""Thumb against index and middle finger, for small objects; what `hand_solver.solve()` returns."""
+
+WIDE_PINCH = PinchTable(
+    openings_m=(0.054, 0.064, 0.08, 0.095, 0.11),
+    palm_rotation=(0.6442, 0.7643, 0.028, 0.2024, -0.1352, -0.9699, -0.7375, 0.6305, -0.2418),
+    palm_position_m=(0.056, 0.0458, 0.0806),
+    joints=(
+        (0.011, 0.987, 1.825, 1.098, 1.43, -0.987, -0.44, 0.812, 0.429, 0.328, 0.13, 0.69),
+        (-0.053, 0.987, 1.807, 1.083, 1.303, -0.987, -0.445, 1.013, 0.405, 0.338, 0.036, 0.729),
+        (-0.091, 0.976, 1.626, 1.243, 1.198, -0.924, -0.446, 1.17, 0.416, 0.298, 0.085, 0.507),
+        (-0.119, 0.958, 1.449, 1.381, 1.117, -0.861, -0.446, 1.279, 0.433, 0.203, 0.165, 0.23),
+        (-0.143, 0.941, 1.278, 1.491, 1.041, -0.795, -0.446, 1.377, 0.439, 0.084, 0.211, 0.025),
+    ),
+    squeeze_rad_per_n=(
+        0.0046,
+        -0.0005,
+        0.0078,
+        0.0019,
+        0.0087,
+        -0.0079,
+        0.0061,
+        0.0014,
+        0.0152,
+        0.0012,
+        0.0283,
+        0.0168,
+    ),
+)
+"""The same with index and middle finger 40 mm apart, below the middle of a lying cylinder of 64 mm, the palm above it;
+what `hand_solver.solve(WIDE)` returns."""
 
 
 class Fingers:

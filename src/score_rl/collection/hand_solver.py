@@ -1,10 +1,10 @@
-"""The offline problem behind `hand_postures.PINCH`: where to hold the hand, and the fingers for every opening.
+"""The offline problem behind the tables of `hand_postures`: where to hold the hand, and the fingers for every opening.
 
 Unknowns are one palm pose in the pinch frame (see `hand_postures`) and 12 finger joints per opening; the ring
 finger stays curled. Nonlinear least squares asks for
 
 * fingertips that oppose each other: thumb between index and middle finger, at one height, pads apart by the opening;
-* everything but the fingertips clear of the table and of the cube, and tips that touch the cube with their ends;
+* everything but the fingertips clear of the table and of the object, and tips that touch the object with their ends;
 * a flange near vertical, and smooth changes of the joints from one opening to the next.
 
 Other starts find other grasps, several of which collide in simulation: `SolveConfig.start` is the one that was
@@ -23,9 +23,10 @@ from scipy.spatial.transform import Rotation
 
 from score_rl.collection.hand_postures import (
     FINGER_RADIUS_M,
-    OPENINGS_M,
+    PINCH,
     SOLVED_JOINTS,
     THUMB_RADIUS_M,
+    WIDE_PINCH,
     Fingers,
     PinchTable,
     squeeze_direction,
@@ -39,20 +40,23 @@ Array = NDArray[np.float64]
 class SolveConfig:
     """What a good pinch is. Lengths in metres; every residual is about 1 where it starts to matter."""
 
-    openings_m: tuple[float, ...] = OPENINGS_M
-    cube_m: float = 0.045
+    openings_m: tuple[float, ...] = PINCH.openings_m
+    width_m: float = 0.045
+    """Of the object: a cube's edge or a cylinder's diameter; among the openings."""
+    cylinder: bool = False
+    """The object is a cylinder that lies on the table along the pinch frame's y, instead of a cube."""
     height_m: float = 0.026
     """Height of the pinch over the table."""
     separation_m: float = 0.022
-    """Least distance of index and middle fingertip along the cube's face."""
+    """Least distance of index and middle fingertip along the object's side."""
     face_m: float = 0.013
-    """Fingertips stay this near to the middle of the face."""
+    """Fingertips stay this near to the middle of the object's side."""
     flange_tilt_deg: float = 33.0
     """Free tilt of the flange from the vertical."""
     table_clearance_m: float = 0.018
     """For everything but the fingertips."""
-    cube_clearance_m: float = 0.004
-    """For everything but the fingertips, where the hand is at least as open as the cube is wide."""
+    clearance_m: float = 0.004
+    """For everything but the fingertips, where the hand is at least as open as the object is wide."""
     least_slope: float = 0.2
     """Least downward component of the last links' directions."""
     margin_rad: float = 0.06
@@ -65,14 +69,30 @@ class SolveConfig:
     iterations: int = 250
 
 
+WIDE = SolveConfig(
+    openings_m=WIDE_PINCH.openings_m,
+    width_m=0.064,
+    cylinder=True,
+    height_m=0.022,
+    separation_m=0.03,
+    face_m=0.02,
+    clearance_m=0.01,
+    start=(-0.241, 0.979, 1.488, 1.295, 0.915, -0.987, -0.099, 0.935, 0.227, 0.295, 0.558, 0.297),
+    start_rotation=(0.5524, 0.8089, 0.2014, 0.2651, 0.0586, -0.9624, -0.7903, 0.585, -0.182),
+    start_position_m=(0.0382, 0.0466, 0.0933),
+    iterations=150,
+)
+"""The problem behind `hand_postures.WIDE_PINCH`: a bottle."""
+
+
 class _Problem:
     """Residuals of one candidate x = (rotation vector, position, joints of every opening)."""
 
     def __init__(self, config: SolveConfig, robot: Robot) -> None:
         self.config, self.fingers, self.count = config, Fingers(robot), len(config.openings_m)
         self.points, self.radii, self.is_tip = _sample_points(self.fingers.model)
-        half = config.cube_m / 2
-        self.cube_centre, self.cube_half = np.array([0.0, 0.0, half - config.height_m]), half
+        self.half = config.width_m / 2
+        self.centre = np.array([0.0, 0.0, self.half - config.height_m])
 
     def residual(self, x: Array) -> Array:
         config = self.config
@@ -105,11 +125,12 @@ class _Problem:
         config, links = self.config, ~self.is_tip
         table = points[links, 2] - self.radii[links] + config.height_m
         parts = [np.maximum(0.0, config.table_clearance_m - table) / 0.005]
-        cube = _box_distance(points - self.cube_centre, self.cube_half) - self.radii
-        if opening >= config.cube_m:
-            parts.append(np.maximum(0.0, config.cube_clearance_m - cube[links]) / 0.004)
-        if opening == config.cube_m:
-            parts.append(np.maximum(0.0, -0.0003 - cube[self.is_tip]) / 0.00033)
+        distance = _cylinder_distance if config.cylinder else _box_distance
+        surface = distance(points - self.centre, self.half) - self.radii
+        if opening >= config.width_m:
+            parts.append(np.maximum(0.0, config.clearance_m - surface[links]) / 0.004)
+        if opening == config.width_m:
+            parts.append(np.maximum(0.0, -0.0003 - surface[self.is_tip]) / 0.00033)
         return parts
 
     def _sampled(self) -> Array:
@@ -133,12 +154,13 @@ def solve(config: SolveConfig | None = None, robot: Robot = FRANKA_LEAP) -> Pinc
     bounds = (np.r_[[-10.0] * 6, np.tile(lower, problem.count)], np.r_[[10.0] * 6, np.tile(upper, problem.count)])
     x = least_squares(problem.residual, start, bounds=bounds, max_nfev=config.iterations).x
     turned, solved = Rotation.from_rotvec(x[:3]).as_matrix(), x[6:].reshape(problem.count, 12)
-    at_cube = solved[np.argmin(np.abs(np.array(config.openings_m) - config.cube_m))]
+    at_object = solved[np.argmin(np.abs(np.array(config.openings_m) - config.width_m))]
     return PinchTable(
+        openings_m=config.openings_m,
         palm_rotation=tuple(turned.ravel().round(4).tolist()),
         palm_position_m=tuple(x[3:6].round(4).tolist()),
         joints=tuple(tuple(row) for row in solved.round(3).tolist()),
-        squeeze_rad_per_n=tuple(squeeze_direction(at_cube, turned, robot).round(4).tolist()),
+        squeeze_rad_per_n=tuple(squeeze_direction(at_object, turned, robot).round(4).tolist()),
     )
 
 
@@ -166,5 +188,10 @@ def _box_distance(points: Array, half: float) -> Array:
     return np.linalg.norm(np.maximum(beyond, 0.0), axis=1) + np.minimum(beyond.max(axis=1), 0.0)
 
 
+def _cylinder_distance(points: Array, radius: float) -> Array:
+    """Signed distance (k,) of points (k, 3) to an endless cylinder about the y axis."""
+    return np.hypot(points[:, 0], points[:, 2]) - radius
+
+
 if __name__ == "__main__":
-    print(solve())
+    print(solve(), solve(WIDE), sep="\n")

@@ -1,10 +1,11 @@
 """Tasks: spawn, reward and success as plain functions of batched state; one file each."""
 
 from score_rl.foundation.errors import unknown_choice
+from score_rl.tasks.grasp_bottle import GRASP_BOTTLE
 from score_rl.tasks.pinch_cube import PINCH_CUBE
 from score_rl.tasks.task import Task, TaskState
 
-TASKS: dict[str, Task] = {task.name: task for task in (PINCH_CUBE,)}
+TASKS: dict[str, Task] = {task.name: task for task in (PINCH_CUBE, GRASP_BOTTLE)}
 
 
 def get_task(name: str) -> Task:

@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 from score_rl.robots.franka_leap import HAND, OBJECT
-from score_rl.tasks.task import Task, TaskState
+from score_rl.tasks.task import Task, TaskState, rise_m
 
 CUBE_EDGE_M = 0.045
 CUBE_MASS_KG = 0.06
@@ -43,11 +43,6 @@ def spawn(generator: np.random.Generator, parameters: Mapping[str, np.ndarray]) 
     yaw = generator.uniform(-np.pi / 4, np.pi / 4)
     height = CUBE_EDGE_M / 2 * parameters["object_size_scale"][0]
     return np.array([*xy, height, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)])
-
-
-def rise_m(state: TaskState) -> np.ndarray:
-    """(n,) height of the cube above where it lay."""
-    return state.object_pos[:, 2] - state.object_start_pos[:, 2]
 
 
 def success(state: TaskState) -> np.ndarray:

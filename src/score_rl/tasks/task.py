@@ -46,3 +46,8 @@ class Task:
     """name -> (reward, condition): sparse rewards, each paid once an episode when first reached."""
     success_reward: float
     """Paid when success has held for `hold_steps`."""
+
+
+def rise_m(state: TaskState) -> np.ndarray:
+    """(n,) height of the object above where it lay."""
+    return state.object_pos[:, 2] - state.object_start_pos[:, 2]
