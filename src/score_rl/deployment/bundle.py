@@ -23,6 +23,7 @@ from torch import Tensor
 
 from score_rl.base import policy as base_files
 from score_rl.base.policy import ConditionalFlow, load_policy
+from score_rl.baselines import load_trained
 from score_rl.deployment.manifest import MANIFEST, Manifest, verify_manifest, write_manifest
 from score_rl.deployment.spec import (
     VERSION,
@@ -38,7 +39,7 @@ from score_rl.foundation.files import read_json, write_bytes, write_json
 from score_rl.foundation.runs import read_run
 from score_rl.steering import policy as steering_files
 from score_rl.steering.method import Decider, Trained
-from score_rl.steering.policy import BaseDecider, Decision, fingerprint, load_steering
+from score_rl.steering.policy import BaseDecider, Decision, fingerprint
 
 KIND = "score_rl.bundle"
 SPEC, BASE, STEERING = "bundle.json", "base", "steering"
@@ -113,7 +114,7 @@ def create_bundle(
     """
     out = Path(out)
     base = load_policy(policy_dir)
-    steering = load_steering(steering_dir, base) if steering_dir is not None else None
+    steering = load_trained(steering_dir, base) if steering_dir is not None else None
     spec = _make_spec(base, steering, limits, task, evaluation, execute_steps)
     spec = replace(spec, provenance=_provenance(base, Path(policy_dir), steering_dir))
     check_spec(spec)
@@ -150,7 +151,7 @@ def load_bundle(path: str | Path, deterministic: bool = True) -> Bundle:
     base = load_policy(path / BASE)
     check_policy(spec, base.spec)
     folder = path / STEERING
-    steering = load_steering(folder, base) if folder.is_dir() else None
+    steering = load_trained(folder, base) if folder.is_dir() else None
     return Bundle(spec, base, steering, manifest, deterministic)
 
 
