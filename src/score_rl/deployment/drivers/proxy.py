@@ -1,4 +1,7 @@
-"""The client's half of the simulated robot (`drivers.proxy_process`): a driver like that of any other robot."""
+"""The client's half of the simulated robot (`drivers.proxy_process`): a driver like that of any other robot.
+
+Needs neither simulator nor torch.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,12 +23,55 @@ from numpy.typing import NDArray
 
 from score_rl.deployment.drivers.lines import LineError, Lines, encode
 from score_rl.deployment.drivers.protocol import Reading, RobotLost, RobotSpec
-from score_rl.deployment.drivers.proxy_process import RobotProcessConfig
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.files import to_plain
 
 CONNECT_S = 60.0
 """How long a robot that is just starting is waited for."""
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What goes wrong, at random, on the way between robot and client. Times are the robot's."""
+
+    delay_s: float = 0.0
+    """Every measurement is sent this late."""
+    jitter_s: float = 0.0
+    """And up to this much later still."""
+    drop_readings: float = 0.0
+    """Probability that a measurement is never sent."""
+    drop_commands: float = 0.0
+    """Probability that a command does not arrive."""
+    freeze: float = 0.0
+    """Probability, per control step, that the sensors freeze."""
+    freeze_steps: int = 6
+    """Control steps for which they then do."""
+    disconnect: float = 0.0
+    """Probability, per control step, that the connection breaks."""
+    seed: int = 0
+    """Seed of all of it, together with the episode's."""
+
+
+@dataclass(frozen=True)
+class RobotProcessConfig:
+    """Which robot, where, and how fast it lives."""
+
+    task: str = "pinch_cube"
+    """What it has before it; `score tasks` lists the names."""
+    world: str = "proxy"
+    """Its domain: twin, proxy or the path of a TOML file."""
+    robot_seed: int = 0
+    """Which robot of the domain."""
+    address: Path = Path("robot.sock")
+    """Unix socket to listen at."""
+    speed: float = 1.0
+    """Times real time; 0: it waits for every command."""
+    grace: float = 0.5
+    """Share of a control period within which a command still counts for it."""
+    sense_forces: bool = False
+    """The fingertips sense contact forces."""
+    faults: Faults = field(default_factory=Faults)
+    """What goes wrong."""
 
 
 class ProxyRobot:

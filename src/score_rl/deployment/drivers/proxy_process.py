@@ -21,7 +21,6 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,55 +30,12 @@ from numpy.typing import NDArray
 
 from score_rl.contracts import Frame, StepResult
 from score_rl.deployment.drivers.lines import LineError, Lines, encode
+from score_rl.deployment.drivers.proxy import Faults, RobotProcessConfig
 from score_rl.deployment.guard import Guard, GuardAction, GuardLimits, summarize_counts
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.seeding import rng
 from score_rl.robots.franka_leap import Robot
 from score_rl.worlds.simulation import SimulatedWorld, make_world
-
-
-@dataclass(frozen=True)
-class Faults:
-    """What goes wrong, at random, on the way between robot and client. Times are the robot's."""
-
-    delay_s: float = 0.0
-    """Every measurement is sent this late."""
-    jitter_s: float = 0.0
-    """And up to this much later still."""
-    drop_readings: float = 0.0
-    """Probability that a measurement is never sent."""
-    drop_commands: float = 0.0
-    """Probability that a command does not arrive."""
-    freeze: float = 0.0
-    """Probability, per control step, that the sensors freeze."""
-    freeze_steps: int = 6
-    """Control steps for which they then do."""
-    disconnect: float = 0.0
-    """Probability, per control step, that the connection breaks."""
-    seed: int = 0
-    """Seed of all of it, together with the episode's."""
-
-
-@dataclass(frozen=True)
-class RobotProcessConfig:
-    """Which robot, where, and how fast it lives."""
-
-    task: str = "pinch_cube"
-    """What it has before it; `score tasks` lists the names."""
-    world: str = "proxy"
-    """Its domain: twin, proxy or the path of a TOML file."""
-    robot_seed: int = 0
-    """Which robot of the domain."""
-    address: Path = Path("robot.sock")
-    """Unix socket to listen at."""
-    speed: float = 1.0
-    """Times real time; 0: it waits for every command."""
-    grace: float = 0.5
-    """Share of a control period within which a command still counts for it."""
-    sense_forces: bool = False
-    """The fingertips sense contact forces."""
-    faults: Faults = field(default_factory=Faults)
-    """What goes wrong."""
 
 
 class RobotProcess:
