@@ -42,7 +42,7 @@ from score_rl.foundation.seeding import rng
 RATE_HZ = 10.0
 WARM_UP = 0.1
 """Part of the hostile messages behind which the server's memory is taken as its normal one."""
-LOOSE_S = 0.25
+LOOSE_S = 0.5
 """What a call may take beyond its timeout on a machine that is busy with other things."""
 
 

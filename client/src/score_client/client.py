@@ -177,14 +177,14 @@ class PolicyClient:
         reply = self._persist(request, self.config.decide_timeout_s if timeout_s is None else timeout_s)
         try:
             message = wire.unpack(reply)
-            actions, timing = message["actions"], message.get("server_timing", {})
+            actions, timing = message["actions"], dict(message.get("server_timing", {}))
             shape = (self.metadata.horizon, len(self.metadata.action_names))
             if not isinstance(actions, np.ndarray) or actions.shape != shape or not np.isfinite(actions).all():
                 raise ValueError(f"expected finite actions of shape {shape}")
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             self._drop()
             raise PolicyRefused(f"the server's answer is of no use: {error}") from error
-        return Answer(actions.astype(np.float32), dict(timing), time.monotonic() - began)
+        return Answer(actions.astype(np.float32), timing, time.monotonic() - began)
 
     def _persist(self, request: bytes | None, timeout_s: float) -> bytes:
         """Connect, send and receive, again and again until it works or the time is over."""
@@ -197,6 +197,9 @@ class PolicyClient:
                 connection.send(request)
                 reply = connection.recv(timeout=_remaining(deadline))
                 break
+            except PolicyRefused:
+                self._drop()
+                raise
             except InvalidStatus as error:
                 self._drop()
                 status = error.response.status_code
@@ -238,7 +241,6 @@ class PolicyClient:
         ).__enter__()
         metadata = _read_metadata(self._connection.recv(timeout=_remaining(deadline)))
         if self._metadata is not None and metadata != self._metadata:
-            self._drop()
             raise PolicyRefused(
                 f"the server now has another policy ({metadata.bundle[:12]}, not {self._metadata.bundle[:12]})"
             )
