@@ -1,7 +1,7 @@
 """Networks for the velocity of a flow over action chunks, behind one interface.
 
-Every network is called as `network(x (n, h, a), t (n,), context (n, c)) -> (n, h, a)` and starts as the zero
-function (its last layer is zero), so that training begins from the policy's analytic part.
+Every network is called as `network(x (n, h, a), t (n,) or (1,), context (n, c)) -> (n, h, a)` and starts as the
+zero function (its last layer is zero), so that training begins from the policy's analytic part.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Mlp(nn.Module):
         self.head = _zero(nn.Linear(widths[-1], size))
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        hidden = self.layers(torch.cat((x.flatten(1), self.time(t), context), dim=-1))
+        hidden = self.layers(torch.cat((x.flatten(1), self.time(t).expand(x.shape[0], -1), context), dim=-1))
         return self.head(hidden).view_as(x)
 
 
@@ -75,7 +75,7 @@ class Unet(nn.Module):
         self.head = _zero(nn.Conv1d(widths[0], action_dim, 1))
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        condition = self.condition(torch.cat((self.time(t), context), dim=-1))
+        condition = self.condition(torch.cat((self.time(t).expand(x.shape[0], -1), context), dim=-1))
         hidden, skips = x.transpose(1, 2), []
         for level, block in enumerate(self.down):
             hidden = block(hidden, condition)

@@ -21,6 +21,7 @@ from score_rl.foundation import flow
 from score_rl.foundation.checkpoints import load_module, load_tensors, save_tensors
 from score_rl.foundation.errors import ScoreError, unknown_choice
 from score_rl.foundation.files import read_json, write_json
+from score_rl.foundation.parallel import map_rows
 
 WEIGHTS, DESCRIPTION = "policy.safetensors", "policy.json"
 KIND, VERSION = "score_rl.flow_policy", 1
@@ -69,10 +70,12 @@ class ConditionalFlow(nn.Module):
         check_window(self.spec, window)
         return self.representation.context(window)
 
-    @torch.no_grad()
     def decode(self, context: Tensor, latent: Tensor) -> Tensor:
         """Action chunk (n, h, a) in physical units, unclipped, of latents (n, h, a)."""
         self._check_chunk("latent", latent)
+        return map_rows(self._decode, context, latent)
+
+    def _decode(self, context: Tensor, latent: Tensor) -> Tensor:
         x = flow.midpoint(lambda x, t: self.velocity(context, x, t), latent, self.config.flow.steps)
         return self.representation.denormalize(context, x)
 
@@ -97,7 +100,7 @@ class ConditionalFlow(nn.Module):
 
     def velocity(self, context: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
         """Velocity (n, h, a) of the flow at normalised x (n, h, a) and flow time t, (n,) or one for all."""
-        t = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(x.shape[0])
+        t = torch.as_tensor(t, dtype=x.dtype, device=x.device).reshape(-1)  # (n,) or (1,)
         limit, width = self.config.flow.context_limit, self.config.flow.width
         output = self.network(x, t, context.clamp(-limit, limit))
         if width is None:

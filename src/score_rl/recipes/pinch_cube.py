@@ -51,7 +51,12 @@ def pinch_cube() -> Recipe:
             worlds=("twin",),
             control_steps=(1_200_000,),
             num_envs=128,
-            learner=SteerConfig(execute_steps=8, decisions=16, latent=LatentConfig(kind="subspace", modes=1)),
+            learner=SteerConfig(
+                execute_steps=8,
+                decisions=16,
+                latent=LatentConfig(kind="subspace", modes=1),
+                between_decisions="hold",
+            ),
         ),
         evaluate=EvaluateSettings(task="pinch_cube", world="proxy"),
     )

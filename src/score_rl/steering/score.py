@@ -23,16 +23,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from score_rl.chunks import ChunkRunner, check_fit
-from score_rl.contracts import FlowPolicy, Observation, Window, World, WorldSpec
+from score_rl.contracts import COMMAND, FlowPolicy, Observation, Window, World, WorldSpec
 from score_rl.demonstrations.windows import WindowBatch
 from score_rl.foundation.checkpoints import load_tensors, save_tensors
-from score_rl.foundation.errors import ScoreError
+from score_rl.foundation.errors import ScoreError, unknown_choice
 from score_rl.foundation.progress import progress
 from score_rl.foundation.runs import Run
 from score_rl.foundation.seeding import derive_seed
@@ -42,6 +42,7 @@ from score_rl.steering.latent import LatentConfig
 from score_rl.steering.method import SCORE, Method, SteeringSpec, Trained
 from score_rl.steering.policy import blank_policy, fingerprint, load_steering, save_steering
 
+Between = Literal["base", "hold"]
 CHECKPOINT, BUNDLE = "checkpoint.safetensors", "steering"
 CHECKPOINT_KIND = "score_rl.steering_checkpoint"
 
@@ -66,6 +67,10 @@ class SteerConfig:
     were never simulated, fall back to the base policy. Needs `real_observations`."""
     prior_kl_batch: int = 256
     """Real observations per gradient step [256]."""
+    between_decisions: Between = "base"
+    """What an episode does that begins while the other rows are inside a chunk, until the next decision. base: it
+    runs a chunk of the base policy. hold: it waits, repeating the robot's last command; the cheaper choice where
+    actions are absolute targets."""
     checkpoint_every: int = 1
     """Iterations between two checkpoints."""
 
@@ -252,7 +257,7 @@ class _Session:
             spec.observation,
             spec.history,
             self.config.execute_steps,
-            filler=self._base_chunk,
+            filler=self._hold if self.config.between_decisions == "hold" else self._base_chunk,
             gamma=self.config.ppo.gamma,
         )
 
@@ -261,6 +266,10 @@ class _Session:
         context = self.policy.encode(window)
         bound = self.config.latent.bound
         return self.policy.decode(context, self._noise(len(context)).clamp(-bound, bound))
+
+    def _hold(self, window: Window) -> Tensor:
+        """A chunk that repeats the last command."""
+        return window[COMMAND][:, -1:].expand(-1, self.config.execute_steps, -1)
 
     def _noise(self, n: int) -> Tensor:
         return torch.randn(n, *self.policy.spec.latent_shape, device=self.device)
@@ -324,5 +333,9 @@ def _check(
             raise ScoreError(f"a stage needs a positive budget of control steps, got {stage.control_steps}")
     if config.decisions < 1 or config.checkpoint_every < 1:
         raise ScoreError("decisions and checkpoint_every must be positive")
+    if config.between_decisions not in get_args(Between):
+        raise unknown_choice("between_decisions", config.between_decisions, get_args(Between))
+    if config.between_decisions == "hold" and policy.spec.observation.get(COMMAND) != policy.spec.action_dim:
+        raise ScoreError(f"between_decisions = hold needs a policy that sees the last command ({COMMAND!r})")
     if config.prior_kl_coefficient > 0 and not real_observations:
         raise ScoreError("prior_kl_coefficient > 0 needs real_observations")
