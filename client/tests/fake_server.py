@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 from score_client import wire
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.server import Server, ServerConnection, serve
+from websockets.sync.server import ServerConnection, serve
 
 METADATA: dict[str, Any] = {
     "server": "fake",
@@ -37,7 +38,7 @@ class FakeServer:
         self.messages: list[dict[str, Any]] = []
         self.answer: Answer = FakeServer.chunk
         self.connections = 0
-        self.server: Server | None = None
+        self._open: set[ServerConnection] = set()
 
     def chunk(self, connection: ServerConnection, message: dict[str, Any]) -> dict[str, Any]:
         start = 100 * message["decision"] + message["state"][-1, 0]
@@ -46,6 +47,7 @@ class FakeServer:
 
     def handle(self, connection: ServerConnection) -> None:
         self.connections += 1
+        self._open.add(connection)
         try:
             connection.send(wire.pack(self.metadata))
             for data in connection:
@@ -56,6 +58,14 @@ class FakeServer:
                     connection.send(answer if isinstance(answer, str | bytes) else wire.pack(answer))
         except ConnectionClosed:
             pass
+        finally:
+            self._open.discard(connection)
+
+    def hang_up(self) -> None:
+        """End all connections without a word."""
+        for connection in list(self._open):
+            with suppress(OSError):
+                connection.socket.shutdown(socket.SHUT_RDWR)
 
     @contextmanager
     def running(self, port: int = 0) -> Iterator[str]:
@@ -67,4 +77,5 @@ class FakeServer:
                 yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
             finally:
                 server.shutdown()
+                self.hang_up()
                 thread.join(5)

@@ -134,7 +134,7 @@ def test_a_connection_lost_in_the_middle_is_tried_again() -> None:
 
     def once(fake: FakeServer, connection: ServerConnection, message: dict[str, Any]) -> Any:
         if fake.connections == 1:
-            connection.socket.close()
+            fake.hang_up()
             return None
         return fake.chunk(connection, message)
 
