@@ -32,6 +32,9 @@ COMMANDS = (
     "info",
     "export",
     "serve",
+    "robot",
+    "run",
+    "rehearse",
     "doctor",
 )
 

@@ -18,7 +18,10 @@ from score_rl.commands.evaluate import Evaluate
 from score_rl.commands.export import Export
 from score_rl.commands.info import Info
 from score_rl.commands.pretrain import Pretrain
+from score_rl.commands.rehearse import Rehearse
 from score_rl.commands.report import Report
+from score_rl.commands.robot import Robot
+from score_rl.commands.run import Run
 from score_rl.commands.serve import Serve
 from score_rl.commands.steer import Steer
 from score_rl.commands.tasks import Tasks
@@ -57,6 +60,9 @@ def commands(recipe_name: str) -> dict[str, Any]:
         "info": Info(),
         "export": Export(),
         "serve": Serve(),
+        "robot": Robot(),
+        "run": Run(),
+        "rehearse": Rehearse(),
         "doctor": Doctor(),
     }
 
