@@ -94,6 +94,7 @@ def test_doctor_says_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
         (["calibrate", "--dataset", "nowhere"], "nowhere does not exist"),
         (["steer", "--policy", "nowhere"], "nowhere/policy.json does not exist"),
         (["steer", "--control-steps", "1", "2"], "one budget per world"),
+        (["steer", "--method", "residul"], "unknown method 'residul'; did you mean 'residual'?"),
         (["evaluate", "--policy", "nowhere"], "nowhere/policy.json does not exist"),
         (["--recipe", "adroit_door", "evaluate", "--world", "proxy"], "unknown world of adroit_door 'proxy'"),
         (["--recipe", "adroit_door", "demo"], "needs demonstrations from elsewhere"),
@@ -151,6 +152,18 @@ def test_content_hash_sees_results_and_not_logs(tmp_path: Path) -> None:
     assert content_hash(tmp_path) != before
 
 
+def a_rival_on_what_the_demo_left(demo: Path, out: Path) -> None:
+    """Another method learns from and is compared on the same files."""
+    given = ["--policy", str(demo / "base")]
+    learn = ["steer", "--method", "bc_regularized", "--dataset", str(demo / "demonstrations"), *given]
+    assert cli.main(["--recipe", "debug", *learn, "--out", str(out / "steering")]) == 0
+    compare = ["evaluate", *given, "--steering", str(out / "steering"), "--out", str(out / "evaluation")]
+    assert cli.main(["--recipe", "debug", *compare]) == 0
+    methods = {record["policy"]: record["method"] for record in read_evaluation(out / "evaluation")}
+    rival = dict.fromkeys(["bc_regularized_stoch", "bc_regularized_det"], "bc_regularized")
+    assert methods == dict.fromkeys(["base", "base_z0"], "base") | rival
+
+
 def test_the_whole_loop_and_its_reuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
     assert cli.main(["--recipe", "debug", "demo", "--out", str(out)]) == 0
@@ -166,6 +179,8 @@ def test_the_whole_loop_and_its_reuse(tmp_path: Path, capsys: pytest.CaptureFixt
     assert json.loads((out / "steering" / "run.json").read_text())["status"] == "finished"
     stages = [path for path in out.rglob("run.json")]
     times = [path.stat().st_mtime_ns for path in stages]
+    a_rival_on_what_the_demo_left(out, tmp_path / "rival")
+    capsys.readouterr()
     assert cli.main(["--recipe", "debug", "demo", "--out", str(out)]) == 0
     assert capsys.readouterr().err.count("done already") == len(stages) == 7
     assert [path.stat().st_mtime_ns for path in stages] == times

@@ -100,3 +100,13 @@ class ToyPolicy(nn.Module):
     def decode(self, context: Tensor, latent: Tensor) -> Tensor:
         direction = torch.where(latent.mean(dim=1, keepdim=True) >= 0, 1.0, -1.0)
         return direction * self.strength + 0.05 * latent
+
+
+class ScaledToyPolicy(ToyPolicy):
+    """A toy policy with normalised coordinates: actions in units of 4."""
+
+    def normalize(self, context: Tensor, chunk: Tensor) -> Tensor:
+        return chunk / 4.0
+
+    def denormalize(self, context: Tensor, x: Tensor) -> Tensor:
+        return x * 4.0
