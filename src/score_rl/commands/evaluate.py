@@ -11,8 +11,8 @@ from score_rl.base.policy import load_policy
 from score_rl.baselines import load_trained
 from score_rl.chunks import check_fit
 from score_rl.commands.common import Flat, check_world_exists, console, open_run, open_world, world_files, world_label
-from score_rl.commands.tables import results_table
-from score_rl.contracts import World
+from score_rl.commands.tables import results_table, support_table
+from score_rl.contracts import FlowPolicy, World
 from score_rl.evaluation.results import Labels
 from score_rl.evaluation.run import REFERENCES, read_evaluation, run_evaluation
 from score_rl.foundation.errors import unknown_choice
@@ -21,6 +21,7 @@ from score_rl.recipes.settings import EvaluateSettings
 from score_rl.steering.method import Decider, Trained
 from score_rl.steering.policy import DESCRIPTION, compulsory_deciders
 from score_rl.steering.score import BUNDLE
+from score_rl.steering.support import SupportMeter
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,19 @@ class Evaluate:
             else self._labels(steered.spec.method, name, world, trained)
             for name in deciders
         }
-        records = run_evaluation(world, deciders, labels, steps, self.settings.evaluation, run)
+        meter = self._meter(base, steered, world) if self.settings.evaluation.support else None
+        records = run_evaluation(world, deciders, labels, steps, self.settings.evaluation, run, meter)
         world.close()
         run.finish({record["policy"]: record["success_rate"] for record in records})
         console.print(results_table(records))
+        if meter is not None:
+            console.print("", support_table(records))
         return records
+
+    def _meter(self, base: FlowPolicy, steered: Trained | None, world: World) -> SupportMeter:
+        latent = steered.spec.latent if steered is not None else None
+        low, high = world.spec.action_low, world.spec.action_high
+        return SupportMeter(base, low, high, self.settings.evaluation.support_test, latent)
 
     def _world(self) -> World:
         amount = self.settings.evaluation

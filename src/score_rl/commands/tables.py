@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from score_rl.evaluation.charts import name
-from score_rl.evaluation.report import STEERED, number, percent
+from score_rl.evaluation.report import STEERED, number, percent, share
 
 
 def results_table(records: Sequence[Mapping[str, Any]]) -> Table:
@@ -32,6 +32,41 @@ def results_table(records: Sequence[Mapping[str, Any]]) -> Table:
             number(record["steps_to_success_mean"]),
             number(record["peak_force_p95_n"]),
             str(record["hand_faults"]),
+            style="bold cyan" if record["policy"] == STEERED else None,
+        )
+    return table
+
+
+def support_table(records: Sequence[Mapping[str, Any]]) -> Table:
+    """How often every policy is off the base policy's support, or too central in it, in the records that say so."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("support", no_wrap=True)
+    columns = (
+        "chunks",
+        "off",
+        "95 %",
+        "too central",
+        "typicality",
+        "AUC",
+        "off, steered",
+        "actions off",
+        "inverted off",
+    )
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for record in (record for record in records if "support_violation_rate" in record):
+        low, high = record["support_violation_95"]
+        table.add_row(
+            "  " + name(record["policy"]),
+            str(record["support_n"]),
+            share(record["support_violation_rate"]),
+            f"{100 * low:.1f}-{100 * high:.1f}",
+            share(record["support_inside_rate"]),
+            f"{record['support_typicality']:.2f}",
+            f"{record['support_auc']:.2f}",
+            share(record.get("support_steered_violation_rate")),
+            share(record["support_step_violation_rate"]),
+            share(record.get("support_latent_violation_rate")),
             style="bold cyan" if record["policy"] == STEERED else None,
         )
     return table

@@ -7,16 +7,17 @@ size or on the other policies, and two of them use the same noise in the same ep
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from score_rl import chunks
-from score_rl.contracts import Observation, StepResult, World
-from score_rl.evaluation.results import Episode
+from score_rl.contracts import Observation, PolicySpec, StepResult, World
+from score_rl.evaluation.results import FORCE_FIGURES, Episode
 from score_rl.foundation.errors import ScoreError
 from score_rl.steering.policy import Decider, decision_noise
+from score_rl.steering.support import Executed, executed_chunks
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Evaluation:
     """The first k episodes in full, NaN behind their end: `action` (k, T, a), `observation.K` (k, T, d) before
     it, `qpos` (k, T, nq) where the world has it, `latent` (k, decisions, h, a). And of every episode
     `latent_norm2` (n, decisions); `first_chunk`, `first_latent` (n, h, a) of its first decision."""
+    executed: Executed | None = None
+    """All chunks as they were sent, where they were asked for."""
 
 
 def evaluate(
@@ -38,51 +41,60 @@ def evaluate(
     execute_steps: int,
     traced: int = 0,
     advance: Callable[[int], None] | None = None,
+    reader: PolicySpec | None = None,
 ) -> Evaluation:
     """Run one episode per seed and return what came of it; the first `traced` episodes are kept in full.
 
     `execute_steps` actions of every chunk are sent before the next decision; `advance` is told how many
-    episodes each batch finished.
+    episodes each batch finished. reader: also return all executed chunks, with what a policy of this spec would
+    have read before each.
 
     Raises ScoreError for no or repeated seeds, or a policy that does not fit the world.
     """
-    chunks.check_fit(decider.spec, world.spec, execute_steps)
+    for spec in [decider.spec] if reader is None else [decider.spec, reader]:
+        chunks.check_fit(spec, world.spec, execute_steps)
     if not seeds or len(set(seeds)) != len(seeds):
         raise ScoreError(f"evaluation needs distinct seeds, at least one; got {len(seeds)}")
     episodes: list[Episode] = []
     traces: list[dict[str, Tensor]] = []
+    sent: list[Executed] = []
     for start in range(0, len(seeds), world.spec.num_envs):
         batch = list(seeds[start : start + world.spec.num_envs])
         rows = max(0, min(len(batch), traced - start))
-        done, trace = _run_batch(world, decider, batch, execute_steps, rows)
-        episodes += done
-        traces.append(trace)
+        played = _run_batch(world, decider, batch, execute_steps, rows, reader)
+        traces.append(played.trace)
+        if played.executed is not None:
+            sent.append(replace(played.executed, episode=played.executed.episode + len(episodes)))
+        episodes += played.episodes
         if advance is not None:
-            advance(len(done))
+            advance(len(batch))
     keys = dict.fromkeys(key for trace in traces for key in trace)
-    return Evaluation(episodes, {key: _stack([t[key] for t in traces if key in t]) for key in keys})
+    trace = {key: _stack([t[key] for t in traces if key in t]) for key in keys}
+    return Evaluation(episodes, trace, _joined(sent) if sent else None)
 
 
 class Recorder:
-    """A `World` that remembers, for its first `rows` environments, what was seen and sent."""
+    """A `World` that remembers what was sent, and for its first `rows` environments what was seen."""
 
     def __init__(self, world: World, rows: int) -> None:
         self.world, self.spec, self.rows = world, world.spec, rows
         self.steps: list[dict[str, Tensor]] = []
+        self.sent: list[Tensor] = []
 
     def reset(self, seeds: Sequence[int]) -> Observation:
         """See `World.reset`; forgets what was recorded."""
-        self.steps = []
+        self.steps, self.sent = [], []
         self._observation = self.world.reset(seeds)
         return self._observation
 
     def step(self, action: Tensor) -> StepResult:
         """See `World.step`."""
-        frame = {f"observation.{key}": value for key, value in self._observation.actor.items()}
-        if hasattr(self.world, "qpos"):
-            frame["qpos"] = torch.as_tensor(self.world.qpos(), dtype=torch.float32)
-        self.steps.append({key: value[: self.rows].cpu().clone() for key, value in frame.items()})
-        self.steps[-1]["action"] = action[: self.rows].cpu().clone()
+        if self.rows:
+            frame = {f"observation.{key}": value for key, value in self._observation.actor.items()}
+            if hasattr(self.world, "qpos"):
+                frame["qpos"] = torch.as_tensor(self.world.qpos(), dtype=torch.float32)
+            self.steps.append({key: value[: self.rows].cpu().clone() for key, value in frame.items()})
+        self.sent.append(action.cpu().clone())
         result = self.world.step(action)
         self._observation = result.observation
         return result
@@ -91,9 +103,14 @@ class Recorder:
         """See `World.close`."""
         self.world.close()
 
+    def actions(self) -> Tensor:
+        """(n, T, a) that were sent."""
+        return torch.stack(self.sent, dim=1)
+
     def trace(self, lengths: Sequence[int]) -> dict[str, Tensor]:
         """{name: (rows, T, d)}, NaN behind each row's length."""
         stacked = {key: torch.stack([step[key] for step in self.steps], dim=1) for key in self.steps[0]}
+        stacked["action"] = self.actions()[: self.rows]
         for row, length in enumerate(lengths):
             for values in stacked.values():
                 values[row, length:] = torch.nan
@@ -101,12 +118,12 @@ class Recorder:
 
 
 def _run_batch(
-    world: World, decider: Decider, seeds: list[int], execute_steps: int, rows: int
-) -> tuple[list[Episode], dict[str, Tensor]]:
+    world: World, decider: Decider, seeds: list[int], execute_steps: int, rows: int, reader: PolicySpec | None
+) -> Evaluation:
     """The first episode of every environment; a short batch is filled up with repetitions."""
     n, spec, device = len(seeds), decider.spec, world.spec.device
     padded = seeds + [seeds[-1]] * (world.spec.num_envs - n)
-    recorder = Recorder(world, rows)
+    recorder = Recorder(world, rows if reader is None else n)
 
     def filler(window: Mapping[str, Tensor]) -> Tensor:
         """After a row's first episode it only has to stand by, without noise."""
@@ -114,7 +131,7 @@ def _run_batch(
         return decider.decide(window, torch.zeros(rows, *spec.latent_shape, device=device)).chunk
 
     runner = chunks.ChunkRunner(
-        recorder if rows else world,
+        recorder,
         tuple(spec.observation),
         spec.history,
         execute_steps,
@@ -123,16 +140,17 @@ def _run_batch(
     runner.start(padded)
     finished: dict[int, chunks.Episode] = {}
     latents: list[Tensor] = []
+    jumps: list[Tensor] = []
     first_chunk = None
     while len(finished) < n:
         noise = decision_noise(padded, len(latents), spec.latent_shape).to(device)
         decision = decider.decide(runner.window, noise)
         first_chunk = decision.chunk if first_chunk is None else first_chunk
-        runner.execute(decision.chunk)
+        jumps.append(runner.execute(decision.chunk).jump.cpu())
         latents.append(decision.latent.cpu())
         finished |= {e.env: e for e in runner.take_episodes() if e.index == 0 and e.env < n}
     lengths = [finished[row].steps for row in range(n)]
-    decided = torch.stack(latents, dim=1)[:n].clone()
+    decided, jumped, sent = torch.stack(latents, dim=1)[:n].clone(), torch.stack(jumps, dim=1)[:n], recorder.actions()
     for row, length in enumerate(lengths):
         decided[row, -(-length // execute_steps) :] = torch.nan
     norm2 = decided.square().mean(dim=(2, 3))
@@ -141,12 +159,38 @@ def _run_batch(
         "first_chunk": first_chunk[:n].cpu(),
         "first_latent": decided[:, 0].clone(),
     }
+    seen = recorder.trace(lengths[: recorder.rows]) if recorder.rows else {}
     if rows:
-        trace |= {"latent": decided[:rows]} | recorder.trace(lengths[:rows])
-    return [_episode(seeds[row], finished[row], norm2[row].nanmean().item()) for row in range(n)], trace
+        trace |= {"latent": decided[:rows]} | {key: values[:rows].clone() for key, values in seen.items()}
+    episodes = [
+        _episode(
+            seeds[row],
+            finished[row],
+            norm2[row].nanmean().item(),
+            jumped[row, 1 : -(-length // execute_steps)],  # the first chunk of an episode follows none
+            rms_jerk(sent[row, :length], spec.control_rate_hz),
+        )
+        for row, length in enumerate(lengths)
+    ]
+    if reader is None:
+        return Evaluation(episodes, trace)
+    frames = {key: seen[f"observation.{key}"] for key in reader.observation}
+    return Evaluation(episodes, trace, executed_chunks(frames, sent, lengths, seeds, reader.history, execute_steps))
 
 
-def _episode(seed: int, episode: chunks.Episode, latent_norm2: float) -> Episode:
+def rms_jerk(actions: Tensor, rate_hz: float) -> float | None:
+    """Root mean square of the third derivative of actions (T, a) sent at a rate, action units / s^3.
+
+    By third differences over time, all dimensions and steps alike; None for fewer than four actions.
+    """
+    if len(actions) < 4:
+        return None
+    return float(actions.double().diff(n=3, dim=0).square().mean().sqrt()) * rate_hz**3
+
+
+def _episode(
+    seed: int, episode: chunks.Episode, latent_norm2: float, jumps: Tensor, jerk_rms: float | None
+) -> Episode:
     fault, nan = bool(episode.info.get("fault", False)), bool(episode.info.get("nan", False))
     success_end = episode.success_end and not fault and not nan
     return Episode(
@@ -162,6 +206,20 @@ def _episode(seed: int, episode: chunks.Episode, latent_norm2: float) -> Episode
         return_=episode.reward,
         latent_norm2=latent_norm2,
         max_jump=episode.max_jump,
+        jump=jumps.mean().item() if len(jumps) else None,
+        jerk_rms=jerk_rms,
+        **{name: episode.info.get(name) for name in FORCE_FIGURES},
+    )
+
+
+def _joined(parts: Sequence[Executed]) -> Executed:
+    """Executed chunks of several batches as one."""
+    return Executed(
+        window={key: torch.cat([part.window[key] for part in parts]) for key in parts[0].window},
+        chunk=torch.cat([part.chunk for part in parts]),
+        steps=torch.cat([part.steps for part in parts]),
+        episode=torch.cat([part.episode for part in parts]),
+        seeds=tuple(pair for part in parts for pair in part.seeds),
     )
 
 

@@ -296,6 +296,11 @@ def percent(record: Mapping[str, Any]) -> str:
     return f"{rate:.0f} %" if abs(rate - round(rate)) < 0.05 else f"{rate:.1f} %"
 
 
+def share(value: float | None) -> str:
+    """A rate in percent with one decimal, or a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
 def number(value: float | None) -> str:
     """One decimal, or a dash where there is no such figure."""
     return "–" if value is None else f"{value:.1f}"

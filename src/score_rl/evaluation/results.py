@@ -73,6 +73,36 @@ class Episode:
     """Mean of |z|^2 / (h a) over the decisions: 1 for the prior, 0 for z = 0."""
     max_jump: float
     """Largest step of one action dimension from the end of a chunk to the start of the next, action units."""
+    jump: float | None = None
+    """Mean over consecutive chunks of such largest steps; None for a single chunk."""
+    jerk_rms: float | None = None
+    """Root mean square of the commands' third derivative, action units / s^3; None for fewer than four commands."""
+    peak_fingertip_force_n: float | None = None
+    """Largest filtered contact force on a fingertip; None, as the next three, where the world does not say."""
+    impulse_ns: float | None = None
+    """Time integral of what the force on any link of the hand exceeds 15 N by, all links added up."""
+    torque_limit_share: float | None = None
+    """Share of time, on average over joints, at the torque limit."""
+    joint_limit_share: float | None = None
+    """Share of time, on average over joints, at a mechanical stop."""
+    support_decisions: int | None = None
+    """Executed chunks whose support was measured; None, as all below, where it was not."""
+    support_violation_rate: float | None = None
+    """Share of them that is off the base policy's support at the 99 % level (`steering.support`)."""
+    support_steered_violation_rate: float | None = None
+    """The same, seen along the steered directions only."""
+    support_step_violation_rate: float | None = None
+    """Share of single actions that is off support."""
+    support_inside_rate: float | None = None
+    """Share of chunks that is as central as only 1 % of the base policy's own."""
+    support_typicality: float | None = None
+    """Two-sided: 0.5 on average for the base policy, near 0 for chunks too far out or too central."""
+    support_auc: float | None = None
+    """Chance that an executed chunk is farther from the base samples of its state than one of them is."""
+
+
+FORCE_FIGURES = ("peak_fingertip_force_n", "impulse_ns", "torque_limit_share", "joint_limit_share")
+"""Fields of an episode that come from the world's info under the same names."""
 
 
 @dataclass(frozen=True)
@@ -113,15 +143,35 @@ def summarize(labels: Labels, episodes: Sequence[Episode], provenance: Mapping[s
         "steps_to_success_median": _rounded(np.median, times),
         "episode_steps_mean": _rounded(np.mean, [e.steps for e in episodes]),
         "peak_force_median_n": _rounded(np.median, forces),
-        "peak_force_p95_n": _rounded(lambda values: np.percentile(values, 95), forces),
+        "peak_force_p95_n": _rounded(_p95, forces),
         "hand_faults": sum(e.fault for e in episodes),
         "nans": sum(e.nan for e in episodes),
         "timeouts": sum(e.truncated for e in episodes),
         "return_mean": _rounded(np.mean, [e.return_ for e in episodes]),
         "latent_norm2_mean": _rounded(np.mean, [e.latent_norm2 for e in episodes]),
-        "max_jump_p95": _rounded(lambda values: np.percentile(values, 95), [e.max_jump for e in episodes]),
+        "max_jump_p95": _rounded(_p95, [e.max_jump for e in episodes]),
+        **_motion(episodes),
         "first_seed": min(e.seed for e in episodes),
         **provenance,
+    }
+
+
+def _motion(episodes: Sequence[Episode]) -> dict[str, float | None]:
+    """Force and continuity over episodes; None where no episode has a figure."""
+
+    def over(statistic: Any, name: str) -> float | None:
+        return _rounded(statistic, [value for e in episodes if (value := getattr(e, name)) is not None])
+
+    return {
+        "jump_mean": over(np.mean, "jump"),
+        "jump_p95": over(_p95, "jump"),
+        "jerk_rms_mean": over(np.mean, "jerk_rms"),
+        "peak_fingertip_force_median_n": over(np.median, "peak_fingertip_force_n"),
+        "peak_fingertip_force_p95_n": over(_p95, "peak_fingertip_force_n"),
+        "impulse_mean_ns": over(np.mean, "impulse_ns"),
+        "impulse_p95_ns": over(_p95, "impulse_ns"),
+        "torque_limit_share_mean": over(np.mean, "torque_limit_share"),
+        "joint_limit_share_mean": over(np.mean, "joint_limit_share"),
     }
 
 
@@ -203,6 +253,10 @@ def _check_counts(record: Mapping[str, Any], where: str) -> None:
     low, high = record["wilson95"]
     if not 0 <= low <= record["successes_end"] / n <= high <= 1:
         raise ScoreError(f"{where}: wilson95 {record['wilson95']} does not hold {record['successes_end']}/{n}")
+
+
+def _p95(values: Sequence[float]) -> float:
+    return float(np.percentile(values, 95))
 
 
 def _rounded(statistic: Any, values: Sequence[float]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from score_rl.chunks import check_fit
 from score_rl.contracts import World
 from score_rl.evaluation.evaluate import evaluate
 from score_rl.evaluation.results import Episode, Labels, compare, read_results, summarize, write_results
+from score_rl.evaluation.support import measure, support_fields
 from score_rl.foundation.checkpoints import load_tensors, save_tensors
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.files import JsonLines, read_json_lines
 from score_rl.foundation.progress import progress
 from score_rl.foundation.runs import Run, describe_process
 from score_rl.steering.policy import Decider
+from score_rl.steering.support import SupportConfig, SupportMeter
 
 EPISODES, RESULT, TRACES, TRACE_KIND = "episodes.jsonl", "result.json", "traces", "evaluation_trace"
 REFERENCES = ("base", "base_z0")
@@ -37,6 +39,10 @@ class EvaluateConfig:
     """Environments stepped together; it does not change the figures."""
     traced: int = 8
     """Episodes of every policy that are kept in full, for pictures and videos."""
+    support: bool = False
+    """Also measure whether what was executed lies in the base policy's support; it takes about as long again."""
+    support_test: SupportConfig = field(default_factory=SupportConfig)
+    """How it is measured."""
 
     def seeds(self) -> range:
         """The seeds of the episodes."""
@@ -50,9 +56,11 @@ def run_evaluation(
     execute_steps: int,
     config: EvaluateConfig,
     run: Run,
+    meter: SupportMeter | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate every decider and leave the files; a resumed run skips the policies that are done.
 
+    With a `meter` the support of everything that was executed is measured too, per episode and record.
     Returns the records of result.json. Raises ScoreError before anything runs where a policy does not fit.
     """
     for decider in deciders.values():
@@ -65,15 +73,24 @@ def run_evaluation(
     total = len(deciders) * config.episodes
     with progress(f"evaluate {world.spec.name}", total=total, done=len(log)) as advance:
         for name in list(deciders)[done:]:
+            reader = meter.policy.spec if meter is not None else None
             outcome = evaluate(
-                world, deciders[name], config.seeds(), execute_steps, config.traced, lambda n: advance(n)
+                world, deciders[name], config.seeds(), execute_steps, config.traced, lambda n: advance(n), reader
             )
+            played, trace = outcome.episodes, outcome.trace
+            if meter is not None:
+                advance(0, note=f"support of {name}")
+                played, kept = measure(meter, outcome)
+                trace = trace | kept
             metadata = {"kind": TRACE_KIND, "task": labels[name].task, "action_names": world.spec.action_names}
-            save_tensors(run.path(TRACES, f"{name}.safetensors"), outcome.trace, metadata)
-            for episode in outcome.episodes:
+            save_tensors(run.path(TRACES, f"{name}.safetensors"), trace, metadata)
+            for episode in played:
                 log.append({"policy": name, "world": labels[name].world, **vars(episode)})
-    episodes = read_episodes(run.directory)
-    records = make_records(episodes, labels)
+    records = make_records(read_episodes(run.directory), labels)
+    if meter is not None:
+        traces, _ = read_traces(run.directory)
+        for record in records:
+            record |= support_fields(traces[record["policy"]], meter.config)
     write_results(run.path(RESULT), records)
     return records
 
@@ -97,12 +114,12 @@ def make_records(episodes: Mapping[str, Sequence[Episode]], labels: Mapping[str,
 
 def read_episodes(directory: Path) -> dict[str, list[Episode]]:
     """Policy -> episodes of an evaluation's run directory."""
-    names = {field.name for field in fields(Episode)}
+    required = {f.name for f in fields(Episode) if f.default is MISSING} | {"policy"}
     episodes: dict[str, list[Episode]] = {}
     for record in read_json_lines(Path(directory) / EPISODES):
-        if missing := (names | {"policy"}) - record.keys():
+        if missing := required - record.keys():
             raise ScoreError(f"{directory / EPISODES}: an episode lacks {', '.join(sorted(missing))}")
-        episode = Episode(**{name: record[name] for name in names})
+        episode = Episode(**{f.name: record[f.name] for f in fields(Episode) if f.name in record})
         episodes.setdefault(record["policy"], []).append(episode)
     return episodes
 
