@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -387,6 +388,7 @@ def passed(records: Sequence[dict[str, Any]]) -> dict[str, bool]:
 def main() -> None:
     """Run the benchmark; exit status 1 where a demand is not met."""
     benchmark = tyro.cli(Benchmark, description=__doc__)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # says so for every server that hung up on an attacker
     command = [sys.executable, "-m", "score_rl.cli", "serve", str(benchmark.bundle), "--port", str(benchmark.port)]
     process = describe_process()
     server = ServerProcess(command, benchmark.port, benchmark.logs / "server.log")

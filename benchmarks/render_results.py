@@ -37,7 +37,7 @@ HEADER = ("world", "robot", "seed", "n", *SUCCESS, "fewer steps", "stops")
 
 def documents() -> list[Path]:
     """The documents that may hold tables."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def rendered(text: str, document: Path) -> str:
@@ -111,7 +111,42 @@ def calibration_table(path: Path) -> Table:
     return header, [(f"`{name}`", *values) for name, values in cells.items()]
 
 
-TABLES = {"representation.json": variant_table, "calibration.json": calibration_table}
+def server_table(path: Path) -> Table:
+    """What the policy server was put through, and what came of it."""
+    load, hostile, kill = (part_record(read_json(path), part) for part in ("load", "hostile", "kill"))
+    honest, before, after = hostile["honest_client"], hostile["after_warm_up"], hostile["after"]
+    rows = [
+        ("clients at 10 Hz", f"{load['clients_served']} of {load['clients']} served, for {load['seconds']:.0f} s"),
+        ("their calls answered", f"{load['answered']} of {load['calls']}"),
+        ("latency p50, p99", f"{load['p50_ms']:.0f} ms, {load['p99_ms']:.0f} ms"),
+        ("load average of the machine, cores", f"{load['load_average']}, {load['machine']['cores']}"),
+        ("hostile messages", f"{hostile['messages']}, {len(hostile['outcomes'])} kinds"),
+        ("crashes, messages without a reaction", f"{hostile['crashes']}, {hostile['unanswered']}"),
+        ("resident memory, after 10 % of them → at the end", f"{before['rss_mb']:.1f} MB → {after['rss_mb']:.1f} MB"),
+        ("files and tasks, before → at the end", _pair(hostile, "files") + "; " + _pair(hostile, "tasks")),
+        ("calls of an honest client meanwhile", f"{honest['answered']} of {honest['calls']} answered"),
+        ("`kill -9` of the server", f"{kill['kills']}, with {kill['clients']} clients"),
+        ("calls that took longer than their timeout", f"{kill['calls_beyond_timeout']} of {kill['calls']}"),
+        ("clients not served again", str(kill["clients_never_back"])),
+        ("answers that differ from those before the kill", str(kill["answers_different"])),
+    ]
+    return ("", "measured"), rows
+
+
+def part_record(records: Sequence[Mapping[str, Any]], part: str) -> Mapping[str, Any]:
+    """The record of one part of a benchmark."""
+    return next(record for record in records if record["part"] == part)
+
+
+def _pair(record: Mapping[str, Any], name: str) -> str:
+    return f"{record['before'][name]} → {record['after'][name]}"
+
+
+TABLES = {
+    "representation.json": variant_table,
+    "calibration.json": calibration_table,
+    "reliability_server.json": server_table,
+}
 """Result files with a table of their own; all others hold comparisons of policies."""
 
 
