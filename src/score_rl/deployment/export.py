@@ -12,7 +12,6 @@ import importlib.util
 import io
 import json
 import logging
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -85,6 +84,8 @@ class _Graph(nn.Module):
     def __init__(self, bundle: Bundle, decider: Decider) -> None:
         super().__init__()
         self._decider, self._keys = decider, tuple(bundle.spec.observation)
+        # The decider's networks as parts of this module: else every step of the sampler gets its own copy of them.
+        self.networks = nn.ModuleList([bundle.base, *([bundle.steering.actor] if bundle.steering else [])])
         self.register_buffer("low", torch.tensor(bundle.spec.action_low))
         self.register_buffer("high", torch.tensor(bundle.spec.action_high))
 
@@ -118,10 +119,9 @@ def _to_onnx(graph: _Graph, bundle: Bundle) -> Any:
 
 
 def _tidy(model: Any) -> None:
-    """One copy of the weights for all steps of the sampler, and no stack traces with paths of this machine."""
+    """No stack traces with paths of this machine."""
     from onnx_ir.passes import common
 
-    common.DeduplicateInitializersPass(size_limit=sys.maxsize)(model)
     common.ClearMetadataAndDocStringPass()(model)
 
 

@@ -23,6 +23,8 @@ def map_rows(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     On the CPU, blocks of 64 rows run on all cores. torch's own threads are not used in addition: it is meant to run
     with `torch.set_num_threads(1)`.
     """
+    if torch.compiler.is_compiling():  # a graph for any number of rows knows no blocks
+        return _without_gradients(function, tensors)
     n = len(tensors[0])
     if n <= ROWS_PER_BLOCK or tensors[0].is_cuda:
         return _without_gradients(function, tensors)
