@@ -17,6 +17,7 @@ from score_rl.baselines.unconstrained import ShiftHead, UnconstrainedConfig, che
 from score_rl.contracts import FlowPolicy
 from score_rl.demonstrations.windows import WindowBatch
 from score_rl.foundation.errors import ScoreError
+from score_rl.foundation.seeding import torch_generator
 from score_rl.learning.ppo import GaussianActor, Penalty
 from score_rl.steering.method import Method, SteeringSpec
 
@@ -42,7 +43,8 @@ def cloning_penalty(
     """
     with torch.no_grad():
         context = policy.encode(demonstrations.observation)
-        started = policy.normalize(context, policy.decode(context, torch.zeros_like(demonstrations.action)))
+        noise = torch.randn(demonstrations.action.shape, generator=torch_generator("cloning")).to(context.device)
+        started = policy.normalize(context, policy.decode(context, head.start(noise)))
         missing = policy.normalize(context, demonstrations.action) - started
     movable = head.basis.abs().sum(dim=1) > 0
     counted = (~demonstrations.is_pad & movable).unsqueeze(-1).expand_as(missing)

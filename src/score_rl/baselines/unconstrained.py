@@ -20,11 +20,12 @@ from torch import Tensor
 
 from score_rl.contracts import FlowPolicy
 from score_rl.foundation.errors import ScoreError, unknown_choice
-from score_rl.steering.heads import Decision
+from score_rl.steering.heads import Decision, more_noise
 from score_rl.steering.latent import LatentMap
 from score_rl.steering.method import Method, SteeringSpec
 
 Form = Literal["chunk", "per_step"]
+Centre = Literal["zero", "noise"]
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,23 @@ class UnconstrainedConfig:
     one action of every control step; it needs --learner.execute-steps 1."""
     std: float = 1.0
     """Shift per unit of the actor's output, in normalised actions; 1 is the prior's scale."""
+    centre: Centre = "zero"
+    """What is shifted: the chunk of latent 0, or (noise) the base policy's chunk of a fresh random latent."""
 
 
 class ShiftHead:
-    """w moves the chunk of latent 0, in the base policy's normalised coordinates, without a bound."""
+    """w moves a chunk of the base policy, in its normalised coordinates, without a bound."""
 
-    def __init__(self, basis: Tensor, std: float, action_dim: int) -> None:
+    def __init__(self, basis: Tensor, config: UnconstrainedConfig, action_dim: int, latent_bound: float) -> None:
         """basis (h, K): orthonormal modes over the horizon that are shifted."""
-        self.basis, self.std = basis, std
+        self.basis, self.std, self.centre, self.latent_bound = basis, config.std, config.centre, latent_bound
         self.dim = basis.shape[1] * action_dim
+
+    def start(self, noise: Tensor) -> Tensor:
+        """Latent (n, h, a) of the chunk that is shifted."""
+        return (
+            torch.zeros_like(noise) if self.centre == "zero" else noise.clamp(-self.latent_bound, self.latent_bound)
+        )
 
     def shift(self, w: Tensor) -> Tensor:
         """Change (n, h, a) of the normalised chunk for w (n, d)."""
@@ -52,16 +61,16 @@ class ShiftHead:
 
     def act(self, policy: FlowPolicy, context: Tensor, w: Tensor, noise: Tensor) -> Decision:
         """See `steering.heads.Head`."""
-        latent = torch.zeros_like(noise)
+        latent = self.start(noise)
         x = policy.normalize(context, policy.decode(context, latent)) + self.shift(w)
         return Decision(policy.denormalize(context, x), latent)
 
     def exploration(self, noise: Tensor) -> Tensor:
-        """See `steering.heads.Head`."""
-        return torch.einsum("hk,nha->nka", self.basis, noise).flatten(1)
+        """See `steering.heads.Head`: from further draws, since `act` may spend the noise itself on the latent."""
+        return torch.einsum("hk,nha->nka", self.basis, more_noise(noise, 1)[:, 0]).flatten(1)
 
     def at_rest(self, noise: Tensor) -> Tensor:
-        """See `steering.heads.Head`: this head takes no noise."""
+        """See `steering.heads.Head`: what `start` makes of it."""
         return noise
 
 
@@ -72,7 +81,7 @@ def shift_head(spec: SteeringSpec, config: UnconstrainedConfig, device: str) -> 
         basis = torch.eye(horizon, 1, device=device)
     else:
         basis = LatentMap(spec.latent, spec.latent_shape, device).basis
-    return ShiftHead(basis, config.std, action_dim)
+    return ShiftHead(basis, config, action_dim, spec.latent.bound)
 
 
 def check_coordinates(policy: FlowPolicy) -> None:
@@ -89,6 +98,8 @@ def check_shift(policy: FlowPolicy, config: UnconstrainedConfig, execute_steps: 
     check_coordinates(policy)
     if config.form not in get_args(Form):
         raise unknown_choice("form", config.form, get_args(Form))
+    if config.centre not in get_args(Centre):
+        raise unknown_choice("centre", config.centre, get_args(Centre))
     if config.form == "per_step" and execute_steps != 1:
         raise ScoreError(
             f"the per_step form decides anew at every step: it needs --learner.execute-steps 1 (not {execute_steps}) "
