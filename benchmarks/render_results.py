@@ -3,7 +3,8 @@
     python benchmarks/render_results.py            # rewrite README.md, docs/*.md and docs/images/results.svg
     python benchmarks/render_results.py --check    # exit with 1 where a document differs from the result files
 
-A table stands between `<!-- results FILE -->` and `<!-- end results -->`, with FILE in benchmarks/results/; that of
+A table stands between `<!-- results FILE -->` and `<!-- end results -->`, with FILE in benchmarks/results/ (or
+FILE:METHOD, for one method of a comparison); that of
 the domains' parameters between `<!-- parameters -->` and `<!-- end parameters -->`.
 """
 
@@ -14,6 +15,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from method_tables import method_table, tuning_table
 
 from score_rl.evaluation import charts
 from score_rl.evaluation.report import percent
@@ -62,12 +65,13 @@ def parameters() -> str:
     return "\n".join(lines)
 
 
-def table(file: str, document: Path) -> str:
-    """Markdown table of a result file."""
+def table(name: str, document: Path) -> str:
+    """Markdown table of a result file, or of one method in it (`FILE:METHOD`)."""
+    file, _, method = name.partition(":")
     path = RESULTS / file
     if not path.exists():
         return "No result file yet."
-    header, rows = TABLES.get(file, success_table)(path)
+    header, rows = method_table(path, method) if method else TABLES.get(file, success_table)(path)
     lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     depth = len(document.relative_to(ROOT).parts) - 1
@@ -145,6 +149,7 @@ def _pair(record: Mapping[str, Any], name: str) -> str:
 TABLES = {
     "representation.json": variant_table,
     "calibration.json": calibration_table,
+    "tuning.json": tuning_table,
     "reliability_server.json": server_table,
 }
 """Result files with a table of their own; all others hold comparisons of policies."""

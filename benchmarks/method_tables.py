@@ -1,0 +1,52 @@
+"""Tables of the methods' pages: one method of a comparison, and what its tuning took. See `render_results.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from score_rl.evaluation.results import read_results
+from score_rl.foundation.statistics import wilson
+
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+METHOD_HEADER = ("task", "world", "robots", "episodes", "policy", "success", "steps", "stops", "peak force, 95 %")
+TUNING_HEADER = ("method", "settings, where not the default", "control steps", "success in the twin", "stops")
+
+
+def method_table(path: Path, method: str) -> Table:
+    """One row per task, world and policy of a method, over all its robots and training seeds."""
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for record in read_results(path):
+        if record["method"] == method:
+            groups.setdefault((record["task"], record["world"], record["policy"]), []).append(record)
+    rows = []
+    for (task, world, policy), records in groups.items():
+        robots = {record["robot_seed"] for record in records} - {None}
+        episodes = sum(record["n"] for record in records)
+        steps = _mean([r["steps_to_success_mean"] for r in records if r["steps_to_success_mean"] is not None])
+        force = _mean([r["peak_force_p95_n"] for r in records if r["peak_force_p95_n"] is not None])
+        shown = (str(len(robots) or len(records)), str(episodes), f"`{policy}`", _success(records), steps)
+        rows.append((task, world, *shown, str(sum(record["hand_faults"] for record in records)), f"{force} N"))
+    return METHOD_HEADER, rows
+
+
+def tuning_table(path: Path) -> Table:
+    """One row per method and setting: what the policy at its mean (or the search) reached in the twin."""
+    rows = []
+    for record in read_results(path):
+        if not record["policy"].endswith("_stoch"):
+            budget, settings = f"{record['control_steps_trained']:,}", record["settings"] or "–"
+            rows.append((f"`{record['method']}`", settings, budget, _success([record]), str(record["hand_faults"])))
+    return TUNING_HEADER, rows
+
+
+def _success(records: Sequence[Mapping[str, Any]]) -> str:
+    """Pooled success with its 95 % interval."""
+    won, n = sum(record["successes_end"] for record in records), sum(record["n"] for record in records)
+    low, high = wilson(won, n)
+    return f"{100 * won / n:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{sum(values) / len(values):.0f}" if values else "–"
