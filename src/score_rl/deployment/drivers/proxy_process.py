@@ -55,7 +55,7 @@ class RobotProcess:
         self._selector = selectors.DefaultSelector()
         self._owner: socket.socket | None = None
         self._running = self._awaiting = self._closing = False
-        self._step, self._missed, self._ended, self._held = 0, 0, "", ""
+        self._step, self._commands, self._missed, self._ended, self._held = 0, 0, 0, "", ""
         self._reading: dict[str, Any] = {}
         self._late: list[tuple[float, bytes]] = []
         self._period_began = self._deadline = 0.0
@@ -117,7 +117,7 @@ class RobotProcess:
         frame = self.world.reset([seed]).actor
         self.guard.start(frame["command"][0].numpy())
         self._chance = rng("robot faults", self.config.faults.seed, seed)
-        self._step, self._missed, self._ended, self._held, self._frozen = 0, 0, "", "", 0
+        self._step, self._commands, self._missed, self._ended, self._held, self._frozen = 0, 0, 0, "", "", 0
         self._running = True
         self._late.clear()
         self._reading = {"frame": _plain(frame), "forces_n": None, "success": False, "ended": ""}
@@ -214,10 +214,11 @@ class RobotProcess:
         raise ScoreError(f"unknown message {do!r}")
 
     def _command(self, command: Any) -> dict[str, Any]:
+        if self._running and self._chance.random() < self.config.faults.drop_commands:
+            return {}
+        self._commands += 1
         if not self._running or not self._awaiting:
             return {"sent": self.guard.last.tolist(), "refused": self._ended or "late"}
-        if self._chance.random() < self.config.faults.drop_commands:
-            return {}
         return {"sent": self._settle(command).tolist(), "refused": ""}
 
     def status(self) -> dict[str, Any]:
@@ -228,6 +229,7 @@ class RobotProcess:
             "reason": self.guard.stopped or self._held or self._ended,
             "resting": self.guard.resting,
             "step": self._step,
+            "commands": self._commands,
             "missed": self._missed,
             "driven": self._owner is not None,
             "guard": summarize_counts(self.guard.counts),
