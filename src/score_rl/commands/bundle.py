@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from score_rl.base.policy import load_policy
+from score_rl.baselines import load_trained
 from score_rl.commands.common import GYMNASIUM_TASKS, console, content_hash, open_world
 from score_rl.commands.evaluate import steering_bundle
-from score_rl.deployment.bundle import create_bundle
+from score_rl.deployment.bundle import create_bundle, default_steps
 from score_rl.deployment.spec import RobotLimits, franka_leap_limits, world_limits
 from score_rl.evaluation.run import read_evaluation
 from score_rl.foundation.errors import ScoreError, unknown_choice
@@ -43,10 +45,13 @@ class Bundle:
     def run(self) -> Path:
         """The bundle's folder."""
         steering = steering_bundle(self.steering) if self.steering is not None else None
+        base = load_policy(self.policy)
+        trained = load_trained(steering, base) if steering is not None else None
+        usual = default_steps(base.spec, trained)
         inputs = {"policy": content_hash(self.policy)}
         if steering is not None:
             inputs["steering"] = content_hash(steering)
-        records = [record for folder in self.evaluation for record in self._records(folder, inputs)]
+        records = [record for folder in self.evaluation for record in self._records(folder, inputs, usual)]
         limits = robot_limits(self.task)
         bundle = create_bundle(
             self.out, self.policy, steering, limits, self.task, records, self.execute_steps, self.overwrite
@@ -57,13 +62,17 @@ class Bundle:
         )
         return self.out
 
-    def _records(self, folder: Path, inputs: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Records of an evaluation, after making sure that it was one of these policies."""
+    def _records(self, folder: Path, inputs: Mapping[str, str], usual_steps: int) -> list[dict[str, Any]]:
+        """Records of an evaluation, after making sure that it was one of these policies, run as they will be."""
         run, config = read_run(folder)
         if run["stage"] != "evaluate" or run["status"] != "finished":
             raise ScoreError(f"{folder} is no finished evaluation (stage {run['stage']}, {run['status']})")
-        if config["settings"]["task"] != self.task:
-            raise ScoreError(f"{folder} evaluated the task {config['settings']['task']}, not {self.task}")
+        settings = config["settings"]
+        if settings["task"] != self.task:
+            raise ScoreError(f"{folder} evaluated the task {settings['task']}, not {self.task}")
+        ran, will_run = settings["execute_steps"] or usual_steps, self.execute_steps or usual_steps
+        if ran != will_run:
+            raise ScoreError(f"{folder} ran {ran} steps of every chunk, the bundle is to run {will_run}")
         for role, digest in inputs.items():
             if (seen := config["inputs"].get(role)) not in (None, digest):
                 raise ScoreError(f"{folder} evaluated another {role} ({seen[:12]}, this one is {digest[:12]})")

@@ -24,6 +24,7 @@ from torch import Tensor
 from score_rl.base import policy as base_files
 from score_rl.base.policy import ConditionalFlow, load_policy
 from score_rl.baselines import load_trained
+from score_rl.contracts import PolicySpec
 from score_rl.deployment.manifest import MANIFEST, Manifest, verify_manifest, write_manifest
 from score_rl.deployment.spec import (
     VERSION,
@@ -160,6 +161,11 @@ def read_manifest(path: str | Path) -> tuple[Manifest, BundleSpec]:
     return _verified(Path(path))
 
 
+def default_steps(policy: PolicySpec, steering: Trained | None) -> int:
+    """Control steps to run of every chunk: as in the steering's training; half a chunk of a policy never steered."""
+    return steering.spec.execute_steps if steering is not None else max(1, policy.horizon // 2)
+
+
 def _verified(path: Path) -> tuple[Manifest, BundleSpec]:
     if not path.is_dir():
         raise ScoreError(f"{path} is no bundle: there is no such folder")
@@ -181,7 +187,6 @@ def _make_spec(
             f"the policy acts on {list(policy.action_names)}, but {limits.robot.name} takes "
             f"{list(limits.robot.joint_names)}"
         )
-    steps = execute_steps or (steering.spec.execute_steps if steering is not None else max(1, policy.horizon // 2))
     return BundleSpec(
         version=VERSION,
         method="base" if steering is None else steering.spec.method,
@@ -189,7 +194,7 @@ def _make_spec(
         observation={key: _field(key, width, limits) for key, width in policy.observation.items()},
         history=policy.history,
         horizon=policy.horizon,
-        execute_steps=steps,
+        execute_steps=execute_steps or default_steps(policy, steering),
         action_names=policy.action_names,
         action_unit=policy.action_units,
         action_low=limits.action_low,
