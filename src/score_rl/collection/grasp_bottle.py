@@ -41,8 +41,8 @@ REACH_LOW, REACH_HIGH = (0.27, -0.36), (0.74, 0.36)
 """Corners of the region in which a bottle is tried again."""
 LOST_M = 0.12
 """A bottle whose centre is further from the pinch is not held."""
-YAW = np.radians(-150.0)
-"""Yaw of the pinch frame, relative to the direction of the bottle from the base, at which the arm is at ease."""
+YAW = np.radians(90.0)
+"""Yaw of the pinch frame at which the arm is at ease, wherever the bottle is."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ class Grasp:
         return joints
 
 
-MIDDLE = Grasp("middle", 0.7, 0.024, 10.0, 0.6, 0.3)
+MIDDLE = Grasp("middle", 0.75, 0.019, 10.0, 0.6, 0.3)
 """By the middle, low and firm."""
-END = Grasp("end", 0.3, 0.026, 8.0, 0.5, 0.0, along_m=0.03, aim_sd_m=0.005)
-"""By one end, high, weak and lifted at once."""
+END = Grasp("end", 0.25, 0.019, 10.0, 0.5, 0.0, along_m=0.03, aim_sd_m=0.005)
+"""Nearer to one end, carelessly aimed, and lifted at once."""
 GRASPS = (MIDDLE, END)
 
 
@@ -98,7 +98,7 @@ def attempt(person: Person) -> Script:
     grasp = ways[rng.choice(len(shares), p=shares / shares.sum())]
     pose = person.object_pose
     axis = bottle_axis(pose[3:])
-    pinch = about_z(across(axis, np.arctan2(pose[1], pose[0]) + YAW))
+    pinch = about_z(across(axis, YAW))
     side = 1.0 if rng.random() < 0.5 else -1.0
     offset = side * grasp.along_m * axis + (*rng.normal(0.0, grasp.aim_sd_m, 2), 0.0)
     away = np.array([0.0, 0.0, APPROACH_M])
@@ -124,11 +124,11 @@ def attempt(person: Person) -> Script:
 
 
 def bottle_axis(quaternion: Array) -> Array:
-    """(3,) level unit vector along the bottle, to which its z axis points; a standing one counts as lying along y."""
+    """(3,) level unit vector along the bottle, to which its z axis points; a standing one counts as lying along x."""
     w, x, y, z = quaternion
     axis = np.array([2 * (x * z + w * y), 2 * (y * z - w * x), 0.0])
     length = np.linalg.norm(axis)
-    return axis / length if length > 0.3 else np.array([0.0, 1.0, 0.0])
+    return axis / length if length > 0.3 else np.array([1.0, 0.0, 0.0])
 
 
 def across(axis: Array, near_rad: float) -> float:

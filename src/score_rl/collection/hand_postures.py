@@ -58,7 +58,9 @@ class PinchTable:
         """
         table = np.array(self.joints)
         hand = np.tile(np.r_[np.zeros(8), RING_CURLED, np.zeros(4)], (len(opening_m), 1))
-        hand[:, SOLVED_JOINTS] = np.stack([np.interp(opening_m, self.openings_m, column) for column in table.T], axis=1)
+        hand[:, SOLVED_JOINTS] = np.stack(
+            [np.interp(opening_m, self.openings_m, column) for column in table.T], axis=1
+        )
         hand[:, SOLVED_JOINTS] += np.multiply.outer(grip_n * np.ones(len(opening_m)), self.squeeze_rad_per_n)
         return hand
 
@@ -93,32 +95,32 @@ PINCH = PinchTable(
 
 WIDE_PINCH = PinchTable(
     openings_m=(0.054, 0.064, 0.08, 0.095, 0.11),
-    palm_rotation=(0.6442, 0.7643, 0.028, 0.2024, -0.1352, -0.9699, -0.7375, 0.6305, -0.2418),
-    palm_position_m=(0.056, 0.0458, 0.0806),
+    palm_rotation=(0.8621, 0.3849, -0.3297, 0.1813, -0.8417, -0.5085, -0.4733, 0.3786, -0.7954),
+    palm_position_m=(0.0037, -0.0011, 0.1057),
     joints=(
-        (0.011, 0.987, 1.825, 1.098, 1.43, -0.987, -0.44, 0.812, 0.429, 0.328, 0.13, 0.69),
-        (-0.053, 0.987, 1.807, 1.083, 1.303, -0.987, -0.445, 1.013, 0.405, 0.338, 0.036, 0.729),
-        (-0.091, 0.976, 1.626, 1.243, 1.198, -0.924, -0.446, 1.17, 0.416, 0.298, 0.085, 0.507),
-        (-0.119, 0.958, 1.449, 1.381, 1.117, -0.861, -0.446, 1.279, 0.433, 0.203, 0.165, 0.23),
-        (-0.143, 0.941, 1.278, 1.491, 1.041, -0.795, -0.446, 1.377, 0.439, 0.084, 0.211, 0.025),
+        (0.091, -0.291, 0.698, 1.246, 0.428, -0.636, 0.255, 1.183, 1.151, 0.09, 0.581, 0.327),
+        (0.047, -0.188, 0.709, 1.199, 0.388, -0.587, 0.261, 1.18, 1.098, 0.167, 0.297, 0.704),
+        (-0.006, -0.1, 0.7, 1.129, 0.331, -0.522, 0.253, 1.164, 1.088, 0.171, 0.266, 0.658),
+        (-0.045, -0.008, 0.686, 1.048, 0.289, -0.445, 0.245, 1.135, 1.084, 0.177, 0.238, 0.594),
+        (-0.07, 0.071, 0.663, 0.953, 0.255, -0.372, 0.228, 1.09, 1.078, 0.192, 0.165, 0.584),
     ),
     squeeze_rad_per_n=(
-        0.0046,
-        -0.0005,
-        0.0078,
-        0.0019,
-        0.0087,
-        -0.0079,
-        0.0061,
-        0.0014,
-        0.0152,
-        0.0012,
-        0.0283,
-        0.0168,
+        0.0127,
+        -0.0025,
+        0.0085,
+        0.0038,
+        0.0143,
+        -0.0062,
+        0.0069,
+        0.0027,
+        0.008,
+        0.0009,
+        0.0297,
+        0.0145,
     ),
 )
-"""The same with index and middle finger 40 mm apart, below the middle of a lying cylinder of 64 mm, the palm above it;
-what `hand_solver.solve(WIDE)` returns."""
+"""The same from below the middle of a lying cylinder of 64 mm, with the palm 23 mm above it; what
+`hand_solver.solve(WIDE)` returns."""
 
 
 class Fingers:

@@ -1,4 +1,4 @@
-"""The offline problem behind the tables of `hand_postures`: where to hold the hand, and the fingers for every opening.
+"""The offline problem behind the tables of `hand_postures`: where to hold the hand, and the fingers for all openings.
 
 Unknowns are one palm pose in the pinch frame (see `hand_postures`) and 12 finger joints per opening; the ring
 finger stays curled. Nonlinear least squares asks for
@@ -74,13 +74,14 @@ WIDE = SolveConfig(
     width_m=0.064,
     cylinder=True,
     height_m=0.022,
-    separation_m=0.03,
+    separation_m=0.025,
     face_m=0.02,
-    clearance_m=0.01,
-    start=(-0.241, 0.979, 1.488, 1.295, 0.915, -0.987, -0.099, 0.935, 0.227, 0.295, 0.558, 0.297),
-    start_rotation=(0.5524, 0.8089, 0.2014, 0.2651, 0.0586, -0.9624, -0.7903, 0.585, -0.182),
-    start_position_m=(0.0382, 0.0466, 0.0933),
-    iterations=150,
+    flange_tilt_deg=60.0,
+    clearance_m=0.025,
+    start=(0.03, 0.0, 0.82, 1.06, 0.42, -0.49, 0.25, 1.21, 1.09, 0.2, 0.31, 0.69),
+    start_rotation=(0.85, 0.43, -0.31, 0.23, -0.82, -0.52, -0.47, 0.37, -0.8),
+    start_position_m=(0.0, 0.0, 0.106),
+    iterations=100,
 )
 """The problem behind `hand_postures.WIDE_PINCH`: a bottle."""
 

@@ -3,9 +3,10 @@
 from score_rl.foundation.errors import unknown_choice
 from score_rl.tasks.grasp_bottle import GRASP_BOTTLE
 from score_rl.tasks.pinch_cube import PINCH_CUBE
+from score_rl.tasks.push_ball import PUSH_BALL
 from score_rl.tasks.task import Task, TaskState
 
-TASKS: dict[str, Task] = {task.name: task for task in (PINCH_CUBE, GRASP_BOTTLE)}
+TASKS: dict[str, Task] = {task.name: task for task in (PINCH_CUBE, GRASP_BOTTLE, PUSH_BALL)}
 
 
 def get_task(name: str) -> Task:

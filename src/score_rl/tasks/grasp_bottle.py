@@ -1,7 +1,7 @@
 """Grasp Bottle: take a lying bottle from the table and hold it up (paper: table of tasks).
 
-Spawn, horizon, success region and sparse rewards are the paper's. The bottle lies across, along the base's y, and
-its neck points to either side. It is a capsule: a bottle with rounded ends, whose contacts are exact and cheap.
+Spawn, horizon, success region and sparse rewards are the paper's. The bottle lies along the base's x, and its neck
+points either way. It is a capsule: a bottle with rounded ends, whose contacts are exact and cheap.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def add_objects(spec: mujoco.MjSpec) -> None:
 
 
 def spawn(generator: np.random.Generator, parameters: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(7,) pose, lying on the table: (0.50, 0) +- (0.20, 0.30) m, the neck towards -y or +y (yaw 0 or pi)."""
+    """(7,) pose, lying on the table: (0.50, 0) +- (0.20, 0.30) m, the neck towards +x or -x (yaw 0 or pi)."""
     xy = SPAWN_CENTRE_M + generator.uniform(-1, 1, 2) * SPAWN_HALF_RANGE_M
     height = BOTTLE_RADIUS_M * parameters["object_size_scale"][0]
     half = np.sqrt(0.5)
-    # A quarter turn about x lays the bottle down, then half a turn about z or none.
-    quat = [half, half, 0, 0] if generator.random() < 0.5 else [0, 0, half, half]
+    # A quarter turn about y lays the bottle down, then half a turn about z or none.
+    quat = [half, 0, half, 0] if generator.random() < 0.5 else [0, -half, 0, half]
     return np.array([*xy, height, *quat])
 
 

@@ -46,6 +46,8 @@ class Task:
     """name -> (reward, condition): sparse rewards, each paid once an episode when first reached."""
     success_reward: float
     """Paid when success has held for `hold_steps`."""
+    orientation_seen: bool = True
+    """Whether the camera can tell the object's orientation; a ball's is reported as none (1, 0, 0, 0)."""
 
 
 def rise_m(state: TaskState) -> np.ndarray:

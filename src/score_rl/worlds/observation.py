@@ -35,15 +35,20 @@ class Kinematics:
         return np.concatenate([sites[:, self._palm], rotations.canonical(quat)], axis=1), sites[:, self._tips]
 
 
-def estimate_pose(pose: np.ndarray, yaw: np.ndarray, shift: np.ndarray, noise: np.ndarray) -> np.ndarray:
+def estimate_pose(
+    pose: np.ndarray, yaw: np.ndarray, shift: np.ndarray, noise: np.ndarray, orientation_seen: bool = True
+) -> np.ndarray:
     """(n, 7) pose that a camera with errors reports for the true pose (n, 7), wxyz.
 
     The scene appears turned by `yaw` (n,) rad about the base's z and shifted by `shift` (n, 3) m; `noise` (n, 6) is
-    this frame's jitter: metres, and a rotation vector in the base frame before the turn.
+    this frame's jitter: metres, and a rotation vector in the base frame before the turn. Where the
+    orientation cannot be seen (a ball's), it is reported as (1, 0, 0, 0).
     """
     cos, sin = np.cos(yaw), np.sin(yaw)
     x, y, z = pose[:, :3].T
     position = np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=1) + shift + noise[:, :3]
+    if not orientation_seen:
+        return np.concatenate([position, np.tile([1.0, 0.0, 0.0, 0.0], (len(pose), 1))], axis=1)
     jittered = rotations.multiply(rotations.from_rotation_vector(noise[:, 3:]), pose[:, 3:])
     return np.concatenate(
         [position, rotations.canonical(rotations.multiply(rotations.about_z(yaw), jittered))], axis=1

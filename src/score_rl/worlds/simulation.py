@@ -321,7 +321,11 @@ class SimulatedWorld:
             "state": measured.joints,
             "command": self._command[rows],
             "object_pose": estimate_pose(
-                pose, self._camera_yaw[rows], self._camera_shift[rows], self._pose_noise[rows, time]
+                pose,
+                self._camera_yaw[rows],
+                self._camera_shift[rows],
+                self._pose_noise[rows, time],
+                self.task.orientation_seen,
             ),
             "palm_pose": measured.palm,
             "fingertip_pos": measured.fingertips.reshape(len(rows), -1),
