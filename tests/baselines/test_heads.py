@@ -80,6 +80,17 @@ def test_unconstrained_shifts_in_the_priors_scale_and_without_a_bound():
     assert torch.equal(act(head, w).chunk, act(head, w).chunk)  # whatever the noise
 
 
+def test_a_random_chunk_can_be_shifted_instead():
+    head, noise = (
+        head_of("unconstrained", {"form": "chunk", "std": 0.5, "centre": "noise"}),
+        2.0 * torch.randn(5, 4, 1),
+    )
+    base = BaseDecider(POLICY).decide(WINDOW, noise)
+    start = act(head, torch.zeros(5, head.dim), noise)
+    assert torch.allclose(start.chunk, base.chunk) and torch.equal(start.latent, base.latent)
+    assert torch.allclose(act(head, torch.ones(5, head.dim), noise).chunk - base.chunk, torch.tensor(1.0))
+
+
 def test_the_per_step_form_moves_the_one_action_that_is_sent():
     head = head_of("unconstrained", {"form": "per_step", "std": 1.0}, execute_steps=1)
     moved = act(head, torch.full((5, 1), 2.0)).chunk[0, :, 0] - 1.0
@@ -127,6 +138,7 @@ def test_a_residual_explores_independently_of_the_latent(method):
         ("score_residual", {"scale": 0.01, "bound": -1.0}, "positive scale and bound"),
         ("unconstrained", {"form": "step", "std": 1.0}, "unknown form 'step'; did you mean 'per_step'"),
         ("unconstrained", {"form": "chunk", "std": 0.0}, "std must be positive"),
+        ("unconstrained", {"form": "chunk", "std": 1.0, "centre": "one"}, "unknown centre 'one'"),
         ("unconstrained", {"form": "per_step", "std": 1.0}, "execute-steps 1 "),
         ("bc_regularized", {**asdict(BCConfig()), "coefficient": -1.0}, "coefficient >= 0"),
         ("best_of_n", {**asdict(BestOfNConfig()), "n": 1}, "n >= 2"),

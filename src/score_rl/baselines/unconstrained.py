@@ -8,6 +8,7 @@ same start at N(0, I) and the same learner; only nothing keeps the chunk near wh
 
 The form `per_step` decides anew at every control step and shifts the one action that is sent. It is the usual
 formulation of RL on a cloned policy, and weaker: its exploration is white noise that cancels from step to step.
+With `centre` "noise" the chunk of a fresh random latent is shifted instead of f(o, 0).
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ class ShiftHead:
 
     def start(self, noise: Tensor) -> Tensor:
         """Latent (n, h, a) of the chunk that is shifted."""
-        return (
-            torch.zeros_like(noise) if self.centre == "zero" else noise.clamp(-self.latent_bound, self.latent_bound)
-        )
+        if self.centre == "zero":
+            return torch.zeros_like(noise)
+        return noise.clamp(-self.latent_bound, self.latent_bound)
 
     def shift(self, w: Tensor) -> Tensor:
         """Change (n, h, a) of the normalised chunk for w (n, d)."""
