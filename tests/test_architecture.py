@@ -27,6 +27,7 @@ FLOORS: dict[str, float] = {
     "collection": 5,
     "calibration": 5,
     "evaluation": 6,
+    "audit": 6.5,
     "deployment": 6,
     "recipes": 7,
     "doctor": 7,

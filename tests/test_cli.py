@@ -27,6 +27,7 @@ COMMANDS = (
     "evaluate",
     "report",
     "demo",
+    "audit",
     "benchmark",
     "bundle",
     "info",

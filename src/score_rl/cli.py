@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from score_rl.commands.audit import Audit, AuditSettings
 from score_rl.commands.benchmark import Benchmark
 from score_rl.commands.bundle import Bundle
 from score_rl.commands.calibrate import Calibrate
@@ -24,6 +25,7 @@ from score_rl.commands.robot import Robot
 from score_rl.commands.run import Run
 from score_rl.commands.serve import Serve
 from score_rl.commands.steer import Steer
+from score_rl.commands.support import Support, fewer
 from score_rl.commands.tasks import Tasks
 from score_rl.doctor import Doctor
 from score_rl.evaluation.report import ReportConfig
@@ -53,8 +55,10 @@ def commands(recipe_name: str) -> dict[str, Any]:
         "calibrate": Calibrate(recipe.calibrate),
         "steer": Steer(recipe.steer),
         "evaluate": Evaluate(recipe.evaluate),
+        "support": Support(tyro.MISSING, fewer(recipe.evaluate)),
         "report": Report(ReportConfig(evaluations=())),
         "demo": Demo(recipe),
+        "audit": Audit(AuditSettings(task=recipe.evaluate.task)),
         "benchmark": Benchmark(tyro.MISSING),
         "bundle": Bundle(task=recipe.evaluate.task),
         "info": Info(),

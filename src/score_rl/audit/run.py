@@ -1,0 +1,121 @@
+"""Running the panel: the same episodes in every variation, one line of a log per virtual robot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from score_rl.audit.panel import NOMINAL, Variation, panel
+from score_rl.contracts import World
+from score_rl.evaluation.evaluate import evaluate
+from score_rl.evaluation.results import Episode
+from score_rl.foundation.errors import ScoreError
+from score_rl.foundation.files import JsonLines
+from score_rl.foundation.progress import progress
+from score_rl.foundation.runs import Run
+from score_rl.steering.method import Decider
+from score_rl.worlds.domain import Domain
+
+LOG = "panel.jsonl"
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """How much is asked."""
+
+    sizes: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
+    """Sizes of every mismatch, in its unit."""
+    episodes: int = 48
+    """Episodes of every mismatch and size."""
+    joint_episodes: int = 96
+    """Episodes of all mismatches together, per size."""
+    robots: int = 12
+    """Virtual robots of the joint variations; half as many for a mismatch with a direction per joint or axis."""
+    only: tuple[str, ...] = ()
+    """Only these mismatches (names of domain parameters, physics_step, joint); by default all."""
+    first_seed: int = 2_000_000
+    """Episodes have the seeds first_seed, first_seed + 1, ..., the same in every variation."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a policy in one variation."""
+
+    variation: Variation
+    episodes: Mapping[int, Sequence[dict[str, Any]]]
+    """Virtual robot -> its episodes: seed, success, fault, peak_force_n and further figures."""
+
+    @property
+    def all(self) -> list[dict[str, Any]]:
+        """The episodes of all virtual robots, by seed."""
+        return sorted((e for episodes in self.episodes.values() for e in episodes), key=lambda e: e["seed"])
+
+    @property
+    def success(self) -> float:
+        """Success rate."""
+        return sum(e["success"] for e in self.all) / len(self.all)
+
+
+def check(domain: Domain, config: AuditConfig) -> None:
+    """Raise ScoreError for settings out of range, or for the proxy, which an audit must not know."""
+    if domain.name.startswith("proxy"):
+        raise ScoreError(f"{domain.name} is the robot's stand-in: an audit asks in the calibrated twin (--domain)")
+    if not config.sizes or min(config.sizes) <= 0 or list(config.sizes) != sorted(set(config.sizes)):
+        raise ScoreError(f"sizes must be positive and increase, got {config.sizes}")
+    if min(config.episodes, config.joint_episodes) < config.robots or config.robots < 1:
+        raise ScoreError(
+            f"every virtual robot needs an episode: robots is {config.robots}, episodes {config.episodes}"
+        )
+
+
+def run_panel(
+    decider: Decider,
+    domain: Domain,
+    world_of: Callable[[Domain, int], World],
+    execute_steps: int,
+    config: AuditConfig,
+    run: Run,
+) -> list[Outcome]:
+    """Play all variations; a resumed run goes on behind its last virtual robot.
+
+    world_of: makes a world of a domain with a number of environments.
+    """
+    cells = [
+        (variation, robot, seeds)
+        for variation in panel(domain, config.sizes, config.robots, config.only)
+        for robot, seeds in enumerate(_seeds(variation, config))
+    ]
+    log = JsonLines(run.path(LOG))
+    with progress("audit", len(cells), done=len(log)) as advance:
+        for variation, robot, seeds in cells[len(log) :]:
+            world = world_of(variation.robots[robot], len(seeds))
+            played = evaluate(world, decider, seeds, execute_steps).episodes
+            world.close()
+            label = {"mismatch": variation.mismatch, "direction": variation.direction, "size": variation.size}
+            log.append({**label, "robot": robot, "episodes": [figures(episode) for episode in played]})
+            advance(note=f"{variation.mismatch} {variation.direction} {variation.text}")
+    records = iter(log.read())
+    outcomes: dict[int, Outcome] = {}
+    for variation, robot, _ in cells:
+        found = outcomes.setdefault(id(variation), Outcome(variation, {}))
+        found.episodes[robot] = next(records)["episodes"]  # type: ignore[index]
+    return list(outcomes.values())
+
+
+def figures(episode: Episode) -> dict[str, Any]:
+    """What is kept of an episode: its outcome, and every figure of the hand."""
+    kept = {name: value for name, value in vars(episode).items() if isinstance(value, float) and name != "return_"}
+    return {"seed": episode.seed, "success": episode.success_end, "fault": episode.fault, **kept}
+
+
+def _seeds(variation: Variation, config: AuditConfig) -> list[list[int]]:
+    """Seeds of every virtual robot: together the same ones in every variation of a kind.
+
+    The nominal twin plays those of the joint variations too, which are at least as many.
+    """
+    many = max(config.episodes, config.joint_episodes)
+    n = many if variation.mismatch == NOMINAL else config.episodes
+    n = config.joint_episodes if variation.mismatch == "joint" else n
+    robots = len(variation.robots)
+    return [list(range(config.first_seed + robot, config.first_seed + n, robots)) for robot in range(robots)]
