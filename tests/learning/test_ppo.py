@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -207,3 +208,13 @@ def test_penalties_add_up_with_their_coefficients_and_are_logged_before_them():
 def test_bad_configurations_are_named(change):
     with pytest.raises(ScoreError, match=next(iter(change))):
         learner_of(PPOConfig(**change))
+
+
+def test_step_size_falls_linearly_to_its_final_share():
+    learner = learner_of(replace(SMALL, learning_rate=0.1, final_learning_rate=0.2))
+    used = []
+    for elapsed in (0.0, 0.25, 1.0):
+        roll(learner, [[0.0, 0.0]] * SIZES.decisions)
+        learner.update(torch.zeros(SIZES.envs, SIZES.critic), elapsed)
+        used.append(learner.algorithm.optimizer.param_groups[0]["lr"])
+    assert used == pytest.approx([0.1, 0.08, 0.02])

@@ -140,7 +140,7 @@ class BestOfNLearner:
         self._step |= {"reward": reward + torch.where(truncated, beyond, 0.0), "done": done}
         self._rollout.append(self._step)
 
-    def update(self, last_critic: Tensor) -> dict[str, float]:
+    def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
         """See `steering.method.Learns`."""
         newest = self._with_returns(last_critic)
         with torch.no_grad():

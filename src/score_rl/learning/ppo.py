@@ -49,6 +49,9 @@ class PPOConfig:
 
     learning_rate: float = 1e-3
     """Adam step size [3e-4, for the full latent]; 1e-3 suits a subspace of a few dozen dimensions."""
+    final_learning_rate: float = 1.0
+    """Adam step size at the end of training, as a share of `learning_rate`; it falls linearly on the way. Small
+    last steps leave a policy that depends less on the last rollouts. 1: constant [1]."""
     epochs: int = 8
     """Passes over a rollout [8]."""
     minibatches: int = 4
@@ -77,7 +80,7 @@ class PPOConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ScoreError(f"ppo.{name} must be positive, got {getattr(self, name)}")
-        for name in ("gamma", "gae_lambda"):
+        for name in ("gamma", "gae_lambda", "final_learning_rate"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ScoreError(f"ppo.{name} must lie in [0, 1], got {getattr(self, name)}")
 
@@ -254,8 +257,11 @@ class Learner:
             self._timeouts.append((self.algorithm.storage.step, rows, discount, final_critic[rows]))
         self.algorithm.storage.add_transition(self._step)
 
-    def update(self, last_critic: Tensor) -> dict[str, float]:
-        """Learn from the full rollout; `last_critic` (n, p) follows its last decision. Returns metrics."""
+    def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
+        """Learn from the full rollout; `last_critic` (n, p) follows its last decision. Returns metrics.
+
+        `elapsed`, 0 to 1: share of training that lies behind, for the step size.
+        """
         storage = self.algorithm.storage
         if storage.step != storage.num_transitions_per_env:
             raise ScoreError(f"rollout has {storage.step} of {storage.num_transitions_per_env} decisions")
@@ -263,6 +269,8 @@ class Learner:
             self._compute_values()
             self.algorithm.compute_returns({"critic": self._normalized(last_critic)})
             explained = explained_variance(storage.values, storage.returns)
+        for group in self.algorithm.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * (1 + elapsed * (self.config.final_learning_rate - 1))
         losses = self.algorithm.update()
         with torch.no_grad():
             metrics = self._change_of_policy()

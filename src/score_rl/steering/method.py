@@ -79,8 +79,8 @@ class Learns(Protocol):
         """Store what became of the last `act`, per row: see `chunks.ChunkResult`."""
         ...
 
-    def update(self, last_critic: Tensor) -> dict[str, float]:
-        """Learn from the full rollout, return metrics."""
+    def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
+        """Learn from the full rollout, return metrics. `elapsed`, 0 to 1: share of training that lies behind."""
         ...
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -154,6 +154,7 @@ class _Session:
         self.spec = steering_spec(policy, config, method, options, self.device)
         method.check(policy, self.spec, demonstrations is not None)
         self.head = method.make_head(self.spec, self.device)
+        self.iterations = sum(stage.iterations(config) for stage in stages)
         self.control_steps = self.filler_steps = 0
         self.chunks: ChunkRunner | None = None
         penalties = method.make_penalties(policy, self.head, self.spec, demonstrations)
@@ -196,7 +197,7 @@ class _Session:
         with seeded(*key, device=self.device):
             rollout = self.rollout(seeds, watch)
             with watch("learner"):
-                learned = self.learner.update(_privileged(self.chunks.observation))
+                learned = self.learner.update(_privileged(self.chunks.observation), iteration / self.iterations)
         steps = stage.steps_per_iteration(self.config)
         self.control_steps += steps
         self.filler_steps += steps - rollout.decision_steps
