@@ -38,20 +38,15 @@ def results_table(records: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def support_table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """How often every policy is off the base policy's support, or too central in it, in the records that say so."""
+    """How often (%) every policy is off the base policy's support, or too central in it: whole chunks, their part
+    along the steered directions, single actions, and inverted latents."""
+
+    def bare(rate: float | None) -> str:
+        return share(rate).removesuffix(" %")
+
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("support", no_wrap=True)
-    columns = (
-        "chunks",
-        "off",
-        "95 %",
-        "too central",
-        "typicality",
-        "AUC",
-        "off, steered",
-        "actions off",
-        "inverted off",
-    )
+    columns = ("chunks", "off", "95 %", "central", "typical", "AUC", "steered", "actions", "latent")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for record in (record for record in records if "support_violation_rate" in record):
@@ -59,14 +54,14 @@ def support_table(records: Sequence[Mapping[str, Any]]) -> Table:
         table.add_row(
             "  " + name(record["policy"]),
             str(record["support_n"]),
-            share(record["support_violation_rate"]),
+            bare(record["support_violation_rate"]),
             f"{100 * low:.1f}-{100 * high:.1f}",
-            share(record["support_inside_rate"]),
+            bare(record["support_inside_rate"]),
             f"{record['support_typicality']:.2f}",
             f"{record['support_auc']:.2f}",
-            share(record.get("support_steered_violation_rate")),
-            share(record["support_step_violation_rate"]),
-            share(record.get("support_latent_violation_rate")),
+            bare(record.get("support_steered_violation_rate")),
+            bare(record["support_step_violation_rate"]),
+            bare(record.get("support_latent_violation_rate")),
             style="bold cyan" if record["policy"] == STEERED else None,
         )
     return table

@@ -40,7 +40,7 @@ class Latents:
     episode: Tensor
     """(q,) int64, index of the episode."""
     executed: Tensor
-    """(q,) |z|^2 / (h a) of the executed chunks."""
+    """(q,) |z|^2 / (h a) of the executed chunks; infinite too where the base samples say that it is no use."""
     base: Tensor
     """(q,) of the base samples, clipped to the action limits."""
     executed_steered: Tensor
@@ -72,19 +72,30 @@ def invert_executed(meter: SupportMeter, executed: Executed) -> Latents | None:
     base = meter.base_chunks(context, drawn)[:, 0]
     drawn = drawn[:, 0]
     clipped = (policy.decode(context, drawn) != base).any(2).any(1)
-    found, known = (_invert(policy, context, x, config.inversion_iterations) for x in (chunk, base))
+    known = _invert(policy, context, base, config.inversion_iterations)
+    sound = known.isfinite().all(2).all(1)
     nudge = RESOLUTION * torch.where(drawn > 0, 1.0, -1.0)
-    moved = _invert(policy, context, base + nudge, config.inversion_iterations)
-    error = _rms(known - drawn).masked_fill(clipped, torch.nan)
+    expansion = torch.full((count,), torch.inf)
+    if sound.any():
+        moved = _invert(policy, context[sound], (base + nudge)[sound], config.inversion_iterations)
+        expansion[sound] = _rms(moved - known[sound]) / RESOLUTION
+    found = torch.full_like(known, torch.nan)
+    if usable(known, config.level):
+        found = _invert(policy, context, chunk, config.inversion_iterations)
     return Latents(
         episode=executed.episode[rows],
         executed=_rms(found) ** 2,
         base=_rms(known) ** 2,
         executed_steered=_rms(meter.map.coordinates(found)) ** 2,
         base_steered=_rms(meter.map.coordinates(known)) ** 2,
-        error=error,
-        expansion=_rms(moved - known) / RESOLUTION,
+        error=_rms(known - drawn).masked_fill(clipped, torch.nan),
+        expansion=expansion,
     )
+
+
+def usable(base: Tensor, level: float) -> bool:
+    """Whether enough of the base samples (q, ...) were inverted for their quantile at the level to be known."""
+    return float(base.flatten(1).isfinite().all(1).float().mean()) >= 1 - level
 
 
 def _invert(policy: Invertible, context: Tensor, chunk: Tensor, iterations: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from score_rl.foundation.statistics import clustered_mean, clustered_wilson
-from score_rl.steering.inversion import Latents
+from score_rl.steering.inversion import Latents, usable
 from score_rl.steering.support import Ranks, SupportConfig
 
 
@@ -94,8 +94,8 @@ def _latent_figures(latents: Latents, config: SupportConfig) -> dict[str, Any]:
         "support_latent_error_p95": _quantile(latents.error[~latents.error.isnan()], 0.95),
         "support_latent_expansion": _quantile(latents.expansion, 0.5),
     }
-    if record["support_latent_converged"] < 1 - config.level:
-        return record  # no quantile of the base policy's own is known at this level: the inversion says nothing
+    if not usable(latents.base[:, None], config.level):
+        return record
     ones = torch.ones_like(latents.episode)
     for name, executed, base in (
         ("support_latent", latents.executed, latents.base),
