@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from task_states import PARAMETERS, state
 
 from score_rl.foundation.errors import ScoreError
-from score_rl.tasks import TASKS, TaskState, get_task
+from score_rl.tasks import TASKS, get_task
 
 CUBE = get_task("pinch_cube")
-PARAMETERS = {"object_size_scale": np.array([1.0])}
-
-
-def state(positions: list[list[float]], start_height: float = 0.0225) -> TaskState:
-    pos = np.array(positions, dtype=float)
-    n = len(pos)
-    start = np.tile([0.5, 0.0, start_height], (n, 1))
-    return TaskState(pos, np.tile([1.0, 0, 0, 0], (n, 1)), np.zeros((n, 3)), start, np.zeros((n, 4, 3)))
+START = (0.5, 0.0, 0.0225)
 
 
 def test_spawn_covers_the_papers_range() -> None:
@@ -38,12 +32,12 @@ def test_a_larger_cube_is_put_higher() -> None:
 def test_success_within_15_cm_of_the_goal() -> None:
     inside = [[0.55, 0, 0.35], [0.55 + 0.149, 0, 0.35], [0.55, 0, 0.201]]
     outside = [[0.55 + 0.151, 0, 0.35], [0.55, 0.11, 0.24], [0.5, 0, 0.0225]]
-    assert CUBE.success(state(inside + outside)).tolist() == [True] * 3 + [False] * 3
+    assert CUBE.success(state(inside + outside, START)).tolist() == [True] * 3 + [False] * 3
 
 
 def test_milestones_count_from_where_the_cube_lay() -> None:
     rises = [0.0, 0.119, 0.121, 0.199, 0.201, 0.499, 0.501]
-    reached = state([[0.3, 0.1, 0.04 + rise] for rise in rises], start_height=0.04)
+    reached = state([[0.3, 0.1, 0.04 + rise] for rise in rises], (0.5, 0.0, 0.04))
     amounts = {name: amount for name, (amount, _) in CUBE.milestones.items()}
     assert amounts == {"lifted": 1.0, "raised": 5.0} and CUBE.success_reward == 10.0
     conditions = {name: condition(reached).tolist() for name, (_, condition) in CUBE.milestones.items()}

@@ -6,11 +6,13 @@ from score_rl.foundation.errors import unknown_choice
 from score_rl.recipes.adroit_door import adroit_door
 from score_rl.recipes.grasp_bottle import grasp_bottle
 from score_rl.recipes.pinch_cube import debug, pinch_cube
+from score_rl.recipes.push_ball import push_ball
 from score_rl.recipes.recipe import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "pinch_cube": pinch_cube,
     "grasp_bottle": grasp_bottle,
+    "push_ball": push_ball,
     "adroit_door": adroit_door,
     "debug": debug,
 }

@@ -30,7 +30,7 @@ WALL_HEIGHT_M = 0.04
 
 
 def add_objects(spec: mujoco.MjSpec) -> None:
-    """One free ball, and the goal: a back and two sides that stand on the table, around a ball in the goal."""
+    """One free ball, and the goal: a back and two sides that stand on the table."""
     body = spec.worldbody.add_body(name="object", pos=[*SPAWN_CENTRE_M, BALL_RADIUS_M])
     body.add_freejoint(name="object")
     body.add_geom(
@@ -44,13 +44,13 @@ def add_objects(spec: mujoco.MjSpec) -> None:
         conaffinity=HAND | OBJECT,
         rgba=[0.95, 0.95, 0.95, 1],
     )
-    # Inside, there is room for the ball at both ends of the region in x, and behind it in y.
+    # A ball that touches a side is in the goal, also a slightly smaller one.
     (x, y), half = GOAL_M, WALL_M / 2
-    width, depth = GOAL_HALF_M[0] + 1.2 * BALL_RADIUS_M, GOAL_HALF_M[1] + 1.2 * BALL_RADIUS_M
+    width, depth = GOAL_HALF_M + 0.85 * BALL_RADIUS_M
     sides = {
         "goal_back": ([x, y + depth + half], [width + WALL_M, half]),
-        "goal_near": ([x - width - half, y + depth / 2], [half, depth / 2]),
-        "goal_far": ([x + width + half, y + depth / 2], [half, depth / 2]),
+        "goal_near": ([x - width - half, y], [half, depth]),
+        "goal_far": ([x + width + half, y], [half, depth]),
     }
     for name, (centre, size) in sides.items():
         spec.worldbody.add_geom(
