@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toys import ToyPolicy, ToyWorld
+from toys import ScaledToyPolicy, ToyPolicy, ToyWorld
 
 from score_rl.contracts import Observation
 from score_rl.testing import ContractViolation, check_policy, check_world
@@ -14,6 +14,7 @@ from score_rl.testing import ContractViolation, check_policy, check_world
 
 def test_the_toys_conform():
     check_policy(ToyPolicy())
+    check_policy(ScaledToyPolicy())
     check_world(ToyWorld)
 
 
@@ -48,6 +49,11 @@ class KeepsGradient(ToyPolicy):
         return super().decode(context, latent) * torch.ones(1, requires_grad=True)
 
 
+class NoInverse(ScaledToyPolicy):
+    def denormalize(self, context, x):
+        return x * 2.0
+
+
 class Double(ToyPolicy):
     def encode(self, window):
         return super().encode(window).double()
@@ -57,6 +63,7 @@ class Double(ToyPolicy):
     ("policy", "message"),
     [
         (WrongShape, "expected \\(n, h, a\\)"),
+        (NoInverse, "denormalize\\(normalize\\(chunk\\)\\) is another chunk"),
         (Random, "the same latent gave another chunk"),
         (Deaf, "nothing can be steered"),
         (MixesRows, "depends on the other rows"),

@@ -63,6 +63,9 @@ def check_policy(policy: FlowPolicy, rows: int = 5, tolerance: float = 1e-4) -> 
     if callable(velocity := getattr(policy, "velocity", None)):
         shape = tuple(velocity(context, latent, torch.full((rows,), 0.5)).shape)
         _expect(shape == expected, f"velocity: expected (n, h, a) = {expected}, got {shape}")
+    if callable(normalize := getattr(policy, "normalize", None)):
+        back = policy.denormalize(context, normalize(context, chunk))
+        _expect(_close(back, chunk, 10 * tolerance), "denormalize(normalize(chunk)) is another chunk")
 
 
 def check_world(make_world: Callable[[], World], steps: int | None = None, amplitude: float = 0.5) -> None:
