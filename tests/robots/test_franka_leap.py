@@ -40,6 +40,9 @@ def test_sizes_and_order(model):
 def test_every_tuple_has_one_entry_per_joint():
     for field in ("joint_lower", "target_lower", "target_upper", "kp", "kd", "effort", "armature", "damping", "home"):
         assert len(getattr(FRANKA_LEAP, field)) == 23, field
+    for field in ("velocity_limit_rad_s", "acceleration_limit_rad_s2", "torque_limit_nm"):
+        assert len(getattr(FRANKA_LEAP, field)) == 23, field
+    assert all(used <= limit for used, limit in zip(FRANKA_LEAP.effort, FRANKA_LEAP.torque_limit_nm))
 
 
 def test_limits_are_radians_and_targets_lie_inside_the_stops(model):

@@ -205,15 +205,15 @@ def check_policy(spec: BundleSpec, policy: PolicySpec) -> None:
 def parse_spec(values: Any, source: object) -> BundleSpec:
     """Specification of plain JSON values: every field and no other. Raises ScoreError that names `source`."""
     plain = _fields(BundleSpec, values, source)
-    observation = {key: _fields(ObservationField, field, source) for key, field in plain["observation"].items()}
-    plain |= {
-        "observation": {key: ObservationField(**field) for key, field in observation.items()},
-        "robot": RobotInfo(**_fields(RobotInfo, plain["robot"], source)),
-    }
-    spec = BundleSpec(**plain)
     try:
+        observation = {key: _fields(ObservationField, field, source) for key, field in plain["observation"].items()}
+        plain |= {
+            "observation": {key: ObservationField(**field) for key, field in observation.items()},
+            "robot": RobotInfo(**_fields(RobotInfo, plain["robot"], source)),
+        }
+        spec = BundleSpec(**plain)
         check_spec(spec)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise ScoreError(f"{source}: a value has the wrong type: {error}") from error
     return spec
 
