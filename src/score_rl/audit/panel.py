@@ -160,7 +160,7 @@ def vary(domain: Domain, mismatch: Mismatch, sizes: np.ndarray) -> Domain:
     if mismatch.kind == "factor":
         factor = np.array([mismatch.amount(abs(s)) ** np.sign(s) for s in sizes])
         if name not in robot and name not in episode:
-            robot[name] = Distribution("constant", (tuple((parameter.nominal * factor).tolist()),))
+            robot[name] = Distribution("constant", ((parameter.nominal,),))
         for level in (robot, episode):
             if name in level:
                 level[name] = _mapped(level[name], lambda values, _: values * factor)

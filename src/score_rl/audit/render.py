@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
-from score_rl.audit.verdict import Curve, Verdict, as_json
+from score_rl.audit.verdict import Cell, Curve, Verdict, as_json
 from score_rl.evaluation.charts import ACCENT, ACCENT_LIGHT, INK, WIDTH, drawing
 from score_rl.foundation.files import write_json, write_text
 
 RESULT, PAGE, TEXT, SCHEMA_VERSION = "audit.json", "audit.html", "audit.md", 1
-HEADER = ("mismatch", "halves success at", "95 %", "success by size", "stops %", "force p95 N")
+HEADER = ("mismatch", "halves success at", "95 %", "success by size", "stops %", "force p95 N", "off support %")
 
 
 def write_audit(directory: Path, verdict: Verdict, labels: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,6 +50,7 @@ def _row(curve: Curve) -> tuple[str, ...]:
         ", ".join(f"{100 * cell.success:.0f}" for cell in curve.cells),
         "–" if last.faults is None else ", ".join(f"{100 * (cell.faults or 0):.0f}" for cell in curve.cells),
         "–" if last.peak_force_p95_n is None else f"{last.peak_force_p95_n:.0f}",
+        "–" if last.off_support is None else ", ".join(f"{100 * (c.off_support or 0):.1f}" for c in curve.cells),
     )
 
 
@@ -61,7 +62,7 @@ def markdown(verdict: Verdict, labels: Mapping[str, Any]) -> str:
         "",
         *(f"- {line}" for line in verdict.recommendation),
         "",
-        f"In the calibrated twin itself: {100 * nominal.success:.0f} % of {nominal.n} episodes.",
+        f"In the calibrated twin itself: {_nominal(nominal)}.",
         "",
         f"| {' | '.join(HEADER)} |",
         "|" + "---|" * len(HEADER),
@@ -70,6 +71,14 @@ def markdown(verdict: Verdict, labels: Mapping[str, Any]) -> str:
         note(verdict),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _nominal(cell: Cell) -> str:
+    """The twin itself in words."""
+    text = f"success in {100 * cell.success:.0f} % of {cell.n} episodes"
+    if cell.faults is not None:
+        text += f", protective stops in {100 * cell.faults:.0f} %"
+    return text if cell.off_support is None else f"{text}, {100 * cell.off_support:.1f} % of decisions off support"
 
 
 def note(verdict: Verdict) -> str:

@@ -6,15 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from score_rl.audit.panel import NOMINAL, Variation, panel
+from score_rl.audit.panel import JOINT, NOMINAL, Variation, panel
 from score_rl.contracts import World
 from score_rl.evaluation.evaluate import evaluate
 from score_rl.evaluation.results import Episode
+from score_rl.evaluation.support import measure
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.files import JsonLines
 from score_rl.foundation.progress import progress
 from score_rl.foundation.runs import Run
 from score_rl.steering.method import Decider
+from score_rl.steering.support import SupportMeter
 from score_rl.worlds.domain import Domain
 
 LOG = "panel.jsonl"
@@ -34,6 +36,8 @@ class AuditConfig:
     """Virtual robots of the joint variations; half as many for a mismatch with a direction per joint or axis."""
     only: tuple[str, ...] = ()
     """Only these mismatches (names of domain parameters, physics_step, joint); by default all."""
+    support: bool = True
+    """Also measure support, in the nominal twin and in the joint variations."""
     first_seed: int = 2_000_000
     """Episodes have the seeds first_seed, first_seed + 1, ..., the same in every variation."""
 
@@ -43,18 +47,18 @@ class Outcome:
     """What became of a policy in one variation."""
 
     variation: Variation
-    episodes: Mapping[int, Sequence[dict[str, Any]]]
-    """Virtual robot -> its episodes: seed, success, fault, peak_force_n and further figures."""
+    episodes: Mapping[int, Sequence[Episode]]
+    """Virtual robot -> its episodes."""
 
     @property
-    def all(self) -> list[dict[str, Any]]:
+    def all(self) -> list[Episode]:
         """The episodes of all virtual robots, by seed."""
-        return sorted((e for episodes in self.episodes.values() for e in episodes), key=lambda e: e["seed"])
+        return sorted((e for episodes in self.episodes.values() for e in episodes), key=lambda e: e.seed)
 
     @property
     def success(self) -> float:
         """Success rate."""
-        return sum(e["success"] for e in self.all) / len(self.all)
+        return sum(e.success_end for e in self.all) / len(self.all)
 
 
 def check(domain: Domain, config: AuditConfig) -> None:
@@ -76,10 +80,11 @@ def run_panel(
     execute_steps: int,
     config: AuditConfig,
     run: Run,
+    meter: SupportMeter | None = None,
 ) -> list[Outcome]:
     """Play all variations; a resumed run goes on behind its last virtual robot.
 
-    world_of: makes a world of a domain with a number of environments.
+    world_of: makes a world of a domain with a number of environments. meter: measures support, where it is asked for.
     """
     cells = [
         (variation, robot, seeds)
@@ -89,24 +94,35 @@ def run_panel(
     log = JsonLines(run.path(LOG))
     with progress("audit", len(cells), done=len(log)) as advance:
         for variation, robot, seeds in cells[len(log) :]:
-            world = world_of(variation.robots[robot], len(seeds))
-            played = evaluate(world, decider, seeds, execute_steps).episodes
-            world.close()
+            measured = meter if variation.mismatch in (NOMINAL, JOINT) else None
+            played = _play(world_of(variation.robots[robot], len(seeds)), decider, seeds, execute_steps, measured)
             label = {"mismatch": variation.mismatch, "direction": variation.direction, "size": variation.size}
-            log.append({**label, "robot": robot, "episodes": [figures(episode) for episode in played]})
+            log.append({**label, "robot": robot, "episodes": [_without_none(vars(episode)) for episode in played]})
             advance(note=f"{variation.mismatch} {variation.direction} {variation.text}")
     records = iter(log.read())
     outcomes: dict[int, Outcome] = {}
     for variation, robot, _ in cells:
         found = outcomes.setdefault(id(variation), Outcome(variation, {}))
-        found.episodes[robot] = next(records)["episodes"]  # type: ignore[index]
+        kept = [Episode(**{**MISSING, **episode}) for episode in next(records)["episodes"]]
+        found.episodes[robot] = kept  # type: ignore[index]
     return list(outcomes.values())
 
 
-def figures(episode: Episode) -> dict[str, Any]:
-    """What is kept of an episode: its outcome, and every figure of the hand."""
-    kept = {name: value for name, value in vars(episode).items() if isinstance(value, float) and name != "return_"}
-    return {"seed": episode.seed, "success": episode.success_end, "fault": episode.fault, **kept}
+MISSING = {"steps_to_success": None, "peak_force_n": None}
+"""Fields of an episode without a default, as they are where they were left out of the log."""
+
+
+def _play(
+    world: World, decider: Decider, seeds: Sequence[int], execute_steps: int, meter: SupportMeter | None
+) -> list[Episode]:
+    """One episode per seed, with support figures where there is a meter."""
+    outcome = evaluate(world, decider, seeds, execute_steps, reader=meter.policy.spec if meter is not None else None)
+    world.close()
+    return outcome.episodes if meter is None else measure(meter, outcome)[0]
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _seeds(variation: Variation, config: AuditConfig) -> list[list[int]]:
@@ -116,6 +132,6 @@ def _seeds(variation: Variation, config: AuditConfig) -> list[list[int]]:
     """
     many = max(config.episodes, config.joint_episodes)
     n = many if variation.mismatch == NOMINAL else config.episodes
-    n = config.joint_episodes if variation.mismatch == "joint" else n
+    n = config.joint_episodes if variation.mismatch == JOINT else n
     robots = len(variation.robots)
     return [list(range(config.first_seed + robot, config.first_seed + n, robots)) for robot in range(robots)]

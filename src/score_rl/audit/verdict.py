@@ -10,12 +10,14 @@ import numpy as np
 
 from score_rl.audit.panel import JOINT, NOMINAL, PANEL, Mismatch
 from score_rl.audit.run import Outcome
+from score_rl.evaluation.results import Episode
 from score_rl.foundation.seeding import rng
 from score_rl.foundation.statistics import wilson
 
 DRAWS = 2000
-SAFE, DOUBTFUL, FEW_FAULTS = 0.8, 0.5, 0.05
-"""Thresholds of the recommendation: expected success, and share of episodes that the protective stop ends."""
+SAFE, DOUBTFUL, FEW_FAULTS, MUCH_OFF = 0.8, 0.5, 0.05, 0.03
+"""Thresholds of the recommendation: expected success (twice), episodes that the protective stop ends, decisions off
+support."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Cell:
     faults: float | None
     """Share of episodes that the protective stop ended."""
     peak_force_p95_n: float | None
+    off_support: float | None
+    """Share of decisions off the base policy's support at the 99 % level, where it was measured."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +131,11 @@ def isotonic(rates: np.ndarray) -> np.ndarray:
 def _curve(name: str, direction: str, nominal: Outcome, found: Sequence[Outcome]) -> Curve:
     """The interval draws virtual robots anew and seeds within them: the same ones in all sizes and in the twin."""
     found = sorted(found, key=lambda outcome: outcome.variation.size)
-    wins = [np.array([e["success"] for e in outcome.all], float) for outcome in (nominal, *found)]
+    wins = [np.array([e.success_end for e in outcome.all], float) for outcome in (nominal, *found)]
     n = min(len(w) for w in wins)
     table, sizes = np.stack([w[:n] for w in wins]), [0.0, *(outcome.variation.size for outcome in found)]
-    clusters = [[e["seed"] for e in played] for played in found[0].episodes.values()]
-    rows = _columns(clusters, [e["seed"] for e in found[0].all][:n], rng("audit bootstrap", name, direction))
+    clusters = [[e.seed for e in played] for played in found[0].episodes.values()]
+    rows = _columns(clusters, [e.seed for e in found[0].all][:n], rng("audit bootstrap", name, direction))
     draws = table[:, rows].mean(2).T  # (draws, sizes)
     low, high = np.quantile(critical_size(sizes, draws), (0.025, 0.975), method="inverted_cdf")
     critical = float(critical_size(sizes, table.mean(1)[None])[0])
@@ -151,23 +155,31 @@ def _columns(clusters: Sequence[Sequence[int]], seeds: Sequence[int], generator:
 
 def _cell(outcome: Outcome) -> Cell:
     episodes = outcome.all
-    wins, n = sum(e["success"] for e in episodes), len(episodes)
-    forces = [e["peak_force_n"] for e in episodes if e.get("peak_force_n") is not None]
+    wins, n = sum(e.success_end for e in episodes), len(episodes)
+    forces = [e.peak_force_n for e in episodes if e.peak_force_n is not None]
     return Cell(
         size=outcome.variation.size,
         text=outcome.variation.text,
         n=n,
         success=wins / n,
         wilson95=wilson(wins, n),
-        faults=sum(e["fault"] for e in episodes) / n if forces else None,
+        faults=sum(e.fault for e in episodes) / n if forces else None,
         peak_force_p95_n=round(float(np.percentile(forces, 95)), 2) if forces else None,
+        off_support=_off_support(episodes),
     )
+
+
+def _off_support(episodes: Sequence[Episode]) -> float | None:
+    """Over all decisions of all episodes."""
+    measured = [(e.support_violation_rate, e.support_decisions) for e in episodes if e.support_decisions]
+    total = sum(decisions or 0 for _, decisions in measured)
+    return sum((rate or 0.0) * (decisions or 0) for rate, decisions in measured) / total if total else None
 
 
 def _cluster_interval(outcome: Outcome) -> tuple[float, float]:
     """95 % interval of the success rate: virtual robots are drawn anew, and episodes within them."""
     generator = rng("audit expected")
-    rates = np.array([np.mean([e["success"] for e in played]) for played in outcome.episodes.values()])
+    rates = np.array([np.mean([e.success_end for e in played]) for played in outcome.episodes.values()])
     counts = np.array([len(played) for played in outcome.episodes.values()])
     chosen = generator.integers(len(rates), size=(DRAWS, len(rates)))
     draws = generator.binomial(counts[chosen], rates[chosen]).sum(1) / counts[chosen].sum(1)
@@ -201,6 +213,11 @@ def recommend(verdict: Verdict) -> list[str]:
             lines.append(
                 f"The protective stop ended {_percent(at.faults)} of the joint panel's episodes "
                 f"({_percent(verdict.nominal.faults or 0.0)} in the twin): it presses harder where the twin is wrong."
+            )
+        if at.off_support is not None and at.off_support > MUCH_OFF:
+            lines.append(
+                f"{_percent(at.off_support)} of its decisions are off the base policy's support (1 % of the base's "
+                "own are): what it does was never demonstrated, and the panel may not hold what it meets."
             )
     return lines
 

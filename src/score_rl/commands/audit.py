@@ -19,10 +19,12 @@ from score_rl.baselines import load_trained
 from score_rl.chunks import check_fit
 from score_rl.commands.common import Flat, console, open_run
 from score_rl.commands.evaluate import chosen, steering_bundle
-from score_rl.contracts import World
+from score_rl.contracts import FlowPolicy, World
 from score_rl.foundation.files import read_json
 from score_rl.foundation.runs import describe_process
+from score_rl.steering.method import Trained
 from score_rl.steering.policy import compulsory_deciders
+from score_rl.steering.support import SupportConfig, SupportMeter
 from score_rl.worlds.domain import Domain, load_domain
 from score_rl.worlds.simulation import make_world
 
@@ -82,13 +84,20 @@ class Audit:
         def world_of(varied: Domain, num_envs: int) -> World:
             return make_world(self.settings.task, varied, num_envs)
 
-        verdict = judge(run_panel(decider, domain, world_of, steps, self.settings.panel, run))
+        meter = support_meter(base, steered, world_of(domain, 1)) if self.settings.panel.support else None
+        verdict = judge(run_panel(decider, domain, world_of, steps, self.settings.panel, run, meter))
         labels = {"task": self.settings.task, "policy": name, "domain": domain.name, "config": self.settings.panel}
         record = write_audit(run.directory, verdict, labels | _provenance())
         run.finish({"nominal": verdict.nominal.success, "expected": verdict.expected})
         show(verdict)
         console.print(f"audit: {run.path(PAGE)}", highlight=False)
         return record
+
+
+def support_meter(base: FlowPolicy, steered: Trained | None, world: World) -> SupportMeter:
+    """Measures support as `score evaluate` does."""
+    latent = steered.spec.latent if steered is not None else None
+    return SupportMeter(base, world.spec.action_low, world.spec.action_high, SupportConfig(), latent)
 
 
 def show(verdict: Verdict) -> None:

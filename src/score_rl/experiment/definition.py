@@ -68,6 +68,8 @@ class Amounts:
     """Episodes of every policy that are kept in full."""
     stochastic: tuple[str, ...] = ("twin", "proxy")
     """Evaluations in which policies are also sampled, beside their means."""
+    support: tuple[str, ...] = ("twin", "proxy")
+    """Evaluations in which the support of what was executed is measured; it takes about as long again."""
 
 
 @dataclass(frozen=True)
@@ -231,9 +233,10 @@ def _check(experiment: Experiment, source: str) -> None:
     for number in (*experiment.robots, *experiment.training_seeds):
         if not isinstance(number, int) or isinstance(number, bool):
             raise ScoreError(f"{source}: {number!r} is no seed; robots and training_seeds are whole numbers")
-    for name in experiment.amounts.stochastic:
-        if name not in EVALUATIONS:
-            raise unknown_choice(f"{source}: [evaluation] stochastic", name, EVALUATIONS)
+    for key in ("stochastic", "support"):
+        for name in getattr(experiment.amounts, key):
+            if name not in EVALUATIONS:
+                raise unknown_choice(f"{source}: [evaluation] {key}", name, EVALUATIONS)
     if min(experiment.amounts.twin_episodes, experiment.amounts.proxy_episodes) < 1:
         raise ScoreError(f"{source}: [evaluation] needs at least one episode")
     for method in experiment.methods:

@@ -118,6 +118,7 @@ def _evaluate_settings(
         first_seed=amounts.first_seed,
         num_envs=amounts.num_envs,
         traced=amounts.traced,
+        support=evaluation in amounts.support,
     )
     return replace(
         recipe.evaluate,

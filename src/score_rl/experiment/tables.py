@@ -107,6 +107,15 @@ def sweep(all_arms: Sequence[Arm], name: str) -> Table:
     return Table(header, rows)
 
 
+def measured(all_arms: Sequence[Arm], columns: Sequence[Column], evaluation: str) -> Table:
+    """One row per arm: means of measured quantities; empty where none was measured."""
+    shown = [arm for arm in all_arms if arm.of(evaluation)]
+    rows = [(arm.label, *(show(arm.of(evaluation)) for _, show in columns)) for arm in shown]
+    if all(cell == DASH for row in rows for cell in row[1:]):
+        return Table((), [])
+    return Table(("method", *(name for name, _ in columns)), rows, tuple(arm.ours for arm in shown))
+
+
 def every_cell(all_arms: Sequence[Arm], evaluation: str) -> Table:
     """One row per task, robot, training seed and arm."""
     header = ("task", "robot", "method", "seed", "n", "success", "− base", "− ours", *(name for name, _ in BODY))
@@ -186,6 +195,10 @@ def _number(value: float | None) -> str:
     return DASH if value is None else f"{value:.1f}"
 
 
+def _fraction(value: float | None) -> str:
+    return DASH if value is None else f"{value:.2f}"
+
+
 def _field(name: str, show: Callable[[float | None], str] = _number) -> Callable[[Sequence[Record]], str]:
     return lambda records: show(mean_field(records, name))
 
@@ -197,5 +210,26 @@ def _share(count: str) -> Callable[[Sequence[Record]], str]:
 BODY: tuple[Column, ...] = (
     ("stops %", _share("hand_faults")),
     ("force p95 N", _field("peak_force_p95_n")),
+    ("off support %", _field("support_violation_rate", _percent)),
 )
-"""What a policy does to the hand, from records of one evaluation."""
+"""What a policy does to the hand and to its support, in short; from records of one evaluation."""
+SUPPORT: tuple[Column, ...] = (
+    ("off support %", _field("support_violation_rate", _percent)),
+    ("steered part %", _field("support_steered_violation_rate", _percent)),
+    ("single steps %", _field("support_step_violation_rate", _percent)),
+    ("episodes with any %", _field("support_episode_violation_rate", _percent)),
+    ("too central %", _field("support_inside_rate", _percent)),
+    ("typicality", _field("support_typicality", _fraction)),
+    ("AUC", _field("support_auc", _fraction)),
+)
+"""Support of what was executed."""
+HAND: tuple[Column, ...] = (
+    ("stops %", _share("hand_faults")),
+    ("fingertip force p95 N", _field("peak_fingertip_force_p95_n")),
+    ("impulse above 15 N, N s", _field("impulse_mean_ns", _fraction)),
+    ("jump p95", _field("jump_p95", _fraction)),
+    ("jerk rms", _field("jerk_rms_mean")),
+    ("at torque limit %", _field("torque_limit_share_mean", _percent)),
+    ("at joint limit %", _field("joint_limit_share_mean", _percent)),
+)
+"""Force and continuity."""
