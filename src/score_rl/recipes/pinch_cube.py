@@ -44,7 +44,7 @@ def pinch_cube() -> Recipe:
         collect=CollectSettings(
             task="pinch_cube", world="proxy", num_envs=60, demonstrations=CollectConfig(episodes=240)
         ),
-        pretrain=PretrainSettings(PretrainConfig(policy=policy, steps=4000, loss_weighting="network")),
+        pretrain=PretrainSettings(PretrainConfig(policy=policy, steps=8000, loss_weighting="network")),
         calibrate=CalibrateSettings(task="pinch_cube", world="twin", fit=CalibrateConfig(protective_stop_n=30.0)),
         steer=SteerSettings(
             task="pinch_cube",
