@@ -26,7 +26,7 @@ from score_rl.deployment.drivers.franka_leap_template import FrankaLeap
 from score_rl.deployment.drivers.lines import LineError, Lines, encode
 from score_rl.deployment.drivers.protocol import RobotDriver, RobotLost
 from score_rl.deployment.drivers.proxy import Faults, ProxyRobot, RobotProcessConfig, robot_status, spawn_robot
-from score_rl.deployment.drivers.proxy_process import RobotProcess, limits_of
+from score_rl.deployment.drivers.proxy_process import RobotProcess
 from score_rl.deployment.recorder import Recorder
 from score_rl.deployment.runtime import Runtime
 from score_rl.deployment.spec import VERSION, BundleSpec, franka_leap_limits
@@ -269,9 +269,9 @@ def test_delays_are_in_the_robots_time() -> None:
 
 
 def test_settings_are_checked() -> None:
+    assert robot_with(Faults()).guard.limits.velocity == FRANKA_LEAP.velocity_limit_rad_s
     with pytest.raises(ScoreError, match="grace"):
         RobotProcess(make_world("pinch_cube", "twin", 1, threads=1), RobotProcessConfig(grace=0.0))
-    assert limits_of(FRANKA_LEAP, 10.0).velocity == FRANKA_LEAP.velocity_limit_rad_s
 
 
 # ---- plugins and template ---------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ from fakes import NAMES, STEP, ToyPolicy, ToyRobot, lost, toy_spec
 
 from score_rl.demonstrations.dataset import load_dataset
 from score_rl.deployment.control_loop import RunConfig
-from score_rl.deployment.guard import ACTIONS, Guard, GuardAction, GuardConfig
+from score_rl.deployment.guard import ACTIONS, Guard, GuardAction, GuardConfig, guard_limits
 from score_rl.deployment.planner import Plan, Player, Request
 from score_rl.deployment.recorder import Recorder, read_steps, recorded_features
-from score_rl.deployment.runtime import Runtime, guard_limits, measured_lead
+from score_rl.deployment.runtime import Runtime, measured_lead
 from score_rl.deployment.watchdog import Watchdog
 from score_rl.foundation.errors import ScoreError
 from score_rl.steering.policy import decision_noise
@@ -278,7 +278,7 @@ def test_limits_of_a_bundle_that_knows_none() -> None:
     """Then every command within the bounds is legal, from wherever to wherever."""
     spec = type(toy_spec())(**{**vars(toy_spec()), "action_velocity_limit": None, "action_acceleration_limit": None})
 
-    guard = Guard(guard_limits(spec))
+    guard = Guard(guard_limits(spec, spec.action_names, 10.0))
     guard.start((0, 0))
     actions = [guard.step(c).action for c in ((3, 3), (-3, -3), (3, -3), (0, 0))]
     assert actions == [GuardAction.PASS] * 4

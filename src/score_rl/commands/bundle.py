@@ -9,14 +9,12 @@ from typing import Any
 
 from score_rl.base.policy import load_policy
 from score_rl.baselines import load_trained
-from score_rl.commands.common import GYMNASIUM_TASKS, console, content_hash, open_world
+from score_rl.commands.common import console, content_hash, robot_limits
 from score_rl.commands.evaluate import steering_bundle
 from score_rl.deployment.bundle import create_bundle, default_steps
-from score_rl.deployment.spec import RobotLimits, franka_leap_limits, world_limits
 from score_rl.evaluation.run import read_evaluation
-from score_rl.foundation.errors import ScoreError, unknown_choice
+from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.runs import read_run
-from score_rl.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -77,14 +75,3 @@ class Bundle:
             if (seen := config["inputs"].get(role)) not in (None, digest):
                 raise ScoreError(f"{folder} evaluated another {role} ({seen[:12]}, this one is {digest[:12]})")
         return read_evaluation(folder)
-
-
-def robot_limits(task: str) -> RobotLimits:
-    """What may be sent to the robot of a task, and what it shows. Raises ScoreError for an unknown task."""
-    if task in TASKS:
-        return franka_leap_limits()
-    if task not in GYMNASIUM_TASKS:
-        raise unknown_choice("task", task, [*TASKS, *GYMNASIUM_TASKS])
-    world = open_world(task, "gymnasium", num_envs=1)
-    world.close()
-    return world_limits(world.spec)

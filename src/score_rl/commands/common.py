@@ -13,6 +13,7 @@ from rich.console import Console
 
 from score_rl.contracts import World
 from score_rl.demonstrations.layout import INFO_PATH
+from score_rl.deployment.spec import RobotLimits, franka_leap_limits, world_limits
 from score_rl.foundation.errors import unknown_choice
 from score_rl.foundation.files import require_free_space, sha256
 from score_rl.foundation.runs import Run, TensorBoardListener, start_run
@@ -122,3 +123,14 @@ def world_files(*worlds: str) -> dict[str, Path]:
 def world_label(world: str) -> str:
     """What a world is called in results: a shipped domain's name, or the name in its file."""
     return world if world in ("gymnasium", *shipped_domains()) else load_domain(world).name
+
+
+def robot_limits(task: str) -> RobotLimits:
+    """What may be sent to the robot of a task, and what it shows. Raises ScoreError for an unknown task."""
+    if task in TASKS:
+        return franka_leap_limits()
+    if task not in GYMNASIUM_TASKS:
+        raise unknown_choice("task", task, [*TASKS, *GYMNASIUM_TASKS])
+    world = open_world(task, "gymnasium", num_envs=1)
+    world.close()
+    return world_limits(world.spec)

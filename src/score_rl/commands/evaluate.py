@@ -10,9 +10,20 @@ from typing import Any
 from score_rl.base.policy import load_policy
 from score_rl.baselines import load_trained
 from score_rl.chunks import check_fit
-from score_rl.commands.common import Flat, check_world_exists, console, open_run, open_world, world_files, world_label
+from score_rl.commands.common import (
+    Flat,
+    check_world_exists,
+    console,
+    open_run,
+    open_world,
+    robot_limits,
+    world_files,
+    world_label,
+)
 from score_rl.commands.tables import results_table, support_table
 from score_rl.contracts import FlowPolicy, World
+from score_rl.deployment.guard import guard_limits, summarize_counts
+from score_rl.deployment.guarded_world import GuardedWorld
 from score_rl.evaluation.results import Labels
 from score_rl.evaluation.run import REFERENCES, read_evaluation, run_evaluation
 from score_rl.foundation.errors import unknown_choice
@@ -39,6 +50,8 @@ class Evaluate:
     """Run directory of `score steer`, or its bundle; without it the base policy is evaluated alone."""
     out: Path = Path("runs/evaluation")
     """Run directory to write."""
+    guard: bool = False
+    """Send every command through the guard of deployment, with the robot's limits. Traces hold what was asked for."""
     overwrite: bool = False
     """Replace what is there."""
 
@@ -52,10 +65,11 @@ class Evaluate:
         inputs |= world_files(self.settings.world)
         steps = self.settings.execute_steps or _execute_steps(steered, base.spec.horizon)
         deciders = chosen(compulsory_deciders(base, steered), self.settings.policies)
-        world = self._world()
+        world = self._world(steps)
         check_fit(base.spec, world.spec, steps)
         seeds = {"robot": self.settings.robot_seed}
-        run = open_run(self.out, "evaluate", self.settings, inputs, self.overwrite, seeds)
+        stage = "evaluate guarded" if self.guard else "evaluate"
+        run = open_run(self.out, stage, self.settings, inputs, self.overwrite, seeds)
         if run.finished:
             return read_evaluation(run.directory)
         trained = _training(bundle) if bundle is not None else {}
@@ -70,6 +84,8 @@ class Evaluate:
         world.close()
         run.finish({record["policy"]: record["success_rate"] for record in records})
         console.print(results_table(records))
+        if isinstance(world, GuardedWorld):
+            console.print(f"  guard: {summarize_counts(world.counts)}", highlight=False)
         if meter is not None:
             console.print("", support_table(records))
         return records
@@ -79,12 +95,16 @@ class Evaluate:
         low, high = world.spec.action_low, world.spec.action_high
         return SupportMeter(base, low, high, self.settings.evaluation.support_test, latent)
 
-    def _world(self) -> World:
+    def _world(self, steps: int) -> World:
         amount = self.settings.evaluation
         envs = max(1, min(amount.num_envs, amount.episodes))
-        return open_world(
+        world = open_world(
             self.settings.task, self.settings.world, envs, self.settings.robot_seed, Path(self.out) / "nan"
         )
+        if not self.guard:
+            return world
+        names, rate = world.spec.action_names, world.spec.control_rate_hz
+        return GuardedWorld(world, guard_limits(robot_limits(self.settings.task), names, rate), chunk_steps=steps)
 
     def _labels(self, method: str, policy: str, world: World, trained: Mapping[str, Any]) -> Labels:
         """Labels of a policy's record; `trained`: how it came about, empty for the base policy."""

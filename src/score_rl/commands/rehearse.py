@@ -14,7 +14,7 @@ import torch
 import tyro
 
 from score_rl.commands.common import Flat, check_world_exists, console, open_run, world_files
-from score_rl.commands.run import EVENTS, print_reports, run_interruptibly
+from score_rl.commands.run import EVENTS, print_reports, run_interruptibly, support_alarm
 from score_rl.demonstrations.dataset import Dataset, load_dataset
 from score_rl.deployment.bundle import Bundle, load_bundle
 from score_rl.deployment.control_loop import EpisodeReport, RunConfig
@@ -143,7 +143,8 @@ def deploy(policy: Bundle, settings: RehearseSettings, seeds: Sequence[int], out
                     if record["event"] == "episode":
                         advance()
 
-                runtime = Runtime(policy, robot, robot.spec, settings.runtime, recorder, note)
+                alarm = support_alarm(policy, settings.runtime)
+                runtime = Runtime(policy, robot, robot.spec, settings.runtime, recorder, note, alarm)
                 return run_interruptibly(runtime, seeds)
         finally:
             process.terminate()

@@ -12,11 +12,12 @@ import torch
 import tyro
 
 from score_rl.commands.common import SPACE_NEEDED, Flat, console
-from score_rl.deployment.bundle import load_bundle
+from score_rl.deployment.bundle import Bundle, load_bundle
 from score_rl.deployment.control_loop import EpisodeReport, RunConfig
 from score_rl.deployment.drivers import load_driver
 from score_rl.deployment.recorder import EventLog, Recorder
 from score_rl.deployment.runtime import Runtime
+from score_rl.deployment.support_alarm import SupportAlarm
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.files import require_free_space, write_json
 from score_rl.foundation.runs import describe_process
@@ -61,7 +62,8 @@ class Run:
         seeds = range(self.first_seed, self.first_seed + self.episodes)
         with driver, Recorder(self.out, driver.spec, policy.spec.task) as recorder:
             log = EventLog(self.out / EVENTS)
-            runtime = Runtime(policy, driver, driver.spec, self.runtime, recorder, log)
+            alarm = support_alarm(policy, self.runtime)
+            runtime = Runtime(policy, driver, driver.spec, self.runtime, recorder, log, alarm)
             reports = run_interruptibly(runtime, seeds)
             log.close()
         episodes = [report.plain() for report in reports]
@@ -71,6 +73,11 @@ class Run:
         if reports and reports[-1].ended in ("robot_lost", "watchdog", "policy_error"):
             raise ScoreError(f"the last episode ended with '{reports[-1].ended}'; see {self.out / EVENTS}")
         return reports
+
+
+def support_alarm(policy: Bundle, config: RunConfig) -> SupportAlarm | None:
+    """The alarm that the guard's `support_limit` asks for."""
+    return None if config.guard.support_limit is None else SupportAlarm(policy.base, policy.spec)
 
 
 def run_interruptibly(runtime: Runtime, seeds: Sequence[int]) -> list[EpisodeReport]:

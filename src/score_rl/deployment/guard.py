@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -82,7 +82,8 @@ class GuardConfig:
     force_limit_n: float | None = None
     """Sensed fingertip force above which the robot stops; None: no limit."""
     support_limit: float | None = None
-    """Support score of a chunk above which the base policy is asked instead; None: no alarm."""
+    """Support score of a chunk above which the base policy is asked instead; None: no alarm. The score of
+    `SupportAlarm` is a rank in [0, 1]: 0.99 would refuse one in a hundred of the base policy's own chunks."""
 
 
 @dataclass(frozen=True)
@@ -342,6 +343,23 @@ class Guard:
         if finite and not np.isfinite(array).all():
             raise ScoreError(f"{what} is not finite")
         return array
+
+
+class RobotBounds(Protocol):
+    """What a bundle's specification, or a robot's, says of the actions; None where nothing is known."""
+
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    action_velocity_limit: tuple[float, ...] | None
+    action_acceleration_limit: tuple[float, ...] | None
+
+
+def guard_limits(bounds: RobotBounds, names: tuple[str, ...], control_rate_hz: float) -> GuardLimits:
+    """The limits of a robot; one that is not known leaves every command within the bounds legal."""
+    span = np.subtract(bounds.action_high, bounds.action_low)
+    velocity = bounds.action_velocity_limit or tuple(1.01 * span * control_rate_hz)
+    acceleration = bounds.action_acceleration_limit or tuple(3 * np.multiply(velocity, control_rate_hz))
+    return GuardLimits(names, bounds.action_low, bounds.action_high, velocity, acceleration, control_rate_hz)
 
 
 def summarize_counts(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:

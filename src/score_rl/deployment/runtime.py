@@ -21,7 +21,7 @@ from torch import Tensor
 
 from score_rl.deployment.control_loop import ControlLoop, EpisodeReport, Parts, RunConfig
 from score_rl.deployment.drivers.protocol import RobotDriver, RobotLost, RobotSpec
-from score_rl.deployment.guard import Guard, GuardLimits, Log, summarize_counts
+from score_rl.deployment.guard import Guard, Log, guard_limits, summarize_counts
 from score_rl.deployment.planner import Planner, SupportScore
 from score_rl.deployment.recorder import Recorder
 from score_rl.deployment.spec import BundleSpec
@@ -45,16 +45,6 @@ class RunnablePolicy(Protocol):
     def base_decide(self, window: Mapping[str, Tensor], noise: Tensor) -> Decision:
         """The same by the base policy alone."""
         ...
-
-
-def guard_limits(spec: BundleSpec) -> GuardLimits:
-    """What a bundle says of its robot; a limit that it does not know is what leaves everything within the bounds."""
-    span = np.subtract(spec.action_high, spec.action_low)
-    velocity = spec.action_velocity_limit or tuple(1.01 * span * spec.control_rate_hz)
-    acceleration = spec.action_acceleration_limit or tuple(3 * np.multiply(velocity, spec.control_rate_hz))
-    return GuardLimits(
-        spec.action_names, spec.action_low, spec.action_high, velocity, acceleration, spec.control_rate_hz
-    )
 
 
 def check_robot(spec: BundleSpec, robot: RobotSpec) -> None:
@@ -89,7 +79,9 @@ class Runtime:
         """robot: what `driver.connect` returned. Raises ScoreError where policy and robot do not fit."""
         check_robot(policy.spec, robot)
         self.config = config or RunConfig()
-        self.guard = Guard(guard_limits(policy.spec), self.config.guard, log)
+        self.guard = Guard(
+            guard_limits(policy.spec, policy.spec.action_names, policy.spec.control_rate_hz), self.config.guard, log
+        )
         lead = self.config.lead_steps
         if lead is not None and not 0 <= lead < policy.spec.execute_steps:
             raise ScoreError(f"lead_steps is {lead}, expected 0 to {policy.spec.execute_steps - 1}")
@@ -104,7 +96,7 @@ class Runtime:
             lock=threading.Lock(),
             interrupted=threading.Event(),
             speed=robot.speed,
-            lead_steps=measured_lead(policy, period_s, self.config.decision_share) if lead is None else lead,
+            lead_steps=measured_lead(policy, period_s, self.config.decision_share, support) if lead is None else lead,
         )
 
     def interrupt(self, *_: Any) -> None:
@@ -174,7 +166,7 @@ class Runtime:
             parts.lock.release()
 
 
-def measured_lead(policy: RunnablePolicy, period_s: float, share: float) -> int:
+def measured_lead(policy: RunnablePolicy, period_s: float, share: float, support: SupportScore | None = None) -> int:
     """Control steps ahead at which decisions must be asked for: 0 where one takes well less than `share` of a period.
 
     Judged by twice the median of some decisions on empty windows. Rarer delays are bridged by the old chunk.
@@ -185,7 +177,9 @@ def measured_lead(policy: RunnablePolicy, period_s: float, share: float) -> int:
     window = {key: torch.zeros(1, spec.history, entry.width) for key, entry in spec.observation.items()}
     for _ in range(WARM_UPS):
         began = time.perf_counter()
-        policy.decide(window, torch.zeros(1, *spec.latent_shape))
+        decision = policy.decide(window, torch.zeros(1, *spec.latent_shape))
+        if support is not None:
+            support(window, decision)
         seconds.append(time.perf_counter() - began)
     late_s = 2 * float(np.median(seconds)) - share * period_s
     return min(max(0, math.ceil(late_s / period_s)), spec.execute_steps - 1)

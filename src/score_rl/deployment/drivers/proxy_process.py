@@ -31,10 +31,10 @@ from numpy.typing import NDArray
 from score_rl.contracts import Frame, StepResult
 from score_rl.deployment.drivers.lines import LineError, Lines, encode
 from score_rl.deployment.drivers.proxy import Faults, RobotProcessConfig
-from score_rl.deployment.guard import Guard, GuardAction, GuardLimits, summarize_counts
+from score_rl.deployment.guard import Guard, GuardAction, guard_limits, summarize_counts
+from score_rl.deployment.spec import franka_leap_limits
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.seeding import rng
-from score_rl.robots.franka_leap import Robot
 from score_rl.worlds.simulation import SimulatedWorld, make_world
 
 
@@ -50,7 +50,8 @@ class RobotProcess:
         if config.speed < 0 or not 0 < config.grace <= 1:
             raise ScoreError(f"need speed >= 0 and grace in (0, 1], got {config.speed} and {config.grace}")
         self.world, self.config = world, config
-        self.guard = Guard(limits_of(world.robot, world.spec.control_rate_hz))
+        robot = world.robot
+        self.guard = Guard(guard_limits(franka_leap_limits(robot), robot.joint_names, world.spec.control_rate_hz))
         self._period_s = 1 / (world.spec.control_rate_hz * config.speed) if config.speed else 0.0
         self._selector = selectors.DefaultSelector()
         self._owner: socket.socket | None = None
@@ -250,18 +251,6 @@ class RobotProcess:
         connection.close()
         if connection is self._owner:
             self._owner = None
-
-
-def limits_of(robot: Robot, control_rate_hz: float) -> GuardLimits:
-    """The limits of a robot's data sheet."""
-    return GuardLimits(
-        names=robot.joint_names,
-        low=robot.target_lower,
-        high=robot.target_upper,
-        velocity=robot.velocity_limit_rad_s,
-        acceleration=robot.acceleration_limit_rad_s2,
-        control_rate_hz=control_rate_hz,
-    )
 
 
 def _plain(frame: Frame) -> dict[str, list[float]]:
