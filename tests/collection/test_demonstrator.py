@@ -6,12 +6,11 @@ import mujoco
 import numpy as np
 import pytest
 
-from score_rl.collection import DEMONSTRATORS, pinch_cube
+from score_rl.collection import pinch_cube
 from score_rl.collection.demonstrator import Demonstrator
 from score_rl.collection.habits import Habits, careful
 from score_rl.collection.pinch_cube import HASTY, PINCH_CUBE, TRIPOD, face_yaw
 from score_rl.robots import FRANKA_LEAP, HAND, OBJECT, add_robot
-from score_rl.tasks import TASKS
 
 HOME = np.array(FRANKA_LEAP.home)
 
@@ -34,10 +33,6 @@ def _play(seeds, steps: int, habits: Habits | None = None) -> tuple[np.ndarray, 
         sent.append(command)
         frame = _frame(len(seeds), label)
     return np.stack(recorded), np.stack(sent), person
-
-
-def test_every_task_has_a_demonstrator():
-    assert set(DEMONSTRATORS) == set(TASKS)
 
 
 def test_an_episode_depends_on_its_seed_alone():

@@ -1,6 +1,7 @@
 """The table of finger postures does what it says."""
 
 import numpy as np
+import pytest
 
 from score_rl.collection.hand_postures import (
     FINGER_RADIUS_M,
@@ -17,6 +18,7 @@ from score_rl.robots import FRANKA_LEAP
 
 def test_pads_stand_apart_by_the_opening():
     tips = tips_in_pinch_frame(PINCH)
+    assert len(PINCH.openings_m) == len(tips)
     for opening, (index, middle, thumb) in zip(PINCH.openings_m, tips):
         for finger in (index, middle):
             assert abs(finger[0] - FINGER_RADIUS_M - opening / 2) < 1.5e-3
@@ -56,3 +58,18 @@ def test_pinch_frame_in_the_palm_is_the_inverse_of_the_palm_in_the_pinch_frame()
     position, rotation = PINCH.in_palm()
     np.testing.assert_allclose(rotation @ PINCH.palm_position_m + position, 0.0, atol=1e-4)
     np.testing.assert_allclose(rotation @ PINCH.rotation(), np.eye(3), atol=1e-3)
+
+
+def test_the_wide_pinch_does_the_same_for_a_bottle():
+    tips = tips_in_pinch_frame(WIDE_PINCH)
+    for opening, (index, middle, thumb) in zip(WIDE_PINCH.openings_m, tips):
+        assert index[0] - FINGER_RADIUS_M == pytest.approx(opening / 2, abs=1.5e-3)
+        assert middle[0] - FINGER_RADIUS_M == pytest.approx(opening / 2, abs=1.5e-3)
+        assert thumb[0] + THUMB_RADIUS_M == pytest.approx(-opening / 2, abs=5e-3)
+        assert middle[1] < thumb[1] < index[1]
+    assert np.abs(tips[:, :, 2]).max() < 4e-3
+    low, high = np.array(FRANKA_LEAP.target_lower[7:]), np.array(FRANKA_LEAP.target_upper[7:])
+    hand = WIDE_PINCH.hand(np.linspace(0.05, 0.12, 21))
+    assert ((hand >= low) & (hand <= high)).all()
+    expected = squeeze_direction(np.array(WIDE_PINCH.joints[1]), WIDE_PINCH.rotation())
+    np.testing.assert_allclose(WIDE_PINCH.squeeze_rad_per_n, expected, atol=2e-4)

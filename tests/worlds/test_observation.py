@@ -37,6 +37,15 @@ def test_a_perfect_camera_reports_the_truth() -> None:
     assert seen == pytest.approx(pose, abs=1e-12)
 
 
+def test_an_orientation_that_cannot_be_seen_is_none() -> None:
+    pose = np.concatenate([np.full((5, 3), 0.1), random_quaternions(5)], axis=1)
+    noise = np.full((5, 6), 0.01)
+    seen = estimate_pose(pose, np.full(5, 0.2), np.zeros((5, 3)), noise, orientation_seen=False)
+    assert (seen[:, 3:] == [1, 0, 0, 0]).all()
+    whole = estimate_pose(pose, np.full(5, 0.2), np.zeros((5, 3)), noise)
+    assert (seen[:, :3] == whole[:, :3]).all()
+
+
 def test_camera_errors_by_hand() -> None:
     # Turned by 90 degrees about z: (0.5, 0.1) becomes (-0.1, 0.5); then shifted, then jittered.
     pose = np.array([[0.5, 0.1, 0.2, 1, 0, 0, 0]])

@@ -58,11 +58,11 @@ class Push:
     """Standard deviation of the place in the goal that is aimed at, one draw per attempt and axis."""
 
 
-CRADLE = Push("cradle", 0.5, 0.0, 0.03, 0.01, 0.005)
+CRADLE = Push("cradle", 0.4, 0.0, 0.03, 0.01, 0.005)
 """Between two fingers, slowly, all the way into the goal."""
 FINGER = Push("finger", 0.25, 0.022, 0.035, 0.02, 0.01)
 """With the middle finger alone, from which the ball slips to one side."""
-SHOVE = Push("shove", 0.25, 0.0, 0.08, 0.14, 0.02)
+SHOVE = Push("shove", 0.35, 0.0, 0.08, 0.14, 0.02)
 """A quick shove in about the right direction."""
 WAYS = (CRADLE, FINGER, SHOVE)
 

@@ -16,7 +16,7 @@ def push_ball() -> Recipe:
     return replace(
         cube,
         name=TASK,
-        description="Franka + LEAP pushes a ball into a goal; demonstrations, calibration and verdict on one proxy robot",
+        description="Franka + LEAP pushes a ball into a goal; demonstrations, calibration and verdict on one robot",
         collect=replace(cube.collect, task=TASK),
         calibrate=replace(cube.calibrate, task=TASK),
         steer=replace(cube.steer, task=TASK),
