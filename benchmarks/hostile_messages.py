@@ -36,8 +36,8 @@ class Target:
     port: int
     message: bytes
     """A valid observation, packed."""
-    patience_s: float = 20.0
-    """Time within which the server must react."""
+    patience_s: float = 40.0
+    """Time within which the server must react; where it rightly waits for the rest of a frame, its pings end that."""
 
 
 @dataclass(frozen=True)

@@ -25,18 +25,18 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
 from hostile_messages import KINDS, LOITERERS, SILENT, Target
 from score_client import Answer, ClientConfig, PolicyClient, PolicyRefused, PolicyUnavailable
 
-from score_rl.foundation.files import write_json
+from score_rl.foundation.files import read_json, write_json
 from score_rl.foundation.runs import describe_process
 from score_rl.foundation.seeding import rng
 
@@ -51,6 +51,8 @@ LOOSE_S = 0.5
 class Benchmark:
     """Reliability of the server."""
 
+    parts: tuple[Literal["load", "hostile", "kill"], ...] = ("load", "hostile", "kill")
+    """Parts to run; the records of the others stay in the result file."""
     bundle: Path = Path("runs/bundle")
     """Bundle to serve."""
     messages: int = 100_000
@@ -393,17 +395,19 @@ def main() -> None:
     process = describe_process()
     server = ServerProcess(command, benchmark.port, benchmark.logs / "server.log")
     server.log.unlink(missing_ok=True)
-    records = []
-    with server:
-        records.append(load(server, benchmark.clients, benchmark.seconds))
-        print(f"load: {records[-1]['answered']} of {records[-1]['calls']} answered", flush=True)
-        records.append(hostile(server, benchmark.messages, benchmark.attackers, benchmark.seed))
-        print(f"hostile: {records[-1]['outcomes_all']}", flush=True)
-        records.append(kill(server, benchmark.kills, benchmark.seed))
-        print(f"kill: {records[-1]['answered']} of {records[-1]['calls']} answered", flush=True)
-    demands = passed(records)
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "load": lambda: load(server, benchmark.clients, benchmark.seconds),
+        "hostile": lambda: hostile(server, benchmark.messages, benchmark.attackers, benchmark.seed),
+        "kill": lambda: kill(server, benchmark.kills, benchmark.seed),
+    }
     source = {key: process[key] for key in ("commit", "command", "machine")}
-    write_json(benchmark.result, [record | source for record in records])
+    records = {record["part"]: record for record in read_json(benchmark.result)} if benchmark.result.exists() else {}
+    with server:
+        for part in benchmark.parts:
+            records[part] = parts[part]() | source
+            print(f"{part}: done", flush=True)
+            write_json(benchmark.result, [records[name] for name in parts if name in records])
+    demands = passed([records[part] for part in benchmark.parts])
     for demand, holds in demands.items():
         print(f"{'ok    ' if holds else 'FAILED'} {demand}")
     sys.exit(not all(demands.values()))

@@ -11,6 +11,7 @@ from served import NetworkServed, ToyServed
 
 from score_rl.deployment.batching import ROW_BLOCK, Batcher, decide_rows
 from score_rl.deployment.session import Request
+from score_rl.foundation.errors import ScoreError
 
 
 def request(value: float) -> Request:
@@ -62,7 +63,7 @@ def test_a_row_that_fails_takes_no_other_down() -> None:
     assert good[0, 0] == 2 and other[0, 0] == 3
     assert isinstance(bad, RuntimeError)
     (not_finite,) = decide_rows(ToyServed(), [request(float("nan"))])
-    assert isinstance(not_finite, ArithmeticError)
+    assert isinstance(not_finite, ScoreError)
 
 
 def test_who_gives_up_is_not_decided_for() -> None:

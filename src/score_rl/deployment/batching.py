@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from score_rl.deployment.session import Request, ServedPolicy
+from score_rl.foundation.errors import ScoreError
 
 ROW_BLOCK = 8
 """Batches are filled up to a multiple of it. Matrix products add up in another order for one row than for many; with
@@ -106,7 +107,5 @@ def decide_rows(policy: ServedPolicy, requests: Sequence[Request]) -> list[np.nd
         if len(requests) == 1:
             return [error]
         return [answer for request in requests for answer in decide_rows(policy, [request])]
-    return [
-        chunk.astype(np.float32) if np.isfinite(chunk).all() else ArithmeticError("the chunk is not finite")
-        for chunk in chunks
-    ]
+    error = ScoreError("the policy has no finite answer to this observation")
+    return [chunk.astype(np.float32) if np.isfinite(chunk).all() else error for chunk in chunks]
