@@ -15,18 +15,23 @@ TUNING_HEADER = ("method", "settings, where not the default", "control steps", "
 
 
 def method_table(path: Path, method: str) -> Table:
-    """One row per task, world and policy of a method, over all its robots and training seeds."""
+    """One row per task, world and policy of a method, over all its robots and training seeds.
+
+    A variant of the method (other settings, another twin) is a row of its own, under the name that it has there.
+    """
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for record in read_results(path):
         if record["method"] == method:
-            groups.setdefault((record["task"], record["world"], record["policy"]), []).append(record)
+            variant = record.get("variant", method)
+            shown = f"`{record['policy']}`" + (f", {record['label']}" if variant != method else "")
+            groups.setdefault((record["task"], record.get("evaluation", record["world"]), shown), []).append(record)
     rows = []
     for (task, world, policy), records in groups.items():
         robots = {record["robot_seed"] for record in records} - {None}
         episodes = sum(record["n"] for record in records)
         steps = _mean([r["steps_to_success_mean"] for r in records if r["steps_to_success_mean"] is not None])
         force = _mean([r["peak_force_p95_n"] for r in records if r["peak_force_p95_n"] is not None])
-        shown = (str(len(robots) or len(records)), str(episodes), f"`{policy}`", _success(records), steps)
+        shown = (str(len(robots) or len(records)), str(episodes), policy, _success(records), steps)
         rows.append((task, world, *shown, str(sum(record["hand_faults"] for record in records)), f"{force} N"))
     return METHOD_HEADER, rows
 

@@ -4,8 +4,8 @@
     python benchmarks/render_results.py --check    # exit with 1 where a document differs from the result files
 
 A table stands between `<!-- results FILE -->` and `<!-- end results -->`, with FILE in benchmarks/results/ (or
-FILE:METHOD, for one method of a comparison); that of
-the domains' parameters between `<!-- parameters -->` and `<!-- end parameters -->`.
+FILE:METHOD for one method of a comparison, claim.json:PART for a part of the experiment); that of the domains'
+parameters between `<!-- parameters -->` and `<!-- end parameters -->`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from claim_tables import PARTS, audit_table, claim_table, cost_table
 from method_tables import method_table, tuning_table
 
 from score_rl.evaluation import charts
@@ -66,12 +67,15 @@ def parameters() -> str:
 
 
 def table(name: str, document: Path) -> str:
-    """Markdown table of a result file, or of one method in it (`FILE:METHOD`)."""
-    file, _, method = name.partition(":")
+    """Markdown table of a result file, or of one method or part in it (`FILE:METHOD`, `claim.json:PART`)."""
+    file, _, part = name.partition(":")
     path = RESULTS / file
     if not path.exists():
         return "No result file yet."
-    header, rows = method_table(path, method) if method else TABLES.get(file, success_table)(path)
+    if part:
+        header, rows = claim_table(path, part) if part in PARTS else method_table(path, part)
+    else:
+        header, rows = TABLES.get(file, success_table)(path)
     lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     depth = len(document.relative_to(ROOT).parts) - 1
@@ -150,6 +154,9 @@ TABLES = {
     "representation.json": variant_table,
     "calibration.json": calibration_table,
     "tuning.json": tuning_table,
+    "claim.json": claim_table,
+    "claim_cost.json": cost_table,
+    "audit.json": audit_table,
     "reliability_server.json": server_table,
 }
 """Result files with a table of their own; all others hold comparisons of policies."""
