@@ -62,7 +62,7 @@ def save_base(
             fit_representation(spec, config, examples, chunk),
         )
         for parameter in policy.network.head.parameters():  # zero at the start, which would test nothing
-            torch.nn.init.normal_(parameter, std=0.2)
+            torch.nn.init.normal_(parameter, std=0.1)
     policy.requires_grad_(False).eval()
     save_policy(folder, policy, {"dataset": {"sha256": "d" * 64}})
     return policy
