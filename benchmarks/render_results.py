@@ -141,6 +141,24 @@ def server_table(path: Path) -> Table:
     return ("", "measured"), rows
 
 
+def latency_table(path: Path) -> Table:
+    """Single decisions of every policy, with torch and with ONNX Runtime."""
+    result = read_json(path)
+    header = ("policy", "run by", "wall p50", "wall p99", "processor p50", "processor p99", "largest difference")
+    rows = []
+    for record in result["records"]:
+        network = f"{record['network']['kind']} {' '.join(map(str, record['network']['widths']))}"
+        difference = f"{record['largest_difference']:.1e} {record['action_unit']}, n = {record['observations']}"
+        for runtime, latency in record["latency"].items():
+            figures = (
+                f"{latency[f'{clock}_{p}_ms']:.2f} ms" for clock in ("wall", "processor") for p in ("p50", "p99")
+            )
+            compared = difference if runtime == "onnxruntime" else "–"
+            rows.append((f"{record['policy']} ({network})", runtime, *figures, compared))
+    rows.append((f"load average {result['load_average']}, {result['machine']['cores']} cores", *[""] * 6))
+    return header, rows
+
+
 def part_record(records: Sequence[Mapping[str, Any]], part: str) -> Mapping[str, Any]:
     """The record of one part of a benchmark."""
     return next(record for record in records if record["part"] == part)
@@ -158,6 +176,7 @@ TABLES = {
     "claim_cost.json": cost_table,
     "audit.json": audit_table,
     "reliability_server.json": server_table,
+    "latency.json": latency_table,
 }
 """Result files with a table of their own; all others hold comparisons of policies."""
 
