@@ -45,7 +45,7 @@ class BestOfNConfig:
     """First iterations, in which the base policy decides."""
     memory: int = 12
     """Newest iterations whose decisions are regressed on; they are part of the checkpoint."""
-    epochs: int = 2
+    epochs: int = 4
     """Passes over them per iteration, in minibatches of the same size as PPO's."""
 
 
