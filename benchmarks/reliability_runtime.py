@@ -113,6 +113,7 @@ def kill(benchmark: Benchmark, task: str, folder: Path) -> dict[str, Any]:
         "steps_recorded": sum(outcome["recorded"] for outcome in clients),
         "robot_kills": len(robots),
         "client_ended_by_itself": sum(outcome["ended"] for outcome in robots),
+        "seconds_to_end_max": max((outcome["seconds"] for outcome in robots), default=None),
         "recordings_whole": sum(outcome["whole"] for outcome in robots),
         "robot_restarted_at_rest": sum(outcome["restarted_at_rest"] for outcome in robots),
         "outcomes": {"client": clients, "robot": robots},
@@ -144,7 +145,7 @@ def drive(arguments: list[str]) -> None:
     """The command line, silently, with its exit status."""
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
-        sys.exit(cli.main(arguments))
+    sys.exit(cli.main(arguments))
 
 
 def kill_client(
@@ -178,11 +179,20 @@ def kill_robot(client: BaseProcess, robot: BaseProcess, out: Path) -> dict[str, 
     """SIGKILL to the robot; whether the client ends by itself with a whole recording."""
     robot.kill()
     robot.join()
-    client.join(20)
-    ended = client.exitcode == 2
+    began = time.monotonic()
+    client.join(120)
+    seconds, ended = time.monotonic() - began, client.exitcode == 2
     client.kill()
+    client.join()
+    if not ended:
+        return {"ended": False, "whole": False, "seconds": round(seconds, 3), "recorded": 0}
     recording = load_dataset(out / "dataset")
-    return {"ended": ended, "whole": recording.extra["ended"][-1] == "robot_lost", "recorded": recording.num_frames}
+    return {
+        "ended": ended,
+        "whole": recording.extra["ended"][-1] == "robot_lost",
+        "seconds": round(seconds, 3),
+        "recorded": recording.num_frames,
+    }
 
 
 # ---- endurance --------------------------------------------------------------------------------------------------

@@ -77,16 +77,20 @@ class RobotProcessConfig:
 class ProxyRobot:
     """A `RobotDriver` at the other end of a Unix socket."""
 
-    def __init__(self, address: str | Path, connect_s: float | str = CONNECT_S) -> None:
-        """address: where `score robot` listens. connect_s: how long it may take to come up."""
+    def __init__(
+        self, address: str | Path, connect_s: float | str = CONNECT_S, confirm_s: float | str | None = None
+    ) -> None:
+        """address: where `score robot` listens. connect_s: how long it may take to come up. confirm_s: how long a
+        command's confirmation is waited for; None: half a control period."""
         self.address, self._connect_s = Path(address), float(connect_s)
+        self._confirm_s = None if confirm_s is None else float(confirm_s)
         self._socket: socket.socket | None = None
         self._changed = threading.Condition()
         self._sending = threading.Lock()
         self._numbers = itertools.count()
         self._answers: dict[int, dict[str, Any]] = {}
         self._reading: Reading | None = None
-        self._seen, self._lost, self._confirm_s = -1, "", 1.0
+        self._seen, self._lost = -1, ""
 
     def __enter__(self) -> Self:
         self.connect()
@@ -110,7 +114,8 @@ class ProxyRobot:
         self._thread.start()
         answer = self._ask({"do": "hello"}, 10.0)
         speed = float(answer["speed"])
-        self._confirm_s = max(0.02, 0.5 / (answer["control_rate_hz"] * speed)) if speed else 10.0
+        if self._confirm_s is None:
+            self._confirm_s = max(0.02, 0.5 / (answer["control_rate_hz"] * speed)) if speed else 10.0
         self.spec = RobotSpec(
             name=answer["name"],
             observation=answer["observation"],
@@ -139,13 +144,13 @@ class ProxyRobot:
 
     def command(self, command: NDArray[Any]) -> NDArray[np.float32]:
         """See `RobotDriver.command`."""
-        answer = self._ask({"do": "command", "command": np.asarray(command).tolist()}, self._confirm_s)
+        answer = self._ask({"do": "command", "command": np.asarray(command).tolist()}, self._confirm_s or 1.0)
         return np.asarray(answer["sent"], dtype=np.float32)
 
     def stop(self) -> None:
         """See `RobotDriver.stop`."""
         if self._socket is not None and not self._lost and self._reading is not None:
-            self._ask({"do": "stop"}, max(1.0, self._confirm_s))
+            self._ask({"do": "stop"}, max(1.0, self._confirm_s or 1.0))
 
     def status(self) -> dict[str, Any]:
         """What the robot says of itself; see `RobotProcess.status`."""
