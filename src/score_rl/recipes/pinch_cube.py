@@ -42,7 +42,7 @@ def pinch_cube() -> Recipe:
         name="pinch_cube",
         description="Franka + LEAP pinches a cube; demonstrations, calibration and verdict on one proxy robot",
         collect=CollectSettings(
-            task="pinch_cube", world="proxy", num_envs=60, demonstrations=CollectConfig(episodes=240)
+            task="pinch_cube", world="proxy", num_envs=60, demonstrations=CollectConfig(episodes=300)
         ),
         pretrain=PretrainSettings(PretrainConfig(policy=policy, steps=8000, loss_weighting="network")),
         calibrate=CalibrateSettings(task="pinch_cube", world="twin", fit=CalibrateConfig(protective_stop_n=30.0)),
