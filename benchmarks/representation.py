@@ -52,6 +52,7 @@ def variants(recipe: PretrainConfig) -> dict[str, PretrainConfig]:
 
     return {
         "recipe": recipe,
+        "twice the steps": replace(recipe, steps=2 * recipe.steps),
         "absolute targets": changed(action="absolute"),
         "raw observations": changed(observation="raw", keys=PALM_KEYS),
         "min-max scale": changed(action_scale="min_max"),
@@ -59,7 +60,6 @@ def variants(recipe: PretrainConfig) -> dict[str, PretrainConfig]:
         "chunk of 16": changed(horizon=16),
         "no analytic skip": replace(recipe, policy=_with_width(policy, None), loss_weighting="velocity"),
         "loss of the velocity": replace(recipe, loss_weighting="velocity"),
-        "twice the steps": replace(recipe, steps=2 * recipe.steps),
     }
 
 
