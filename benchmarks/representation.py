@@ -52,6 +52,7 @@ def variants(recipe: PretrainConfig) -> dict[str, PretrainConfig]:
 
     return {
         "recipe": recipe,
+        "twice the steps": replace(recipe, steps=2 * recipe.steps),
         "absolute targets": changed(action="absolute"),
         "raw observations": changed(observation="raw", keys=PALM_KEYS),
         "min-max scale": changed(action_scale="min_max"),
