@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,13 @@ def frame(step: int) -> dict[str, np.ndarray]:
     return {"state": np.array([step, 0.0])}
 
 
-def actions(broker: ChunkBroker, steps: range, pause_s: float = 0.0) -> list[float]:
+def actions(broker: ChunkBroker, steps: range, settle: bool = False) -> list[float]:
+    """First action value of each step; settle: wait behind each step until the question on its way is answered."""
     taken = []
     for step in steps:
         taken.append(float(broker.act(frame(step))[0]))
-        time.sleep(pause_s)
+        if settle and broker._pending is not None:
+            broker._pending[1].exception()
     return taken
 
 
@@ -60,7 +61,7 @@ def test_with_a_lead_the_next_chunk_takes_over_at_its_own_step() -> None:
     with fake.running() as uri, PolicyClient(ClientConfig(uri)) as client:
         broker = ChunkBroker(client, execute_steps=2, lead_steps=1)
         # Asked at steps 0, 2, 4, ...: decision 1 (at step 2) takes over at step 3 with its action number 1.
-        assert actions(broker, range(7), pause_s=0.1) == [0, 10, 20, 112, 122, 214, 224]
+        assert actions(broker, range(7), settle=True) == [0, 10, 20, 112, 122, 214, 224]
         assert [message["state"][-1, 0] for message in fake.messages] == [0, 2, 4, 6]
         broker.close()
 
@@ -78,7 +79,7 @@ def test_a_late_answer_takes_over_when_it_comes() -> None:
         broker = ChunkBroker(client, execute_steps=1, lead_steps=1)
         assert actions(broker, range(3)) == [0, 10, 20]
         there.set()
-        time.sleep(0.3)
+        broker._pending[1].result()
         assert actions(broker, range(3, 4)) == [100 + 1 + 20]  # asked for at step 1: its action number 2
         broker.reset()
         there.clear()
@@ -92,7 +93,7 @@ def test_without_an_answer_the_robot_is_told_and_the_next_step_asks_anew() -> No
     fake = FakeServer()
     silent = threading.Event()
     fake.answer = lambda fake, connection, message: None if silent.is_set() else fake.chunk(connection, message)
-    with fake.running() as uri, PolicyClient(ClientConfig(uri, decide_timeout_s=0.2)) as client:
+    with fake.running() as uri, PolicyClient(ClientConfig(uri, decide_timeout_s=0.5)) as client:
         broker = ChunkBroker(client)
         assert actions(broker, range(2)) == [0, 10]
         silent.set()
@@ -109,11 +110,11 @@ def test_with_a_lead_failures_count_only_once_the_chunk_is_used_up() -> None:
     fake = FakeServer()
     silent = threading.Event()
     fake.answer = lambda fake, connection, message: None if silent.is_set() else fake.chunk(connection, message)
-    with fake.running() as uri, PolicyClient(ClientConfig(uri, decide_timeout_s=0.05)) as client:
+    with fake.running() as uri, PolicyClient(ClientConfig(uri, decide_timeout_s=0.5)) as client:
         broker = ChunkBroker(client, execute_steps=1, lead_steps=1)
         assert broker.act(frame(0))[0] == 0
         silent.set()
-        assert actions(broker, range(1, 4), pause_s=0.1) == [10, 20, 30]
+        assert actions(broker, range(1, 4), settle=True) == [10, 20, 30]
         with pytest.raises(PolicyUnavailable):
             broker.act(frame(4))
         silent.clear()

@@ -86,7 +86,7 @@ def test_nobody_there_is_reported_within_the_time() -> None:
     began = time.monotonic()
     with pytest.raises(PolicyUnavailable, match=r"no answer of ws://127\.0\.0\.1:9 within 0\.2 s"):
         client.connect()
-    assert 0.2 <= time.monotonic() - began < 1.0
+    assert 0.2 <= time.monotonic() - began < 5.0
     with pytest.raises(PolicyUnavailable, match="not connected yet"):
         client.observe(frame(0))
 

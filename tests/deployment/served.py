@@ -57,8 +57,12 @@ class ToyServed:
         self.fails_at: float | None = None
         """A row whose newest state[0] is this makes the whole batch fail."""
         self.batches: list[int] = []
+        self.entered, self.gate = threading.Event(), threading.Event()
+        self.gate.set()  # cleared by tests that want a decision to last until they say so
 
     def decide(self, window: Mapping[str, Tensor], noise: Tensor) -> Decision:
+        self.entered.set()
+        assert self.gate.wait(60)
         time.sleep(self.delay_s)
         state = window["state"]
         if self.fails_at is not None and (state[:, -1, 0] == self.fails_at).any():

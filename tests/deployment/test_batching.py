@@ -66,14 +66,23 @@ def test_a_row_that_fails_takes_no_other_down() -> None:
     assert isinstance(not_finite, ScoreError)
 
 
+async def first_of_several(policy: ToyServed, batcher: Batcher, values: list[float]) -> list[asyncio.Task]:
+    """Calls of which the first is being decided, until the policy's gate opens."""
+    policy.gate.clear()
+    batcher.start()
+    calls = [asyncio.create_task(batcher.decide(request(value))) for value in values]
+    await asyncio.to_thread(policy.entered.wait, 60)
+    return calls
+
+
 def test_who_gives_up_is_not_decided_for() -> None:
     async def run() -> list[int]:
-        policy = ToyServed(delay_s=0.1)
+        policy = ToyServed()
         batcher = Batcher(policy, 0.0, 1)
-        batcher.start()
-        calls = [asyncio.create_task(batcher.decide(request(v))) for v in (1.0, 2.0, 3.0)]
-        await asyncio.sleep(0.05)
+        calls = await first_of_several(policy, batcher, [1.0, 2.0, 3.0])
         calls[1].cancel()
+        await asyncio.sleep(0)
+        policy.gate.set()
         assert (await calls[2])[0, 0] == 4
         await batcher.stop()
         return policy.batches
@@ -83,12 +92,14 @@ def test_who_gives_up_is_not_decided_for() -> None:
 
 def test_stopping_cancels_who_still_waits() -> None:
     async def run() -> list[object]:
-        batcher = Batcher(ToyServed(delay_s=0.2), 0.0, 1)
-        batcher.start()
-        calls = [asyncio.create_task(batcher.decide(request(v))) for v in (1.0, 2.0)]
-        await asyncio.sleep(0.05)
-        await batcher.stop()
-        return await asyncio.gather(*calls, return_exceptions=True)
+        policy = ToyServed()
+        batcher = Batcher(policy, 0.0, 1)
+        calls = await first_of_several(policy, batcher, [1.0, 2.0])
+        stop = asyncio.create_task(batcher.stop())
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        policy.gate.set()
+        await stop
+        return results
 
     assert all(isinstance(result, asyncio.CancelledError) for result in asyncio.run(run()))
 

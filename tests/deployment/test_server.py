@@ -240,7 +240,7 @@ def test_connections_beyond_the_limit_are_dropped() -> None:
             assert ask(again, observation(2))["actions"][0, 0] == 2
 
 
-def wait_until(condition: Any, timeout_s: float = 10.0) -> None:
+def wait_until(condition: Any, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline

@@ -28,6 +28,7 @@ def test_the_server_stands_hostile_messages_load_and_its_own_death(
     import hostile_messages
     import reliability_server as benchmark
 
+    monkeypatch.setattr(benchmark, "LOOSE_S", 10.0)  # other tests may keep the machine busy
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
