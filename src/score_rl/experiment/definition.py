@@ -140,31 +140,30 @@ def steer_settings(recipe: Recipe, method: Method, seed: int) -> SteerSettings:
     return _changed_all(recipe.steer, settings, f"method {method.name}")
 
 
-def changed(value: T, path: str, new: Any, source: str) -> T:
+def changed(value: T, path: str, new: Any, source: str, above: str = "") -> T:
     """A copy of nested frozen dataclasses with one field, named by its dotted path, set anew.
 
     Lists become tuples, whole numbers become fractions where the field holds one. Raises ScoreError, naming
-    `source`, for a field that does not exist or a value of another type.
+    `source` and the whole path (`above`: what stands before it), for a field that does not exist or a value of
+    another type.
     """
     name, _, rest = path.partition(".")
     names = [f.name for f in fields(value)] if dataclasses.is_dataclass(value) else []
     if name not in names:
-        raise unknown_choice(f"{source}: setting", path, [_join(path, name, known) for known in names])
+        ending = f".{rest}" if rest else ""
+        raise unknown_choice(f"{source}: setting", above + path, [above + known + ending for known in names])
     old = getattr(value, name)
     if rest:
-        return replace(value, **{name: changed(old, rest, new, source)})  # type: ignore[type-var]
-    return replace(value, **{name: _converted(old, new, f"{source}: {path}")})  # type: ignore[type-var]
+        inner = changed(old, rest, new, source, f"{above}{name}.")
+    else:
+        inner = _converted(old, new, f"{source}: {above}{path}")
+    return replace(value, **{name: inner})  # type: ignore[type-var]
 
 
 def _changed_all(value: T, settings: Mapping[str, Any], source: str) -> T:
     for path, new in settings.items():
         value = changed(value, path, new, source)
     return value
-
-
-def _join(path: str, name: str, known: str) -> str:
-    """The path with its first unknown part replaced by a known one."""
-    return ".".join([known, *path.split(".")[1:]]) if path.startswith(name) else known
 
 
 def _converted(old: Any, new: Any, where: str) -> Any:

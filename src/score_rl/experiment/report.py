@@ -17,6 +17,8 @@ from score_rl.experiment.gather import Findings
 from score_rl.experiment.summary import mean_difference, mean_field, mean_rate
 from score_rl.foundation.files import write_json, write_text
 
+Section = tuple[str, str, tables.Table]
+"""Title, note and table."""
 SUPPORT_FIELD, FORCE_FIELD = "support_violation_rate", "peak_force_p95_n"
 NOTES = (
     "Success: the task's condition holds when the episode ends, and no protective stop ended it. Percent. Means are "
@@ -47,9 +49,11 @@ def write_reports(
     write_json(out / "curves.json", findings.curves)
     write_json(out / "costs.json", list(costs))
     found = arms(findings.records)
-    write_text(out / "report.md", markdown(experiment, found, costs, missing))
+    lines, sections = verdict(found), _tables(found, costs)
+    write_text(out / "report.md", markdown(experiment, lines, sections, missing))
     page = resources.files("score_rl.evaluation").joinpath("templates/report.html").read_text(encoding="utf-8")
-    body = page_body(experiment, found, findings.curves, costs, missing)
+    drawn = _pictures(found, findings.curves)
+    body = page_body(experiment, lines, sections, drawn, missing, findings.records[0])
     write_text(out / "report.html", Template(page).substitute(title=f"SCORE · {experiment.name}", body=body))
     return out / "report.html"
 
@@ -95,26 +99,29 @@ def _body_sentence(arm: Arm) -> str:
 
 
 def markdown(
-    experiment: Experiment, found: Sequence[Arm], costs: Sequence[Mapping[str, Any]], missing: Sequence[str]
+    experiment: Experiment, lines: Sequence[str], sections: Sequence[Section], missing: Sequence[str]
 ) -> str:
     """The tables as Markdown."""
-    parts = [f"# {experiment.name}", experiment.description, "\n".join(f"- {line}" for line in verdict(found))]
+    parts = [f"# {experiment.name}", experiment.description, "\n".join(f"- {line}" for line in lines)]
     if missing:
         parts.append("Missing:\n\n" + "\n".join(f"- {line}" for line in missing))
-    for title, note, table in _tables(found, costs):
+    for title, note, table in sections:
         parts += [f"## {title}", *([note] if note else []), table.markdown()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def page_body(
     experiment: Experiment,
-    found: Sequence[Arm],
-    curves: Sequence[Mapping[str, Any]],
-    costs: Sequence[Mapping[str, Any]],
+    lines: Sequence[str],
+    sections: Sequence[Section],
+    drawn: Mapping[str, Sequence[tuple[str, str]]],
     missing: Sequence[str],
+    source: Mapping[str, Any],
 ) -> str:
-    """Sections of the page."""
-    lines = verdict(found)
+    """The page: what came out, then every section's pictures and table, then pictures without a table.
+
+    drawn: title of a section -> (picture, caption)s; source: a record that says where the figures come from.
+    """
     robots = ", ".join(map(str, experiment.robots))
     parts = [
         f'<p class="kicker">{html.escape(experiment.name)} · {len(experiment.tasks)} tasks · robots {robots}</p>',
@@ -123,22 +130,18 @@ def page_body(
     ]
     if missing:
         parts.append("<h2>Missing</h2>" + "".join(f'<p class="note">{html.escape(line)}</p>' for line in missing))
-    drawn = _pictures(found, curves)
-    for title, note, table in _tables(found, costs):
+    for title, note, table in sections:
         parts.append(f"<h2>{html.escape(title)}</h2>")
         parts += [_figure(svg, caption) for svg, caption in drawn.get(title, ())]
         parts.append(table.html() + (f'<p class="note">{html.escape(note).replace("*", "")}</p>' if note else ""))
-    for title, figures in drawn.items():
-        if title not in {name for name, _, _ in _tables(found, costs)}:
-            parts += [f"<h2>{html.escape(title)}</h2>", *(_figure(svg, caption) for svg, caption in figures)]
-    record = next((r for arm in found for r in arm.of("proxy")), None)
-    if record is not None:
-        parts.append(f"<footer>{html.escape(record['commit'])} · {html.escape(record['machine'])}</footer>")
+    for title in drawn.keys() - {title for title, _, _ in sections}:
+        parts += [f"<h2>{html.escape(title)}</h2>", *(_figure(svg, caption) for svg, caption in drawn[title])]
+    parts.append(f"<footer>{html.escape(source['commit'])} · {html.escape(source['machine'])}</footer>")
     return "\n".join(parts)
 
 
-def _tables(found: Sequence[Arm], costs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, tables.Table]]:
-    """(title, note, table), in the order of the report."""
+def _tables(found: Sequence[Arm], costs: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """The tables that have rows, in the order of the report."""
     parts = [
         ("Means over all tasks", NOTES[0], tables.headline(found)),
         ("Proxy, by task", NOTES[1], tables.by_task(found, "proxy")),

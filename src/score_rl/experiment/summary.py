@@ -17,7 +17,7 @@ import numpy as np
 from score_rl.foundation.seeding import rng
 from score_rl.foundation.statistics import mcnemar_exact
 
-DRAWS = 10_000
+DRAWS = 4000
 Record = Mapping[str, Any]
 
 

@@ -1,0 +1,117 @@
+"""Experiment files: what they say, and that what they cannot say is an error before any work."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from score_rl.experiment.definition import changed, load_experiment, parse_experiment, steer_settings
+from score_rl.foundation.errors import ScoreError
+from score_rl.recipes import get_recipe
+
+ROOT = Path(__file__).parents[2]
+MINIMAL: dict[str, Any] = {"tasks": ["debug"], "robots": [1], "method": [{"name": "score", "role": "ours"}]}
+
+
+def parsed(**changes: Any) -> Any:
+    return parse_experiment({**MINIMAL, **changes}, "test.toml")
+
+
+def test_the_smallest_file() -> None:
+    experiment = parsed()
+    assert experiment.name == "test" and experiment.training_seeds == (0,)
+    (method,) = experiment.methods
+    assert (method.method, method.label, method.policy) == ("score", "score", "det")
+
+
+def test_settings_reach_recipes_and_methods() -> None:
+    method = {"name": "bc", "method": "bc_regularized", "settings": {"bc_regularized.coefficient": 5}}
+    experiment = parsed(
+        settings={"steer.control_steps": [64], "steer.learner.ppo.learning_rate": 1},
+        task_settings={"debug": {"steer.control_steps": [128]}},
+        method=[method],
+    )
+    recipe = experiment.recipe("debug")
+    assert recipe.steer.control_steps == (128,)
+    rate = recipe.steer.learner.ppo.learning_rate
+    assert rate == 1.0 and isinstance(rate, float)
+    settings = steer_settings(recipe, experiment.methods[0], 7)
+    assert settings.method == "bc_regularized" and settings.learner.seed == 7
+    assert settings.bc_regularized.coefficient == 5.0 and settings.control_steps == (128,)
+
+
+def test_a_sweep_is_one_method_per_value() -> None:
+    entry = {"name": "bc", "method": "bc_regularized", "label": "BC", "swept": "bc_regularized.coefficient"}
+    methods = parsed(method=[{**entry, "values": [0.5, 10.0]}]).methods
+    assert [m.name for m in methods] == ["bc_0p5", "bc_10"]
+    assert [m.label for m in methods] == ["BC, 0.5", "BC, 10"]
+    assert [(m.sweep, m.sweep_value) for m in methods] == [("bc", 0.5), ("bc", 10.0)]
+    assert methods[1].settings == {"bc_regularized.coefficient": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": ["debug"]}, "key 'task'; did you mean 'tasks'"),
+        ({"tasks": ["pinch"]}, "'pinch'; did you mean 'pinch_cube'"),
+        ({"tasks": ["adroit_door"]}, "needs demonstrations from elsewhere"),
+        ({"robots": []}, "robots must be a list of different entries"),
+        ({"robots": [1, 1]}, "robots must be a list of different entries"),
+        ({"robots": ["one"]}, "'one' is no seed"),
+        ({"method": []}, "method must be a list"),
+        ({"method": [{"name": "x"}]}, "unknown method of x 'x'"),
+        ({"method": [{"name": "Score", "method": "score"}]}, "small letters"),
+        ({"method": [{"name": "base", "method": "score"}]}, "always evaluated"),
+        ({"method": [{"name": "score", "role": "hero"}]}, "unknown test.toml: role of score 'hero'"),
+        ({"method": [{"name": "score", "swept": "x"}]}, "a sweep needs both"),
+        ({"method": [{"name": "score", "setings": {}}]}, "did you mean 'settings'"),
+        ({"method": [{"name": "score", "settings": {"learner.ppo.lerning_rate": 1}}]}, "ppo.learning_rate"),
+        ({"settings": {"steer.num_envs": 1.5}}, "must be of type int"),
+        ({"settings": {"stear.num_envs": 2}}, "did you mean 'steer.num_envs'"),
+        ({"evaluation": {"stochastic": ["proxie"]}}, "did you mean 'proxy'"),
+        ({"evaluation": {"proxy_episodes": 0}}, "at least one episode"),
+        ({"task_settings": {"pinch_cube": {}}}, "unknown test.toml: [task_settings] 'pinch_cube'"),
+    ],
+)
+def test_what_makes_no_sense_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ScoreError, match=re.escape(message)):
+        parsed(**changes)
+
+
+def test_files_that_are_missing_or_broken(tmp_path: Path) -> None:
+    with pytest.raises(ScoreError, match="does not exist"):
+        load_experiment(tmp_path / "no.toml")
+    (tmp_path / "broken.toml").write_text("= 1")
+    with pytest.raises(ScoreError, match="is not valid TOML"):
+        load_experiment(tmp_path / "broken.toml")
+
+
+def test_changing_leaves_the_original_alone() -> None:
+    recipe = get_recipe("debug")
+    other = changed(recipe, "steer.num_envs", 3, "here")
+    assert other.steer.num_envs == 3 and recipe.steer.num_envs == 8
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks").glob("*.toml")), ids=lambda path: path.name)
+def test_the_shipped_experiments_are_valid(file: Path) -> None:
+    assert load_experiment(file).methods
+
+
+def test_the_claim_holds_what_it_must() -> None:
+    claim = load_experiment(ROOT / "benchmarks" / "claim.toml")
+    assert len(claim.tasks) == 3 and len(claim.robots) == 3 and claim.amounts.proxy_episodes >= 200
+    sweep = [method.sweep_value for method in claim.methods if method.sweep == "bc_regularized"]
+    assert len(sweep) == 5 and max(sweep) / min(sweep) == 1e4
+    used = {method.method for method in claim.methods}
+    assert used == {"score", "score_residual", "residual", "unconstrained", "bc_regularized", "best_of_n"}
+
+
+def test_the_example_of_the_documents_is_valid() -> None:
+    text = (ROOT / "docs" / "benchmark.md").read_text()
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    experiment = parse_experiment(tomllib.loads(example), "docs")
+    assert experiment.methods[1].twin_stop_n == 0 and len(experiment.methods) == 5
