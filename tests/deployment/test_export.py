@@ -79,6 +79,18 @@ def test_same_as_torch_on_a_thousand_observations(exported: Exported) -> None:
     assert chunks.std(dim=0).min() > 1e-2  # the policy answers to what it sees
 
 
+def test_numbers_that_are_not_finite_are_a_difference(exported: Exported) -> None:
+    class Broken(OnnxPolicy):
+        def decide(self, window, noise):
+            decision = super().decide(window, noise)
+            decision.chunk[0, 0, 0] = np.nan if (noise == exported.noise[1]).all() else 0.0
+            return decision
+
+    window = {key: value[:3] for key, value in exported.window.items()}
+    difference = largest_difference(exported.bundle, Broken(exported.path), window, exported.noise[:3])
+    assert not difference <= 1e9
+
+
 def test_any_number_of_rows(exported: Exported) -> None:
     policy, expected = OnnxPolicy(exported.path), exported.bundle.decide(exported.window, exported.noise)
     decision = policy.decide(exported.window, exported.noise)

@@ -236,7 +236,7 @@ def _run(*folders: Path) -> dict[str, Any]:
     for folder in folders:
         if (folder / "run.json").is_file():
             run, config = read_run(folder)
-            kept = {name: run[name] for name in ("stage", "command", "commit", "seeds", "versions", "started_at")}
+            kept = {name: run.get(name) for name in ("stage", "command", "commit", "seeds", "versions", "started_at")}
             return {"run": kept | {"inputs": config.get("inputs", {})}}
     return {}
 

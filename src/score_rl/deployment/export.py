@@ -69,13 +69,13 @@ def largest_difference(
     Every row of the windows {key: (m, history, d)} and the noise (m, h, a) is one decision of its own, as on a robot.
     """
     decide = bundle.base_decide if fallback else bundle.decide
-    difference = 0.0
+    differences = []
     for row in range(len(noise)):
         one = {key: window[key][row : row + 1] for key in bundle.spec.observation}
         expected = decide(one, noise[row : row + 1]).chunk.numpy()
         chunk = policy.decide(one, noise[row : row + 1]).chunk
-        difference = max(difference, float(np.abs(chunk - expected).max()))
-    return difference
+        differences.append(np.abs(chunk - expected).max())
+    return float(np.max(differences))  # NaN where any is, unlike the built-in max
 
 
 class _Graph(nn.Module):
@@ -135,11 +135,12 @@ def _serialize(model: Any) -> bytes:
 def _quiet(logger: str) -> Iterator[None]:
     """Silence a logger below errors for a while."""
     target = logging.getLogger(logger)
-    before, target.level = target.level, logging.ERROR
+    before = target.level
+    target.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        target.level = before
+        target.setLevel(before)
 
 
 def _require_exporter() -> None:
