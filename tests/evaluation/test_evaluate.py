@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 from walk import BACKWARD, FORWARD, LIMIT, RANDOM, STILL, Step, Walk
 
-from score_rl.evaluation.evaluate import evaluate
+from score_rl.evaluation.evaluate import evaluate, rms_jerk
 from score_rl.foundation.errors import ScoreError
 
 
@@ -48,6 +49,37 @@ def test_traces_hold_what_was_seen_and_sent() -> None:
     assert x[0, :2].tolist() == [0, 1] and x[0, 2:].isnan().all()
     assert trace["latent_norm2"][0].isnan().tolist() == [False, True]
     assert trace["first_chunk"].shape == (3, 2, 1)
+
+
+def test_jerk_by_hand() -> None:
+    # Third differences of t^3 are 6, those of a constant 0: sqrt((36 + 0) / 2) at 10 Hz.
+    cube = torch.arange(6.0) ** 3
+    assert rms_jerk(torch.stack((cube, torch.ones(6)), dim=1), 10.0) == pytest.approx(18**0.5 * 1000)
+    assert rms_jerk(torch.zeros(3, 2), 10.0) is None
+
+
+def test_jumps_between_chunks_are_averaged_and_the_first_chunk_jumps_from_nowhere() -> None:
+    class Swing(Step):
+        def decide(self, window, noise):
+            x = window["state"][:, -1:, :1]
+            chunk = torch.where(x > 0, -0.25, 0.75).expand(-1, 2, 1)
+            return replace(super().decide(window, noise), chunk=chunk)
+
+    # Chunks of two: 0.75 0.75, -0.25 -0.25, -0.25 -0.25: jumps of 1 and 0 behind the first.
+    (episode,) = evaluate(Walk(1), Swing(0.0), [2], execute_steps=2).episodes
+    assert episode.jump == pytest.approx(0.5) and episode.max_jump == pytest.approx(1.0)
+    assert episode.jerk_rms == pytest.approx(1000 * ((4 + 1 + 0) / 3) ** 0.5)  # 2, -1, 0
+    (still,) = evaluate(Walk(1), FORWARD, [0], execute_steps=2).episodes
+    assert still.jump is None and still.jerk_rms is None and still.impulse_ns is None
+
+
+def test_everything_executed_is_returned_as_a_reader_would_see_it() -> None:
+    reader = replace(Step.spec, history=2)
+    found = evaluate(Walk(2), FORWARD, [0, 1, 2], execute_steps=2, reader=reader).executed
+    assert found.episode.tolist() == [0, 1, 1, 2, 2] and found.steps.tolist() == [2, 2, 1, 2, 2]
+    assert found.seeds == ((0, 0), (1, 0), (1, 1), (2, 0), (2, 1))
+    assert found.window["state"][:, :, 0].tolist() == [[0, 0], [0, 0], [1, 2], [0, 0], [1, 2]]
+    assert found.chunk[:, 0, 0].tolist() == [1] * 5
 
 
 @pytest.mark.parametrize("seeds", [[], [3, 3]])

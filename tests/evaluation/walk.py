@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from score_rl.contracts import Observation, PolicySpec, StepResult, WorldSpec
+from score_rl.foundation.flow import Inversion
 from score_rl.steering.policy import Decision
 
 LIMIT = 6
@@ -61,6 +62,23 @@ class Step:
     def decide(self, window: Mapping[str, Tensor], noise: Tensor) -> Decision:
         latent = noise if self.constant is None else torch.full_like(noise, self.constant)
         return Decision(latent, latent)
+
+
+class Stroll:
+    """A flow policy whose chunks are 0.5 + 0.1 z whatever it sees, invertible by hand."""
+
+    spec = Step.spec
+
+    def encode(self, window: Mapping[str, Tensor]) -> Tensor:
+        return window["state"].flatten(1)
+
+    def decode(self, context: Tensor, latent: Tensor) -> Tensor:
+        return 0.5 + 0.1 * latent
+
+    def invert(self, context: Tensor, chunk: Tensor, tolerance: float, max_iterations: int) -> Inversion:
+        latent = (chunk - 0.5) / 0.1
+        n = len(chunk)
+        return Inversion(latent, torch.zeros(n), torch.zeros(n), torch.ones(n, dtype=torch.bool))
 
 
 FORWARD, STILL, BACKWARD, RANDOM = Step(1.0), Step(0.0), Step(-1.0), Step()

@@ -184,6 +184,43 @@ def latents(norm2: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) ->
     return svg[0]
 
 
+def support(distances: Mapping[str, np.ndarray], ranks: Mapping[str, np.ndarray]) -> str:
+    """Share of executed chunks below a distance to the base policy's samples (1: usual among these), and below a
+    rank among them; both policy -> (decisions,)."""
+    with drawing(WIDTH, 3.0, columns=2) as ((left, right), svg):
+        for policy, values in distances.items():
+            x = np.sort(np.clip(values, 0.3, 100))
+            left.step(x, np.arange(1, len(x) + 1) / len(x), where="post", label=name(policy), **style(policy))
+        for policy, values in ranks.items():
+            x = np.sort(values)
+            right.step(x, np.arange(1, len(x) + 1) / len(x), where="post", **style(policy))
+        left.set(xscale="log", xlim=(0.3, 100), ylim=(0, 1), ylabel="chunks", xlabel="distance to the nearest sample")
+        left.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        left.xaxis.set_minor_formatter(NullFormatter())
+        right.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
+        right.set(xlim=(0, 1), ylim=(0, 1), xlabel="rank among the base policy's samples")
+        for axis in (left, right):
+            axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        left.legend(loc="lower right")
+    return svg[0]
+
+
+def inverted_latents(norm2: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
+    """|z|^2 / (h a) of executed chunks and of base samples in the same states; policy -> ((q,), (q,))."""
+    finite = [values[np.isfinite(values)] for pair in norm2.values() for values in pair]
+    top = max((np.percentile(values, 95) for values in finite if len(values)), default=2.0) * 1.2
+    bins = np.linspace(0, top, 50)
+    with drawing(WIDTH, 2.8) as ((axis,), svg):
+        base = np.concatenate([pair[1] for pair in norm2.values()])
+        axis.hist(np.clip(base, 0, top), bins=bins, density=True, color=RULE, label="base samples, clipped")
+        for policy, (executed, _) in norm2.items():
+            axis.hist(np.clip(executed, 0, top), bins=bins, density=True, histtype="step", linewidth=1.5,
+                      label=name(policy), **style(policy))  # fmt: skip
+        axis.set(xlabel="|z|² / (h a), larger ones at the right end", ylabel="density")
+        axis.legend(loc="upper right")
+    return svg[0]
+
+
 def principal_axes(first: Mapping[str, np.ndarray]) -> np.ndarray:
     """(h a, 2) orthonormal: the mean of the steered latents, and the first principal axis orthogonal to it."""
     steered = first.get("score_det", next(iter(first.values()))).reshape(len(next(iter(first.values()))), -1)

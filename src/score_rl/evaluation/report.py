@@ -18,6 +18,7 @@ from score_rl.evaluation.calibration_section import calibration_section
 from score_rl.evaluation.render import render_videos
 from score_rl.evaluation.results import Episode, find_record
 from score_rl.evaluation.run import read_episodes, read_evaluation, read_traces
+from score_rl.evaluation.support_section import support_section
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.files import read_json_lines, write_text
 
@@ -79,6 +80,7 @@ def write_report(path: Path, config: ReportConfig) -> list[str]:
         learning_section(config.steering),
         force_section(verdict),
         latent_section(verdict),
+        support_section(verdict.records, verdict.traces),
         action_section(verdict),
         calibration_section(config.calibration, _base_success(config, evaluations[0])),
         videos,
