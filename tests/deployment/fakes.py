@@ -132,7 +132,8 @@ class ToyRobot:
         self.stop()
 
     def _measure(self, frame: dict[str, Any] | None = None) -> Reading:
-        frame = {"state": self.position, "command": self.position} if frame is None else frame
+        if frame is None:
+            frame = self.disturb(0, {"state": self.position, "command": self.position}) or {}
         frame = {key: np.float32(value) for key, value in frame.items()}
         ended = "success" if self.step >= self.length else ""
         return Reading(self.step, time.monotonic(), frame, success=bool(ended), ended=ended)

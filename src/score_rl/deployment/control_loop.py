@@ -26,6 +26,7 @@ from score_rl.deployment.planner import Planner, Player, Request, as_base
 from score_rl.deployment.recorder import Recorder
 from score_rl.deployment.spec import BundleSpec
 from score_rl.deployment.watchdog import Watchdog
+from score_rl.foundation.errors import ScoreError
 from score_rl.steering.policy import decision_noise
 
 STATE = "state"
@@ -132,8 +133,11 @@ class ControlLoop:
         self._limit = round(config.time_limit_s * spec.control_rate_hz)
         self._player = Player(spec.execute_steps, parts.lead_steps)
         self._reading, self._valid = reading, True
-        self._frame = {key: reading.frame[key] for key in spec.observation}
-        self._window = start_window(_tensors(self._frame), spec.observation, spec.history)
+        self._shown = {key: reading.frame.get(key) for key in parts.driver.spec.observation}
+        """The last good value of everything that the robot measures: what is recorded."""
+        if missing := [key for key, values in self._shown.items() if values is None or not np.isfinite(values).all()]:
+            raise ScoreError(f"the robot begins without a measurement of {', '.join(missing)}")
+        self._window = start_window(_tensors(self._shown, spec), spec.observation, spec.history)
         parts.guard.start(reading.frame[COMMAND])
 
     def run(self) -> None:
@@ -185,14 +189,16 @@ class ControlLoop:
             if self._reading.measured_at >= due - self._tick_s / 2 or time.monotonic() >= until or not self._tick_s:
                 break
         self.report.repeated_readings += self._reading.number == last
-        frame = {key: self._reading.frame.get(key) for key in self.parts.spec.observation}
-        self._valid = all(
-            values is not None and values.shape == self._frame[key].shape and bool(np.isfinite(values).all())
-            for key, values in frame.items()
-        )
-        if self._valid:
-            self._frame = frame
-        self._window = advance_window(self._window, _tensors(self._frame))
+        good = {key: values for key, values in self._reading.frame.items() if self._is_good(key, values)}
+        read = self.parts.spec.observation.keys()
+        self._valid = read <= good.keys()
+        # What the policy reads is taken whole or not at all: a frame never mixes measurements of different times.
+        self._shown |= good if self._valid else {key: good[key] for key in good.keys() - read}
+        self._window = advance_window(self._window, _tensors(self._shown, self.parts.spec))
+
+    def _is_good(self, key: str, values: NDArray[Any]) -> bool:
+        expected = self._shown.get(key)
+        return expected is not None and values.shape == expected.shape and bool(np.isfinite(values).all())
 
     def _sensed(self) -> Sensed:
         age_s = (time.monotonic() - self._reading.measured_at) * self.parts.speed
@@ -221,8 +227,8 @@ class ControlLoop:
         self.report.latency_s.append(latency_s)
         if self.parts.recorder is not None:
             number = ACTIONS.index(verdict.action)
-            frame = self._reading.frame if self._valid else self._frame
-            self.parts.recorder.add(frame, sent, asked, number, latency_s, self._reading.success)
+            finite = asked if asked is not None and np.isfinite(asked).all() else None
+            self.parts.recorder.add(self._shown, sent, finite, number, latency_s, self._reading.success)
 
     def _transmit(self, verdict: Verdict, before: NDArray[np.float32]) -> NDArray[np.float32]:
         """Send a verdict; what the robot says that it was sent is what the guard goes on from."""
@@ -280,6 +286,6 @@ class ControlLoop:
         return False
 
 
-def _tensors(frame: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-    """The frame as a batch of one."""
-    return {key: torch.from_numpy(np.array(values, dtype=np.float32))[None] for key, values in frame.items()}
+def _tensors(frame: Mapping[str, NDArray[Any]], spec: BundleSpec) -> dict[str, Tensor]:
+    """What the policy reads of a frame, as a batch of one."""
+    return {key: torch.from_numpy(np.array(frame[key], dtype=np.float32))[None] for key in spec.observation}
