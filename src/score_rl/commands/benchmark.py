@@ -69,9 +69,13 @@ class Benchmark:
                 console.print(f"{len(jobs)} jobs, submitted as {', '.join(tasks)}; `--render` makes the report")
                 return None
             run_here(out, jobs, run_job, self.processes, console)
-        report = render(experiment, Board(out, jobs))
-        console.print(f"report: {report}", highlight=False)
-        failed = [name for name, state in Board(out, jobs).states().items() if state == FAILED]
+        board = Board(out, jobs)
+        states = board.states()
+        failed = [name for name, state in states.items() if state == FAILED]
+        report = None
+        if self.render or not failed or any(j.stage == "evaluate" and states[j.name] == DONE for j in jobs):
+            report = render(experiment, board)
+            console.print(f"report: {report}", highlight=False)
         if failed:
             raise ScoreError(
                 f"{len(failed)} of {len(jobs)} jobs failed, first {failed[0]}; their logs: {out / 'logs'}"
