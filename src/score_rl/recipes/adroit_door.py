@@ -22,7 +22,8 @@ def adroit_door() -> Recipe:
     """Demonstrations are given (see docs/quickstart.md); one world for steering and evaluation.
 
     Chunks of 8 steps as temporal modes from one frame; steering chooses the slowest mode of every action dimension.
-    An iteration covers at least two episodes of 300 steps, so that few steps are spent on episodes that it cuts.
+    An iteration covers at least two episodes of 300 steps, so that few steps are spent on episodes that it cuts, in
+    few environments, so that there are 40 updates.
     """
     representation = RepresentationConfig(
         keys=("state",), horizon=8, action="modes", action_scale="standard", per_step=True, action_floor=0.01
@@ -43,12 +44,12 @@ def adroit_door() -> Recipe:
             task="adroit_door",
             worlds=("gymnasium",),
             control_steps=(400_000,),
-            num_envs=32,
+            num_envs=16,
             learner=SteerConfig(
                 execute_steps=8,
                 decisions=76,
                 latent=LatentConfig(kind="leading", modes=1),
-                ppo=PPOConfig(learning_rate=2e-3, clip=0.3, gamma=0.998),
+                ppo=PPOConfig(learning_rate=2e-3, final_learning_rate=0.1, clip=0.3, gamma=0.998),
             ),
         ),
         evaluate=EvaluateSettings(task="adroit_door", world="gymnasium"),
