@@ -142,8 +142,8 @@ def main() -> None:
     """Run the benchmark and write the result."""
     benchmark = tyro.cli(Benchmark, description=__doc__)
     torch.set_num_threads(1)
+    process, load = describe_process(), os.getloadavg()[0]  # first, while all cores of the machine are seen
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    process, load = describe_process(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         bundle = create_bundle(

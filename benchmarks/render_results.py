@@ -155,7 +155,7 @@ def latency_table(path: Path) -> Table:
             )
             compared = difference if runtime == "onnxruntime" else "–"
             rows.append((f"{record['policy']} ({network})", runtime, *figures, compared))
-    rows.append((f"load average {result['load_average']}, {result['machine']['cores']} cores", *[""] * 6))
+    rows.append((f"load average of the machine: {result['load_average']}", *[""] * 6))
     return header, rows
 
 
@@ -168,7 +168,32 @@ def _pair(record: Mapping[str, Any], name: str) -> str:
     return f"{record['before'][name]} → {record['after'][name]}"
 
 
+def support_table(path: Path) -> Table:
+    """One row per policy and planted violation: what each test of support finds."""
+    columns = {
+        "off": "violation_rate",
+        "AUC": "auc",
+        "typicality": "typicality",
+        "steered off": "steered_violation_rate",
+        "actions off": "step_violation_rate",
+        "latents off": "latent_violation_rate",
+        "latent AUC": "latent_auc",
+        "come back": "latent_converged",
+    }
+
+    def cell(record: Mapping[str, Any], field: str) -> str:
+        value = record.get(f"support_{field}")
+        plain = field.endswith(("auc", "typicality"))
+        return "–" if value is None else f"{value:.2f}" if plain else f"{100 * value:.1f} %"
+
+    return ("policy", "planted", "n", *columns), [
+        (record["policy"], record["planted"], str(record["support_n"]), *(cell(record, f) for f in columns.values()))
+        for record in read_json(path)
+    ]
+
+
 TABLES = {
+    "support.json": support_table,
     "representation.json": variant_table,
     "calibration.json": calibration_table,
     "tuning.json": tuning_table,
