@@ -25,6 +25,7 @@ COMMANDS = (
     "calibrate",
     "steer",
     "evaluate",
+    "support",
     "report",
     "demo",
     "audit",

@@ -63,7 +63,8 @@ class FlowPolicy(Protocol):
     """A frozen generative policy a = f(observation, z) with z ~ N(0, I) of shape (h, a).
 
     Optional capability: `velocity(context, x, t) -> (n, h, a)`, the flow field in the policy's own normalised
-    coordinates (t = 0 noise, t = 1 data), which enables inversion (support measurement).
+    coordinates (t = 0 noise, t = 1 data), which enables `invert(context, chunk, tolerance, max_iterations)`: the
+    latents that `decode` maps to a chunk (a `foundation.flow.Inversion`), for measuring support.
 
     Optional capability: `normalize(context, chunk)` and its inverse `denormalize(context, x)`, (n, h, a) each,
     between physical units and those coordinates, which lets rivals change a chunk in the scale of the data.

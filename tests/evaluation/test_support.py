@@ -42,7 +42,7 @@ def test_records_say_who_left_the_support(directory: Path) -> None:
     assert forward["support_step_violation_rate"] == 1 and forward["support_episode_violation_rate"] == 1
     assert base["support_violation_rate"] <= 0.05 and 0.4 < base["support_auc"] < 0.6
     assert base["support_violation_95"][0] <= 0.01 <= base["support_violation_95"][1]
-    assert zero["support_violation_rate"] == 0 and zero["support_typicality"] < base["support_typicality"]
+    assert zero["support_violation_rate"] == 0 and zero["support_auc"] < base["support_auc"]
     assert base["support_n"] == sum(e.support_decisions for e in read_episodes(directory)["base"])
     # By hand: the latent of a step of 1 is 5 in every element, far beyond any base sample's.
     assert forward["support_latent_violation_rate"] == 1 and forward["support_latent_converged"] == 1
