@@ -122,16 +122,7 @@ def test_the_wire_changes_no_bit(waiting: Path, tmp_path: Path) -> None:
 
 def patient(address: Path) -> ProxyRobot:
     """A client that a busy machine does not make give up."""
-    return ProxyRobot(address, confirm_s=20.0)
-
-
-def follow(robot: ProxyRobot, target: np.ndarray) -> np.ndarray:
-    """Command a posture until it arrives in time to be taken."""
-    for _ in range(100):
-        if np.allclose(sent := robot.command(target), target, atol=1e-6):
-            return sent
-        robot.observe(1.0)
-    raise AssertionError("never in time")
+    return ProxyRobot(address, connect_s=300.0, confirm_s=60.0)
 
 
 def wait_for(condition: Any, timeout_s: float = 20.0) -> None:
@@ -141,22 +132,36 @@ def wait_for(condition: Any, timeout_s: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def test_a_robot_without_commands_brakes_holds_and_stops(living: Path) -> None:
-    with patient(living) as robot:
-        first = robot.begin(1)
-        home = first.frame["command"]
-        for k in range(1, 4):
-            sent = follow(robot, home + np.float32(0.02 * k))
-        np.testing.assert_allclose(sent, home + np.float32(0.06))
-        wait_for(lambda: robot.status()["state"] == "stopped")
-        assert robot.status()["reason"] == "held_too_long" and robot.status()["resting"]
-        last = robot.observe(1.0)
-        assert last.ended == "stopped"
-        # From then on it refuses, and says what it holds.
-        held = robot.command(home)
-        np.testing.assert_array_equal(held, last.frame["command"])
-        assert (abs(held - home) < 0.1).all() and (held > home).all()
-        assert robot.begin(2).number == 0
+def test_a_robot_without_commands_brakes_holds_and_stops() -> None:
+    """By the robot's own clock, told in the test: commands in three periods of 0.1 s, then none."""
+    robot, sent = robot_with(Faults(), speed=1.0), []
+    robot._transmit = lambda connection, line: sent.append(json.loads(line)["reading"])  # type: ignore[method-assign]
+    robot._owner = socket.socket()  # somebody is there, and silent
+    robot._begin(1)
+    home, start = robot.guard.last, robot._period_began
+    for k in range(3):
+        answer = robot._command((home + np.float32(0.02 * (k + 1))).tolist())
+        assert answer["refused"] == ""
+        robot._simulate()
+        assert robot._command(home.tolist())["refused"] == "late"  # one command per period
+        robot._live(start + 0.1 * (k + 1))
+    assert [reading["number"] for reading in sent] == [0, 1, 2, 3]
+    robot._live(start + 0.349)
+    assert robot.status()["missed"] == 0
+    robot._live(start + 0.351)
+    # 0.02 a step is braked within one.
+    status = robot.status()
+    assert (status["state"], status["reason"], status["missed"]) == ("holding", "no_command", 1)
+    np.testing.assert_allclose(robot.guard.last, home + np.float32(0.06), atol=1e-6)
+    for k in range(4, 20):
+        robot._live(start + 0.1 * k)
+        robot._live(start + 0.1 * k + 0.051)
+    assert (robot.status()["state"], robot.status()["reason"]) == ("stopped", "held_too_long")
+    assert robot.status()["resting"] and sent[-1]["ended"] == "stopped"
+    # Held for 1 s is ten periods, the eleventh stops; from then on it refuses, and says what it holds.
+    assert sent[-1]["number"] == 3 + 11
+    assert robot._command(home.tolist()) == {"sent": robot.guard.last.tolist(), "refused": "stopped"}
+    robot._owner.close()
 
 
 def test_killing_the_client_leaves_the_robot_at_rest(living: Path) -> None:

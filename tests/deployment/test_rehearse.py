@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import runpy
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +25,7 @@ from score_rl.contracts import PolicySpec
 from score_rl.demonstrations.dataset import load_dataset
 from score_rl.deployment.bundle import create_bundle
 from score_rl.deployment.control_loop import RunConfig
-from score_rl.deployment.drivers.proxy import Faults, ProxyRobot, RobotProcessConfig, spawn_robot
+from score_rl.deployment.drivers.proxy import Faults, ProxyRobot, RobotProcessConfig, robot_status, spawn_robot
 from score_rl.deployment.spec import franka_leap_limits
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.files import read_json, read_json_lines
@@ -100,6 +104,29 @@ def test_run_records_what_it_does(bundle: Path, tmp_path: Path, capsys: pytest.C
         process.wait()
     assert cli.main(["run", str(bundle), "--options", f"address={address}", "connect_s=0.2"]) == 2
     assert "no robot answers" in capsys.readouterr().err
+
+
+def test_ctrl_c_brakes_and_closes_the_recording(bundle: Path, tmp_path: Path) -> None:
+    address, out = tmp_path / "robot.sock", tmp_path / "out"
+    process = spawn_robot(RobotProcessConfig(world="twin", address=address, speed=0.0))
+
+    def interrupt() -> None:
+        while not (journal := out / "journal" / "steps.bin").exists() or not journal.stat().st_size:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        options = ["--options", f"address={address}", "--out", str(out), "--episodes", "99"]
+        assert cli.main(["run", str(bundle), *options]) == 0
+        status = robot_status(address)
+    finally:
+        process.kill()
+        process.wait()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert (status["state"], status["resting"]) == ("stopped", True)
+    assert load_dataset(out / "dataset").extra["ended"][-1] == "interrupted"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from score_rl.deployment.drivers.protocol import Reading, RobotLost, RobotSpec
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.files import to_plain
 
-CONNECT_S = 60.0
+CONNECT_S = 180.0
 """How long a robot that is just starting is waited for."""
 
 
