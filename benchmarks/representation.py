@@ -52,7 +52,7 @@ def variants(recipe: PretrainConfig) -> dict[str, PretrainConfig]:
 
     return {
         "recipe": recipe,
-        "twice the steps": replace(recipe, steps=2 * recipe.steps),
+        "half the steps": replace(recipe, steps=recipe.steps // 2),
         "absolute targets": changed(action="absolute"),
         "raw observations": changed(observation="raw", keys=PALM_KEYS),
         "min-max scale": changed(action_scale="min_max"),
