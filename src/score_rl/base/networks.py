@@ -1,7 +1,8 @@
 """Networks for the velocity of a flow over action chunks, behind one interface.
 
-Every network is called as `network(x (n, h, a), t (n,) or (1,), context (n, c)) -> (n, h, a)` and starts as the
-zero function (its last layer is zero), so that training begins from the policy's analytic part.
+Every network is called as `network(x (n, h, a), t (n,) or (1,), condition (n, k)) -> (n, h, a)`, where `condition`
+is `network.prepare(context (n, c))`: what of the context is the same at all flow times, computed once per decision.
+It starts as the zero function (its last layer is zero), so that training begins from the policy's analytic part.
 """
 
 from __future__ import annotations
@@ -42,9 +43,17 @@ class Mlp(nn.Module):
         self.layers = nn.Sequential(*(module for pair in hidden for module in pair))
         self.head = _zero(nn.Linear(widths[-1], size))
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        hidden = self.layers(torch.cat((x.flatten(1), self.time(t).expand(x.shape[0], -1), context), dim=-1))
-        return self.head(hidden).view_as(x)
+    def prepare(self, context: Tensor) -> Tensor:
+        """The context's share of the first layer (n, width), bias included."""
+        first = self.layers[0]
+        return nn.functional.linear(context, first.weight[:, -context.shape[1] :], first.bias)
+
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        size, weight = self.head.out_features, self.layers[0].weight
+        time = self.time(t)
+        first = nn.functional.linear(x.flatten(1), weight[:, :size])
+        first = first + nn.functional.linear(time, weight[:, size : size + time.shape[1]]) + condition
+        return self.head(self.layers[1:](first)).view_as(x)
 
 
 class Unet(nn.Module):
@@ -74,17 +83,21 @@ class Unet(nn.Module):
         self.up = nn.ModuleList(_Block(deep + w, w, condition) for deep, w in zip(widths[:0:-1], widths[-2::-1]))
         self.head = _zero(nn.Conv1d(widths[0], action_dim, 1))
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        condition = self.condition(torch.cat((self.time(t).expand(x.shape[0], -1), context), dim=-1))
+    def prepare(self, context: Tensor) -> Tensor:
+        """The context itself."""
+        return context
+
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        modulation = self.condition(torch.cat((self.time(t).expand(x.shape[0], -1), condition), dim=-1))
         hidden, skips = x.transpose(1, 2), []
         for level, block in enumerate(self.down):
-            hidden = block(hidden, condition)
+            hidden = block(hidden, modulation)
             if level < len(self.shrink):
                 skips.append(hidden)
                 hidden = self.shrink[level](hidden)
-        hidden = self.middle(hidden, condition)
+        hidden = self.middle(hidden, modulation)
         for grow, block in zip(self.grow, self.up):
-            hidden = block(torch.cat((grow(hidden), skips.pop()), dim=1), condition)
+            hidden = block(torch.cat((grow(hidden), skips.pop()), dim=1), modulation)
         return self.head(hidden).transpose(1, 2)
 
 

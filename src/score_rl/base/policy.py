@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class ConditionalFlow(nn.Module):
         return map_rows(self._decode, context, latent)
 
     def _decode(self, context: Tensor, latent: Tensor) -> Tensor:
-        x = flow.midpoint(lambda x, t: self.velocity(context, x, t), latent, self.config.flow.steps)
+        x = flow.midpoint(self._field(context), latent, self.config.flow.steps)
         return self.representation.denormalize(context, x)
 
     @torch.no_grad()
@@ -86,9 +86,7 @@ class ConditionalFlow(nn.Module):
         """Latents that `decode` maps to the chunks (n, h, a); the residual is in normalised units."""
         self._check_chunk("action chunk", chunk)
         x = self.representation.normalize(context, chunk)
-        return flow.invert_midpoint(
-            lambda x, t: self.velocity(context, x, t), x, self.config.flow.steps, tolerance, max_iterations
-        )
+        return flow.invert_midpoint(self._field(context), x, self.config.flow.steps, tolerance, max_iterations)
 
     def normalize(self, context: Tensor, chunk: Tensor) -> Tensor:
         """Chunks (n, h, a) in physical units -> the flow's coordinates x."""
@@ -100,13 +98,22 @@ class ConditionalFlow(nn.Module):
 
     def velocity(self, context: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
         """Velocity (n, h, a) of the flow at normalised x (n, h, a) and flow time t, (n,) or one for all."""
-        t = torch.as_tensor(t, dtype=x.dtype, device=x.device).reshape(-1)  # (n,) or (1,)
+        return self._field(context)(x, t)
+
+    def _field(self, context: Tensor) -> Callable[[Tensor, Tensor | float], Tensor]:
+        """The velocity (x, t) at fixed contexts."""
         limit, width = self.config.flow.context_limit, self.config.flow.width
-        output = self.network(x, t, context.clamp(-limit, limit))
-        if width is None:
-            return output
-        skip, scale = flow.gaussian_skip(t.view(-1, 1, 1), width)
-        return skip * x + scale * output
+        condition = self.network.prepare(context.clamp(-limit, limit))
+
+        def velocity(x: Tensor, t: Tensor | float) -> Tensor:
+            t = torch.as_tensor(t, dtype=x.dtype, device=x.device).reshape(-1)  # (n,) or (1,)
+            output = self.network(x, t, condition)
+            if width is None:
+                return output
+            skip, scale = flow.gaussian_skip(t.view(-1, 1, 1), width)
+            return skip * x + scale * output
+
+        return velocity
 
     def _check_chunk(self, name: str, chunk: Tensor) -> None:
         if tuple(chunk.shape[1:]) != self.spec.latent_shape:

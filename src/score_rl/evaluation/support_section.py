@@ -69,6 +69,8 @@ def _inversion(records: Sequence[Mapping[str, Any]], traces: Mapping[str, Mappin
         return ""
     usable = [record for record in known if "support_latent_violation_rate" in record]
     converged = 100 * min(record["support_latent_converged"] for record in known)
+    if not usable and converged >= 99:
+        return ""  # too few whole chunks for a quantile
     if not usable:
         return (
             f'<p class="note">The base policy cannot be inverted reliably ({converged:.0f} % of its own samples come '

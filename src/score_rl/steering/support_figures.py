@@ -102,13 +102,14 @@ def _latent_figures(latents: Latents, config: SupportConfig) -> dict[str, Any]:
         ("support_latent_steered", latents.executed_steered, latents.base_steered),
     ):
         rank = pooled_ranks(executed, base)
-        off = pooled_off(executed, base, config.level)
-        record |= _rate(f"{name}_violation", off.long(), ones, latents.episode)
         record |= {
-            f"{name}_inside_rate": _mean(pooled_off(-executed, -base, config.level)),
             f"{name}_typicality": round(float((1 - (2 * rank - 1).abs()).mean()), 4),
             f"{name}_auc": round(float(rank.mean()), 4),
         }
+        if config.level * (len(base) + 1) >= 1:  # fewer base samples have no such quantile
+            off = pooled_off(executed, base, config.level)
+            record |= _rate(f"{name}_violation", off.long(), ones, latents.episode)
+            record[f"{name}_inside_rate"] = _mean(pooled_off(-executed, -base, config.level))
     return record
 
 

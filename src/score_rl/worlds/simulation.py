@@ -198,7 +198,8 @@ class SimulatedWorld:
         """Physics for one control period: in every physics step the filtered contact force on every link of the hand
         (n, s, b) and the servos' torques (n, s, a), and whether the physics diverged (n,)."""
         targets = self._actuation.targets(self._command)
-        record = self._batch.rollout(self._substeps, targets, _CTRL, record=["sensordata", "actuator_force"])
+        record = self._record
+        self._batch.rollout(self._substeps, targets, _CTRL, record=list(record), out=record)
         # A simulation that diverges is silently reset by MuJoCo and stops stepping: the warning is the only trace.
         # The counters go back to zero when its next episode resets it.
         nan = self._batch.warning[:, :, 1].any(1) | ~np.isfinite(self._qpos).all(1) | ~np.isfinite(self._qvel).all(1)
@@ -241,6 +242,11 @@ class SimulatedWorld:
         model = scene_spec(self.task, self.robot, self.domain.physics).compile()
         self.model, self._batch = model, Batch(model, n, threads)
         self._fields = ModelFields(model, self._batch, self.robot)
+        steps = (n, self._substeps)
+        self._record = {
+            "sensordata": np.zeros((*steps, model.nsensordata)),
+            "actuator_force": np.zeros((*steps, model.nu)),
+        }
         self._strain = Strain(model, self.robot, self.domain.physics.timestep_s)
         self._joint_qpos, self._joint_qvel = (_block(a) for a in joint_addresses(model, self.robot))
         joint = model.joint(OBJECT_JOINT)

@@ -1,0 +1,132 @@
+"""`score benchmark` and `score audit` from files to reports, in small and in one process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from score_rl import cli
+from score_rl.commands import benchmark as module
+from score_rl.commands.benchmark import run_job, with_stop, world_file
+from score_rl.evaluation.results import read_results
+from score_rl.experiment.board import Board, work
+from score_rl.experiment.definition import load_experiment
+from score_rl.experiment.plan import plan
+from score_rl.worlds.domain import load_domain
+
+EXPERIMENT = """
+name = "mini"
+tasks = ["debug"]
+robots = [101]
+
+[evaluation]
+twin_episodes = 2
+proxy_episodes = 2
+num_envs = 2
+stochastic = []
+support = []
+
+[[method]]
+name = "score"
+role = "ours"
+twin_stop_n = 10.0
+"""
+
+
+def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert cli.main(list(arguments)) == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mini.toml"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+def test_from_a_file_to_a_report_and_an_audit(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_in_this_process(out, jobs, run, processes, console):
+        board = Board(out, jobs)
+        work(board, run)
+        return board.states()
+
+    monkeypatch.setattr(module, "run_here", run_in_this_process)
+    out = tmp_path / "out"
+    assert cli.main(["benchmark", str(file), "--out", str(out), "--dry-run"]) == 0
+    assert "debug/robot-101/score/seed-0/steering" in capsys.readouterr().out and not out.exists()
+    assert cli.main(["benchmark", str(file), "--out", str(out)]) == 0
+    records = read_results(out / "result.json")
+    assert [(r["policy"], r["evaluation"]) for r in records] == [
+        (policy, evaluation)
+        for policies in (("base", "base_z0"), ("score_det",))
+        for evaluation in ("twin", "proxy", "proxy_raw")
+        for policy in policies
+    ]
+    stops = {r["evaluation"]: r["protective_stop_n"] for r in records if r["policy"] == "score_det"}
+    assert stops == {"twin": 10.0, "proxy": None, "proxy_raw": None}  # the debug recipe's verdict has no stop
+    times = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("run.json")}
+    assert cli.main(["benchmark", str(file), "--out", str(out)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("run.json")} == times
+    assert len(times) == len(plan(load_experiment(file))) == 10
+    file.write_text(EXPERIMENT.replace("proxy_episodes = 2", "proxy_episodes = 3"))
+    assert "4 jobs of another configuration" in failure(capsys, "benchmark", str(file), "--out", str(out))
+    _audit(out / "runs" / "debug" / "robot-101", tmp_path / "audit")
+
+
+def _audit(robot: Path, out: Path) -> None:
+    options = ["--panel.episodes", "2", "--panel.joint-episodes", "2", "--panel.robots", "1", "--panel.sizes", "1"]
+    options += ["--panel.only", "delay_s", "joint", "--domain", str(robot / "calibration" / "domain.toml")]
+    steering = str(robot / "score" / "seed-0" / "steering")
+    assert cli.main(["audit", str(robot / "base"), "--steering", steering, "--out", str(out), *options]) == 0
+    record = json.loads((out / "audit.json").read_text())
+    assert record["policy"] == "score_det" and record["domain"] == "twin_calibrated"
+    assert [curve["mismatch"] for curve in record["curves"]] == ["delay_s", "joint"]
+    assert record["nominal"]["off_support"] is not None and record["curves"][0]["cells"][0]["n"] == 2
+
+
+def test_the_worlds_of_jobs(file: Path, tmp_path: Path) -> None:
+    jobs = {job.name.rpartition("/")[2]: job for job in plan(load_experiment(file)) if job.method == "score"}
+    assert world_file(jobs["proxy"], tmp_path) == "twin"  # the debug recipe's verdict world
+    raw = world_file(replace(jobs["proxy_raw"], settings=replace(jobs["proxy"].settings, world="proxy")), tmp_path)
+    proxy, without = load_domain("proxy"), load_domain(raw)
+    assert (
+        proxy.protective_stop.force_n == 30 and without.protective_stop.force_n == 0 and without.name == "proxy_raw"
+    )
+    same = replace(without, name=proxy.name, protective_stop=proxy.protective_stop)
+    assert same.describe() == proxy.describe()
+    assert {k: v.tolist() for k, v in same.draw_robot(51).items()} == {
+        k: v.tolist() for k, v in proxy.draw_robot(51).items()
+    }
+    calibration = tmp_path / "runs" / "debug" / "robot-101" / "calibration"
+    with_stop("twin", 30.0, calibration / "domain.toml")
+    assert load_domain(world_file(jobs["steering"], tmp_path)).protective_stop.force_n == 10
+
+
+def test_what_cannot_be_done_is_said_before_any_work(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    assert "experiment file no.toml does not exist" in failure(capsys, "benchmark", "no.toml", *out)
+    assert "nothing to report yet" in failure(capsys, "benchmark", str(file), "--render", *out)
+    assert "--processes is 0" in failure(capsys, "benchmark", str(file), "--processes", "0", *out)
+    assert "stand-in" in failure(capsys, "audit", "nowhere", "--domain", "proxy", *out)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_failed_jobs_are_an_error_behind_the_report(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(out, jobs, run, processes, console):
+        work(Board(out, jobs), lambda job, out: 1 / 0)
+
+    monkeypatch.setattr(module, "run_here", fail)
+    monkeypatch.setattr(module, "render", lambda experiment, board: tmp_path)
+    message = failure(capsys, "benchmark", str(file), "--out", str(tmp_path / "out"))
+    assert "1 of 10 jobs failed, first debug/robot-101/demonstrations" in message
+    assert run_job.__module__ == "score_rl.commands.benchmark"  # workers import it from there
