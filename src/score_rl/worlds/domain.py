@@ -14,6 +14,7 @@ import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,10 @@ _ENDS = np.cumsum([parameter.size for parameter in PARAMETERS.values()])
 _SLICES = {name: slice(end - p.size, end) for (name, p), end in zip(PARAMETERS.items(), _ENDS.tolist())}
 SCORES = int(_ENDS[-1])
 """Numbers in all parameters together: the length of one episode's scores."""
+_LOW, _HIGH = (
+    np.repeat(bounds, [parameter.size for parameter in PARAMETERS.values()])
+    for bounds in zip(*((parameter.low, parameter.high) for parameter in PARAMETERS.values()))
+)
 
 
 @dataclass(frozen=True)
@@ -79,20 +84,22 @@ class Distribution:
     kind: str
     arguments: tuple[tuple[float, ...], ...]
 
-    def place(self, standard: np.ndarray) -> np.ndarray:
-        """Values (..., size) from standard draws of that shape: N(0, 1) for a normal, U(0, 1) for a uniform one."""
-        first, last = np.asarray(self.arguments[0]), np.asarray(self.arguments[-1])
+    @property
+    def draw(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """(offset, factor), one number or one per element: a value is offset + factor x standard draw, which is
+        N(0, 1) for a normal distribution and U(0, 1) for a uniform one."""
+        first, last = self.arguments[0], self.arguments[-1]
         if self.kind == "constant":
-            return np.broadcast_to(first, standard.shape)
-        return first + (last if self.kind == "normal" else last - first) * standard
+            return first, (0.0,)
+        return first, last if self.kind == "normal" else tuple(np.subtract(last, first).tolist())
 
-    def standardise(self, values: np.ndarray) -> np.ndarray:
-        """Draws (..., size) as standard scores: zero mean, unit (normal) or at most unit (uniform) size."""
-        if self.kind == "constant":
-            return np.zeros_like(values)
-        first, last = (np.broadcast_to(np.asarray(x, float), values.shape) for x in self.arguments)
-        centre, scale = (first, last) if self.kind == "normal" else ((first + last) / 2, (last - first) / 2)
-        return np.divide(values - centre, scale, out=np.zeros_like(values), where=scale > 0)
+    @property
+    def scale(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """(centre, size) of standard scores, (value - centre) / size; size 0 for a constant."""
+        first, last = np.array(self.arguments[0]), np.array(self.arguments[-1])
+        if self.kind == "uniform":
+            return tuple(((first + last) / 2).tolist()), tuple(((last - first) / 2).tolist())
+        return self.draw
 
 
 _ARGUMENTS = {"constant": ("value",), "normal": ("mean", "sd"), "uniform": ("low", "high")}
@@ -142,6 +149,21 @@ class ProtectiveStop:
 
 
 @dataclass(frozen=True)
+class _Columns:
+    """Distributions of an episode, all parameters side by side; every array is (SCORES,)."""
+
+    start: np.ndarray
+    """Value without any draw of the robot: nominal, or 0 where the episode draws."""
+    offset: np.ndarray
+    factor: np.ndarray
+    centre: np.ndarray
+    size: np.ndarray
+    """See `Distribution.draw` and `Distribution.scale`; zeros where the episode draws nothing."""
+    kinds: Mapping[str, np.ndarray]
+    """Kind -> (SCORES,) bool, which numbers need its standard draws."""
+
+
+@dataclass(frozen=True)
 class Domain:
     """A distribution over simulated robots and objects; read from TOML by `load_domain`."""
 
@@ -161,10 +183,27 @@ class Domain:
         values = {}
         for name, distribution in self.robot.items():
             size, standard = PARAMETERS[name].size, _STANDARD.get(distribution.kind)
-            values[name] = distribution.place(
+            offset, factor = map(np.array, distribution.draw)
+            values[name] = offset + factor * (
                 standard(rng("robot", robot_seed, name), size) if standard else np.zeros(size)
             )
         return values
+
+    @cached_property
+    def _columns(self) -> _Columns:
+        """The episode's distributions, all parameters side by side."""
+        table = np.zeros((5, SCORES))
+        kinds = {kind: np.zeros(SCORES, bool) for kind in _STANDARD}
+        for name, parameter in PARAMETERS.items():
+            mine, distribution = _SLICES[name], self.episode.get(name)
+            if distribution is None:
+                table[0, mine] = parameter.nominal
+                continue
+            for row, values in enumerate((*distribution.draw, *distribution.scale), start=1):
+                table[row, mine] = values
+            if distribution.kind in kinds:
+                kinds[distribution.kind][mine] = True
+        return _Columns(*table, {kind: mine for kind, mine in kinds.items() if mine.any()})
 
     def draw_episodes(
         self, robot: Mapping[str, np.ndarray], seeds: Sequence[int], names: Iterable[str] = tuple(PARAMETERS)
@@ -173,21 +212,15 @@ class Domain:
 
         Every parameter has its own place in an episode's streams, so here too one more leaves the others alone.
         """
-        standard = {
-            kind: np.stack([draw(rng("episode", seed, kind), SCORES) for seed in seeds])
-            for kind, draw in _STANDARD.items()
-            if any(distribution.kind == kind for distribution in self.episode.values())
-        }
-        nothing, values = np.zeros((len(seeds), SCORES)), {}
-        for name in names:
-            parameter, mine = PARAMETERS[name], _SLICES[name]
-            start = 0.0 if name in self.episode else parameter.nominal
-            value = nothing[:, mine] + robot.get(name, start)
-            if name in self.episode:
-                distribution = self.episode[name]
-                value += distribution.place(standard.get(distribution.kind, nothing)[:, mine])
-            values[name] = np.minimum(np.maximum(value, parameter.low), parameter.high)
-        return values
+        columns, start = self._columns, self._columns.start.copy()
+        for name, systematic in robot.items():
+            start[_SLICES[name]] = systematic
+        standard = np.zeros((len(seeds), SCORES))
+        for kind, mine in columns.kinds.items():
+            drawn = np.stack([_STANDARD[kind](rng("episode", seed, kind), SCORES) for seed in seeds])
+            standard[:, mine] = drawn[:, mine]
+        values = np.clip(start + (columns.offset + columns.factor * standard), _LOW, _HIGH)
+        return {name: values[:, _SLICES[name]] for name in names}
 
     @property
     def varying(self) -> tuple[str, ...]:
@@ -200,10 +233,9 @@ class Domain:
         In the order of PARAMETERS, 0 for what does not vary: the layout is the same for every domain, so that a
         critic can go on from one to the next.
         """
-        scores = np.zeros((len(next(iter(values.values()))) if values else 1, SCORES))
-        for name in self.varying:
-            scores[:, _SLICES[name]] = self.episode[name].standardise(values[name] - robot.get(name, 0.0))
-        return scores
+        columns = self._columns
+        scores = np.concatenate([values[name] - robot.get(name, 0.0) for name in PARAMETERS], axis=1) - columns.centre
+        return np.divide(scores, columns.size, out=np.zeros_like(scores), where=columns.size > 0)
 
     def describe(self) -> dict[str, Any]:
         """The domain as plain data, in the layout of its TOML file."""

@@ -27,11 +27,11 @@ class Kinematics:
 
     def __call__(self, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Palm poses (k, 7) and fingertip positions (k, 4, 3), base frame, of joint positions (k, a); k <= size."""
-        rows = np.arange(len(joints))
-        self._qpos[rows] = joints
-        self._batch.forward(rows, stage=mujoco.mjtStage.mjSTAGE_POS)
-        sites = self._site_pos[rows]
-        quat = rotations.multiply(self._body_quat[rows, self._palm_body], self._palm_in_body[None])
+        k = len(joints)
+        self._qpos[:k] = joints
+        self._batch.forward(np.arange(k), stage=mujoco.mjtStage.mjSTAGE_POS)
+        sites = self._site_pos[:k]
+        quat = rotations.multiply(self._body_quat[:k, self._palm_body], self._palm_in_body[None])
         return np.concatenate([sites[:, self._palm], rotations.canonical(quat)], axis=1), sites[:, self._tips]
 
 
