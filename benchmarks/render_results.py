@@ -120,25 +120,45 @@ def calibration_table(path: Path) -> Table:
 
 
 def server_table(path: Path) -> Table:
-    """What the policy server was put through, and what came of it."""
-    load, hostile, kill = (part_record(read_json(path), part) for part in ("load", "hostile", "kill"))
-    honest, before, after = hostile["honest_client"], hostile["after_warm_up"], hostile["after"]
-    rows = [
+    """What the policy server was put through, and what came of it; parts that were not run are left out."""
+    records = {record["part"]: record for record in read_json(path)}
+    rows = [row for part, rows_of in SERVER_PARTS.items() if part in records for row in rows_of(records[part])]
+    return ("", "measured"), rows
+
+
+def load_rows(load: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Many clients at once."""
+    return [
         ("clients at 10 Hz", f"{load['clients_served']} of {load['clients']} served, for {load['seconds']:.0f} s"),
         ("their calls answered", f"{load['answered']} of {load['calls']}"),
         ("latency p50, p99", f"{load['p50_ms']:.0f} ms, {load['p99_ms']:.0f} ms"),
         ("load average of the machine, cores", f"{load['load_average']}, {load['machine']['cores']}"),
+    ]
+
+
+def hostile_rows(hostile: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Malformed and malicious messages."""
+    honest, before, after = hostile["honest_client"], hostile["after_warm_up"], hostile["after"]
+    return [
         ("hostile messages", f"{hostile['messages']}, {len(hostile['outcomes'])} kinds"),
         ("crashes, messages without a reaction", f"{hostile['crashes']}, {hostile['unanswered']}"),
         ("resident memory, after 10 % of them → at the end", f"{before['rss_mb']:.1f} MB → {after['rss_mb']:.1f} MB"),
         ("files and tasks, before → at the end", _pair(hostile, "files") + "; " + _pair(hostile, "tasks")),
         ("calls of an honest client meanwhile", f"{honest['answered']} of {honest['calls']} answered"),
+    ]
+
+
+def kill_rows(kill: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Sudden deaths of the server."""
+    return [
         ("`kill -9` of the server", f"{kill['kills']}, with {kill['clients']} clients"),
         ("calls that took longer than their timeout", f"{kill['calls_beyond_timeout']} of {kill['calls']}"),
         ("clients not served again", str(kill["clients_never_back"])),
         ("answers that differ from those before the kill", str(kill["answers_different"])),
     ]
-    return ("", "measured"), rows
+
+
+SERVER_PARTS = {"load": load_rows, "hostile": hostile_rows, "kill": kill_rows}
 
 
 def latency_table(path: Path) -> Table:
@@ -157,11 +177,6 @@ def latency_table(path: Path) -> Table:
             rows.append((f"{record['policy']} ({network})", runtime, *figures, compared))
     rows.append((f"load average of the machine: {result['load_average']}", *[""] * 6))
     return header, rows
-
-
-def part_record(records: Sequence[Mapping[str, Any]], part: str) -> Mapping[str, Any]:
-    """The record of one part of a benchmark."""
-    return next(record for record in records if record["part"] == part)
 
 
 def _pair(record: Mapping[str, Any], name: str) -> str:
