@@ -88,7 +88,9 @@ def check_processor(directory: Path) -> list[Finding]:
     """Cores that may be used, and the threads of torch and of the simulator."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from score_rl.foundation.parallel import usable_cores
+
+    cores = usable_cores()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none (not needed)"
     threads = torch.get_num_threads()
     what = f"{cores} usable cores, {threads} torch threads, accelerator: {gpu}"

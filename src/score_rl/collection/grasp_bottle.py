@@ -19,13 +19,12 @@ from score_rl.collection.person import (
     Routine,
     Script,
     about_z,
+    attempts,
+    choose,
     close_hand,
     follow,
-    give_up,
     hold,
     move,
-    tries_again,
-    within,
 )
 
 BOTTLE_M = 0.064
@@ -84,18 +83,13 @@ GRASPS = (MIDDLE, END)
 
 def grasp_bottle(person: Person) -> Script:
     """One episode."""
-    while True:
-        yield from attempt(person)
-        if not tries_again(person, within(person.object_pose, REACH_LOW, REACH_HIGH)):
-            break
-    yield from give_up(person, height_m=0.3)
+    yield from attempts(person, attempt, REACH_LOW, REACH_HIGH, retreat_m=0.3)
 
 
 def attempt(person: Person) -> Script:
     """Draw the choices of an attempt and make it; ends when the bottle is found not to be in the hand."""
     rng, ways = person.rng, (MIDDLE,) if person.habits.careful else GRASPS
-    shares = np.array([grasp.share for grasp in ways])
-    grasp = ways[rng.choice(len(shares), p=shares / shares.sum())]
+    grasp = choose(rng, ways)
     pose = person.object_pose
     axis = bottle_axis(pose[3:])
     pinch = about_z(across(axis, YAW))

@@ -13,8 +13,9 @@ Goals are poses of the tool, a frame fixed to the palm (see `Routine`), in the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,6 +190,37 @@ def give_up(person: Person, height_m: float = 0.25) -> Script:
     goal[2] = max(goal[2], height_m)
     person.goal_rotation, person.closing = person.rotation, 0.0
     yield from move(person, goal, until=lambda: False, laden=False)
+
+
+def attempts(
+    person: Person,
+    attempt: Callable[[Person], Script],
+    low: tuple[float, float],
+    high: tuple[float, float],
+    retreat_m: float = 0.25,
+) -> Script:
+    """An episode: attempt after attempt, while the object lies within the corners and the person does not give up."""
+    while True:
+        yield from attempt(person)
+        if not tries_again(person, within(person.object_pose, low, high)):
+            break
+    yield from give_up(person, retreat_m)
+
+
+class Way(Protocol):
+    """One way to do something."""
+
+    share: float
+    """Its probability, relative to the shares of the others."""
+
+
+AnyWay = TypeVar("AnyWay", bound=Way)
+
+
+def choose(rng: np.random.Generator, ways: Sequence[AnyWay]) -> AnyWay:
+    """One of the ways, by their shares."""
+    shares = np.array([way.share for way in ways])
+    return ways[rng.choice(len(shares), p=shares / shares.sum())]
 
 
 def within(pose: Array, low: tuple[float, float], high: tuple[float, float]) -> bool:

@@ -20,13 +20,12 @@ from score_rl.collection.person import (
     Routine,
     Script,
     about_z,
+    attempts,
+    choose,
     close_hand,
     follow,
-    give_up,
     hold,
     move,
-    tries_again,
-    within,
 )
 
 CUBE_M = 0.045
@@ -99,19 +98,14 @@ GRASPS = (TRIPOD, HASTY)
 
 def pinch_cube(person: Person) -> Script:
     """One episode."""
-    while True:
-        yield from attempt(person)
-        if not tries_again(person, within(person.object_pose, REACH_LOW, REACH_HIGH)):
-            break
-    yield from give_up(person)
+    yield from attempts(person, attempt, REACH_LOW, REACH_HIGH)
 
 
 def attempt(person: Person) -> Script:
     """Draw the choices of an attempt and make it; ends when the cube is found not to be in the hand."""
     rng, ways = person.rng, (TRIPOD,) if person.habits.careful else GRASPS
     adventure = 0.0 if person.habits.careful else 1.0
-    shares = np.array([grasp.share for grasp in ways])
-    grasp = ways[rng.choice(len(shares), p=shares / shares.sum())]
+    grasp = choose(rng, ways)
     slanted = bool(rng.random() < SLANTED_PROBABILITY * adventure)
     pose = person.object_pose
     distance, towards = np.hypot(pose[0], pose[1]), np.arctan2(pose[1], pose[0])

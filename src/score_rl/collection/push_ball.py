@@ -17,11 +17,10 @@ from score_rl.collection.person import (
     Routine,
     Script,
     about_z,
+    attempts,
+    choose,
     follow,
-    give_up,
     hold,
-    tries_again,
-    within,
 )
 
 GOAL = np.array([0.53, 0.15])
@@ -69,18 +68,13 @@ WAYS = (CRADLE, FINGER, SHOVE)
 
 def push_ball(person: Person) -> Script:
     """One episode."""
-    while True:
-        yield from attempt(person)
-        if not tries_again(person, within(person.object_pose, REACH_LOW, REACH_HIGH)):
-            break
-    yield from give_up(person)
+    yield from attempts(person, attempt, REACH_LOW, REACH_HIGH)
 
 
 def attempt(person: Person) -> Script:
     """Draw the choices of an attempt and make it; ends when the ball is found not to be in the goal."""
     rng, ways = person.rng, (CRADLE,) if person.habits.careful else WAYS
-    shares = np.array([way.share for way in ways])
-    way = ways[rng.choice(len(shares), p=shares / shares.sum())]
+    way = choose(rng, ways)
     target = GOAL + rng.normal(0.0, way.aim_sd_m, 2)
     person.log.attempts.append(way.name)
 

@@ -17,6 +17,11 @@ ROWS_PER_BLOCK = 64
 """Blocks have this many rows on every machine, so that results do not depend on its number of cores."""
 
 
+def usable_cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def map_rows(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     """`function(*tensors)` for functions of tensors (n, ...) that treat rows independently; without gradients.
 
@@ -39,5 +44,4 @@ def _without_gradients(function: Callable[..., Tensor], tensors: tuple[Tensor, .
 
 @lru_cache(maxsize=1)
 def _workers() -> ThreadPoolExecutor:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return ThreadPoolExecutor(cores, thread_name_prefix="rows")
+    return ThreadPoolExecutor(usable_cores(), thread_name_prefix="rows")

@@ -23,6 +23,7 @@ import torch
 
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.files import JsonLines, prepare_run_dir, read_json, to_plain, write_json
+from score_rl.foundation.parallel import usable_cores
 
 PACKAGES = ("score-rl", "torch", "numpy", "mujoco", "rsl-rl-lib", "gymnasium", "pyarrow", "safetensors")
 """Packages whose versions a run records."""
@@ -161,10 +162,9 @@ def machine() -> dict[str, Any]:
         memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     except (AttributeError, ValueError, OSError):
         memory_gb = float("nan")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": _cpu_model(),
-        "cores": cores,
+        "cores": usable_cores(),
         "memory_gb": round(memory_gb, 1),
         "system": platform.system(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

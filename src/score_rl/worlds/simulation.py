@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from score_rl.contracts import Observation, StepResult, WorldSpec
 from score_rl.foundation.errors import ScoreError
+from score_rl.foundation.parallel import usable_cores
 from score_rl.foundation.seeding import derive_seed
 from score_rl.robots.franka_leap import FRANKA_LEAP, Robot
 from score_rl.tasks import Task, TaskState, get_task
@@ -96,7 +96,7 @@ class SimulatedWorld:
         self._robot_draw = domain.draw_robot(robot_seed)
         # As actions know them: float32.
         self._low, self._high = np.float64(np.float32([robot.target_lower, robot.target_upper]))
-        self._load(num_envs, threads or _usable_cores())
+        self._load(num_envs, threads or usable_cores())
         self._allocate(num_envs)
         first = np.zeros(1, int)
         example = self._observe(first, self._postures(first))
@@ -367,11 +367,6 @@ def low_pass(signal: np.ndarray, state: np.ndarray, decay: float) -> np.ndarray:
         state = decay * state + (1 - decay) * signal[:, k]
         result[:, k] = state
     return result
-
-
-def _usable_cores() -> int:
-    """Cores that this process may use, which can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _block(addresses: np.ndarray) -> slice:
