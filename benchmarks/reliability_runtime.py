@@ -37,7 +37,7 @@ from score_rl.deployment.drivers.proxy import ProxyRobot, RobotProcessConfig, ro
 from score_rl.deployment.drivers.proxy_process import run_robot
 from score_rl.deployment.recorder import KILLED, Recorder
 from score_rl.deployment.runtime import Runtime
-from score_rl.foundation.files import write_json
+from score_rl.foundation.files import read_json, write_json
 from score_rl.foundation.progress import progress
 from score_rl.foundation.runs import describe_process
 from score_rl.foundation.seeding import rng
@@ -69,12 +69,16 @@ class Benchmark:
 
 
 def main(benchmark: Benchmark) -> None:
-    """Both parts, into one result file."""
-    task = load_bundle(benchmark.bundle).spec.task
+    """Both parts, into one result file; a part that is not run (0 kills, 0 minutes) stays as it was."""
+    task, source = load_bundle(benchmark.bundle).spec.task, describe_process()
+    record = read_json(benchmark.result) if benchmark.result.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
-        kills = kill(benchmark, task, Path(folder)) if benchmark.kills else None
-        endurance = endure(benchmark, task, Path(folder)) if benchmark.minutes else None
-    write_json(benchmark.result, {"kills": kills, "endurance": endurance, **describe_process()})
+        if benchmark.kills:
+            record["kills"] = kill(benchmark, task, Path(folder)) | source
+            write_json(benchmark.result, record)
+        if benchmark.minutes:
+            record["endurance"] = endure(benchmark, task, Path(folder)) | source
+            write_json(benchmark.result, record)
 
 
 # ---- kills ------------------------------------------------------------------------------------------------------
