@@ -18,7 +18,7 @@ PARTS: Mapping[str, Callable[[Sequence[Arm]], tables.Table]] = {
     "tasks_raw": lambda found: tables.by_task(found, "proxy_raw"),
     "tasks_twin": lambda found: tables.by_task(found, "twin"),
     "differences": tables.against,
-    "sweep": lambda found: tables.sweep(found, "bc_regularized"),
+    "sweep": lambda found: tables.sweep(found, "bc_sweep"),
     "support": lambda found: tables.measured(found, tables.SUPPORT, "proxy"),
     "support_twin": lambda found: tables.measured(found, tables.SUPPORT, "twin"),
     "hand": lambda found: tables.measured(found, tables.HAND, "proxy"),

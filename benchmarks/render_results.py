@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from claim_tables import PARTS, audit_table, claim_table, cost_table
+from deployment_tables import latency_table, rehearsal_table, runtime_table, server_table
 from method_tables import method_table, tuning_table
 
 from score_rl.evaluation import charts
@@ -119,70 +120,6 @@ def calibration_table(path: Path) -> Table:
     return header, [(f"`{name}`", *values) for name, values in cells.items()]
 
 
-def server_table(path: Path) -> Table:
-    """What the policy server was put through, and what came of it; parts that were not run are left out."""
-    records = {record["part"]: record for record in read_json(path)}
-    rows = [row for part, rows_of in SERVER_PARTS.items() if part in records for row in rows_of(records[part])]
-    return ("", "measured"), rows
-
-
-def load_rows(load: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Many clients at once."""
-    return [
-        ("clients at 10 Hz", f"{load['clients_served']} of {load['clients']} served, for {load['seconds']:.0f} s"),
-        ("their calls answered", f"{load['answered']} of {load['calls']}"),
-        ("latency p50, p99", f"{load['p50_ms']:.0f} ms, {load['p99_ms']:.0f} ms"),
-        ("load average of the machine, cores", f"{load['load_average']}, {load['machine']['cores']}"),
-    ]
-
-
-def hostile_rows(hostile: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Malformed and malicious messages."""
-    honest, before, after = hostile["honest_client"], hostile["after_warm_up"], hostile["after"]
-    return [
-        ("hostile messages", f"{hostile['messages']}, {len(hostile['outcomes'])} kinds"),
-        ("crashes, messages without a reaction", f"{hostile['crashes']}, {hostile['unanswered']}"),
-        ("resident memory, after 10 % of them → at the end", f"{before['rss_mb']:.1f} MB → {after['rss_mb']:.1f} MB"),
-        ("files and tasks, before → at the end", _pair(hostile, "files") + "; " + _pair(hostile, "tasks")),
-        ("calls of an honest client meanwhile", f"{honest['answered']} of {honest['calls']} answered"),
-    ]
-
-
-def kill_rows(kill: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Sudden deaths of the server."""
-    return [
-        ("`kill -9` of the server", f"{kill['kills']}, with {kill['clients']} clients"),
-        ("calls that took longer than their timeout", f"{kill['calls_beyond_timeout']} of {kill['calls']}"),
-        ("clients not served again", str(kill["clients_never_back"])),
-        ("answers that differ from those before the kill", str(kill["answers_different"])),
-    ]
-
-
-SERVER_PARTS = {"load": load_rows, "hostile": hostile_rows, "kill": kill_rows}
-
-
-def latency_table(path: Path) -> Table:
-    """Single decisions of every policy, with torch and with ONNX Runtime."""
-    result = read_json(path)
-    header = ("policy", "run by", "wall p50", "wall p99", "processor p50", "processor p99", "largest difference")
-    rows = []
-    for record in result["records"]:
-        network = f"{record['network']['kind']} {' '.join(map(str, record['network']['widths']))}"
-        difference = f"{record['largest_difference']:.1e} {record['action_unit']}, n = {record['observations']}"
-        for runtime, latency in record["latency"].items():
-            figures = (
-                f"{latency[f'{clock}_{p}_ms']:.2f} ms" for clock in ("wall", "processor") for p in ("p50", "p99")
-            )
-            compared = difference if runtime == "onnxruntime" else "–"
-            rows.append((f"{record['policy']} ({network})", runtime, *figures, compared))
-    rows.append((f"load average of the machine: {result['load_average']}", *[""] * 6))
-    return header, rows
-
-
-def _pair(record: Mapping[str, Any], name: str) -> str:
-    return f"{record['before'][name]} → {record['after'][name]}"
-
-
 def support_table(path: Path) -> Table:
     """One row per policy and planted violation: what each test of support finds."""
     columns = {
@@ -216,6 +153,8 @@ TABLES = {
     "claim_cost.json": cost_table,
     "audit.json": audit_table,
     "reliability_server.json": server_table,
+    "reliability_runtime.json": runtime_table,
+    "rehearsal.json": rehearsal_table,
     "latency.json": latency_table,
 }
 """Result files with a table of their own; all others hold comparisons of policies."""

@@ -15,7 +15,6 @@ from typing import Any
 
 import tyro
 
-from score_rl.baselines import METHODS
 from score_rl.calibration.calibrate import DOMAIN_FILE
 from score_rl.commands.evaluate import Evaluate
 from score_rl.commands.steer import Steer
@@ -25,36 +24,31 @@ from score_rl.experiment.definition import changed
 from score_rl.recipes import get_recipe
 
 PER_STEP = {"learner.execute_steps": 1, "learner.decisions": 128}
+FAST = {"learner.ppo.learning_rate": 2e-3, "learner.ppo.final_learning_rate": 0.1, "learner.ppo.clip": 0.3}
 SETTINGS: dict[str, tuple[Mapping[str, Any], ...]] = {
     "score": (
         {},
-        {"learner.ppo.learning_rate": 3e-4},
+        FAST,
         {"learner.latent.modes": 2},
         {"learner.latent.kind": "full", "learner.ppo.learning_rate": 3e-4},
     ),
-    "score_residual": (
-        {},
-        {"learner.ppo.learning_rate": 3e-4},
-        {"learner.latent.modes": 2},
-        {"score_residual.scale": 0.003, "score_residual.bound": 10.0},
-    ),
     "residual": (
         {},
-        {"learner.ppo.learning_rate": 3e-4},
+        FAST,
         {"residual.scale": 0.03, "residual.bound": 1.0},
         PER_STEP,
     ),
     "unconstrained": (
         {},
-        {"unconstrained.std": 0.3},
-        {"unconstrained.centre": "noise", "unconstrained.std": 0.3},
+        FAST,
+        {"unconstrained.std": 0.3, **FAST},
         {"unconstrained.form": "per_step", "unconstrained.std": 0.3, **PER_STEP},
     ),
     "bc_regularized": (
         {},
-        {"bc_regularized.coefficient": 10.0},
-        {"bc_regularized.coefficient": 1000.0},
-        {"bc_regularized.shift.std": 0.3},
+        FAST,
+        {"bc_regularized.coefficient": 10.0, **FAST},
+        {"bc_regularized.coefficient": 1000.0, **FAST},
     ),
     "best_of_n": ({}, {"best_of_n.n": 32}, {"best_of_n.memory": 24}, {"best_of_n.epochs": 6}),
 }
@@ -71,9 +65,9 @@ class Benchmark:
     """Folder of the run directories."""
     recipe: str = "pinch_cube"
     """Where all other settings come from."""
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = tuple(SETTINGS)
     """Methods to tune; a part of them leaves a result file of that part."""
-    control_steps: int = 600_000
+    control_steps: int = 400_000
     """Budget of every setting."""
     evaluation: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(episodes=100, traced=0))
     """Episodes in the twin."""

@@ -32,6 +32,18 @@ def test_the_careful_person_succeeds_in_the_twin(task: str) -> None:
     assert all(len(demonstration.frames["action"]) <= world.spec.time_limit for demonstration in done)
 
 
+def test_what_the_person_does_after_the_end_is_not_recorded() -> None:
+    """Rows of a batch end at different times; the others' going on must not add attempts to those that ended."""
+
+    def recorded(seeds: range) -> list[dict]:
+        world = make_world("pinch_cube", "twin", num_envs=len(seeds))
+        done = demonstrate(world, Habits(), seeds)
+        world.close()
+        return [demonstration.extra for demonstration in done]
+
+    assert recorded(range(8)) == [extra for seed in range(8) for extra in recorded(range(seed, seed + 1))]
+
+
 @pytest.mark.parametrize(("task", "ways"), [("grasp_bottle", GRASPS), ("push_ball", WAYS)])
 def test_ways_are_drawn_by_their_shares(task: str, ways: tuple) -> None:
     spawned = get_task(task).spawn(np.random.default_rng(0), {"object_size_scale": np.ones(1)})

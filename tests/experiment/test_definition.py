@@ -104,7 +104,7 @@ def test_the_shipped_experiments_are_valid(file: Path) -> None:
 def test_the_claim_holds_what_it_must() -> None:
     claim = load_experiment(ROOT / "benchmarks" / "claim.toml")
     assert len(claim.tasks) == 3 and len(claim.robots) == 3 and claim.amounts.proxy_episodes >= 200
-    sweep = [method.sweep_value for method in claim.methods if method.sweep == "bc_regularized"]
+    sweep = [method.sweep_value for method in claim.methods if method.sweep == "bc_sweep"]
     assert len(sweep) == 5 and max(sweep) / min(sweep) == 1e4
     used = {method.method for method in claim.methods}
     assert used == {"score", "score_residual", "residual", "unconstrained", "bc_regularized", "best_of_n"}

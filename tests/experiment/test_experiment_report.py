@@ -103,6 +103,12 @@ def test_arms_and_the_best_rival(experiment: Experiment, left: Path) -> None:
     assert [row[0] for row in sweep(found, "bc").rows] == ["1", "100"]
 
 
+def test_a_rival_that_was_tried_in_part_is_not_the_best(experiment: Experiment, left: Path) -> None:
+    records = gather(experiment, plan(experiment), left / "runs").records
+    found = arms(r for r in records if not (r["variant"].startswith("bc") and r["robot_seed"] == 2))
+    assert best_rival(found).variant == "free"
+
+
 def test_the_reports_say_it(experiment: Experiment, left: Path) -> None:
     findings = gather(experiment, plan(experiment), left / "runs")
     page = write_reports(left, experiment, findings, [{"stage": "steer", "jobs": 2, "median_s": 1.0, "total_s": 2.0}])

@@ -32,6 +32,13 @@ def test_every_job_stands_behind_what_it_needs() -> None:
     assert list(dict.fromkeys(methods)) == ["score", "free", "bc", "best_of_n"]
 
 
+def test_a_method_may_be_tried_on_a_part_of_the_robots() -> None:
+    some = {"name": "free", "method": "unconstrained", "tasks": ["debug"], "robots": [2]}
+    jobs = plan(experiment(method=[{"name": "score", "role": "ours"}, some], training_seeds=[0]))
+    assert len(jobs) == 2 * (3 + 3 + 4) + 4
+    assert {job.robot for job in jobs if job.method == "free"} == {2}
+
+
 def test_what_a_job_is_given() -> None:
     jobs = {job.name: job for job in plan(experiment(evaluation={"support": ["proxy"]}))}
     collect = jobs["debug/robot-2/demonstrations"]

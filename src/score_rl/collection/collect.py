@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,7 +71,7 @@ def demonstrate(world: SimulatedWorld, habits: Habits, seeds: Sequence[int]) -> 
     person.reset(range(n), [derive_seed("person", seed) for seed in seeds], _numpy(observation.actor))
     recorded: list[dict[str, list[np.ndarray]]] = [{} for _ in range(n)]
     idle, live = np.zeros(n, int), np.ones(n, bool)
-    fault = np.zeros(n, bool)
+    fault, logs = np.zeros(n, bool), list(person.log)
     for _ in range(world.spec.time_limit):
         frame = _numpy(observation.actor)
         label, sent = person.act(frame)
@@ -82,11 +83,14 @@ def demonstrate(world: SimulatedWorld, habits: Habits, seeds: Sequence[int]) -> 
                 recorded[i].setdefault(key, []).append(value)
         idle += [log.gave_up for log in person.log]
         fault |= live & result.info["fault"].numpy()
-        live &= ~(result.done.numpy() | (idle >= _IDLE_STEPS))
+        ends = live & (result.done.numpy() | (idle >= _IDLE_STEPS))
+        for i in np.flatnonzero(ends):
+            logs[i] = deepcopy(person.log[i])  # what the person does after the recording's end is no part of it
+        live &= ~ends
         observation = result.observation
         if not live.any():
             break
-    return [_demonstration(recorded[i], seeds[i], bool(fault[i]), person.log[i]) for i in range(n)]
+    return [_demonstration(recorded[i], seeds[i], bool(fault[i]), logs[i]) for i in range(n)]
 
 
 def collect(

@@ -73,8 +73,12 @@ def our_arm(all_arms: Sequence[Arm]) -> Arm | None:
 
 
 def best_rival(all_arms: Sequence[Arm]) -> Arm | None:
-    """The rival with the highest mean success in the proxy; chosen with hindsight, in its favour."""
+    """The rival with the highest mean success in the proxy; chosen with hindsight, in its favour.
+
+    Rivals that were tried on a part of the tasks and robots only count where there are no others.
+    """
     rivals = [arm for arm in all_arms if arm.role == "rival" and arm.of("proxy")]
+    rivals = [arm for arm in rivals if complete(arm, all_arms, "proxy")] or rivals
     return max(rivals, key=lambda arm: mean_rate(arm.of("proxy")).value, default=None)
 
 

@@ -46,6 +46,10 @@ class Method:
     """The policy that stands for the method: det, its mean, or a policy's name where there is but one way."""
     demonstrations: bool = False
     """Whether the method reads the demonstrations while it learns (`score steer --dataset`)."""
+    tasks: tuple[str, ...] = ()
+    """Only on these of the experiment's tasks; by default on all."""
+    robots: tuple[int, ...] = ()
+    """Only on these of the experiment's robots; by default on all."""
     sweep: str | None = None
     """Name of the sweep that this method is a point of."""
     sweep_value: float | None = None
@@ -90,6 +94,11 @@ class Experiment:
     """Dotted setting of a recipe -> value, for all tasks, e.g. {"steer.control_steps" = [1000000]}."""
     task_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Task -> the same, for one task; applied last."""
+
+    def cells(self, method: Method | None = None) -> list[tuple[str, int]]:
+        """(task, robot) of the experiment, or of one of its methods."""
+        tasks, robots = (method.tasks, method.robots) if method else ((), ())
+        return [(task, robot) for task in tasks or self.tasks for robot in robots or self.robots]
 
     def recipe(self, task: str) -> Recipe:
         """The recipe of a task with this experiment's settings. Raises ScoreError for settings that do not exist."""
@@ -187,7 +196,7 @@ def _methods(entry: Any, where: str) -> list[Method]:
     if (swept is None) != (values is None):
         raise ScoreError(f"{where} {entry['name']}: a sweep needs both swept = SETTING and values = [...]")
     _check_keys(Method, entry, f"{where} {entry['name']}", extra=("swept", "values"))
-    stem = Method(**entry)
+    stem = Method(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
     if values is None:
         return [stem]
     return [
@@ -245,6 +254,13 @@ def _check(experiment: Experiment, source: str) -> None:
             raise ScoreError(f"{source}: {method.name} is always evaluated; it is no method of its own")
         if method.role not in ROLES:
             raise unknown_choice(f"{source}: role of {method.name}", method.role, ROLES)
+        for kind, some, known in (
+            ("task", method.tasks, experiment.tasks),
+            ("robot", method.robots, experiment.robots),
+        ):
+            for one in some:
+                if one not in known:
+                    raise unknown_choice(f"{source}: {kind} of {method.name}", one, known)
     for task in experiment.tasks:
         recipe = experiment.recipe(task)
         if not recipe.real_to_sim:

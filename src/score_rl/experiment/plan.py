@@ -23,7 +23,7 @@ def plan(experiment: Experiment) -> list[Job]:
     complete comparisons of its first methods.
     """
     jobs: dict[str, Job] = {}
-    cells = [(task, robot) for task in experiment.tasks for robot in experiment.robots]
+    cells = experiment.cells()
     recipes = {task: experiment.recipe(task) for task in experiment.tasks}
     for task, robot in cells:
         for job in _shared(recipes[task], task, robot):
@@ -33,7 +33,7 @@ def plan(experiment: Experiment) -> list[Job]:
             _add(jobs, job)
     for method in experiment.methods:
         for seed in experiment.training_seeds:
-            for task, robot in cells:
+            for task, robot in experiment.cells(method):
                 _add(jobs, _steering(recipes[task], task, robot, method, seed))
                 for job in _evaluations(experiment, recipes[task], task, robot, method, seed):
                     _add(jobs, job)

@@ -1,0 +1,45 @@
+"""What deployment costs: the same episodes over the wire in real time and in-process, in the proxy.
+
+    python benchmarks/rehearsal.py --bundle runs/bundle --robot-seed 44
+
+`score rehearse` does the work: a robot process behind a socket, with its timing and jitter, driven by the runtime
+with guard, watchdog and recorder; then the same seeds as `score evaluate` runs them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import tyro
+
+from score_rl.commands.rehearse import Rehearse, RehearseSettings
+from score_rl.foundation.files import write_json
+from score_rl.foundation.runs import describe_process
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A rehearsal, as a result file."""
+
+    bundle: Path = Path("runs/bundle")
+    """Folder of `score bundle`."""
+    robot_seed: int = 0
+    """Robot of the proxy; the one that the demonstrations were recorded on."""
+    rehearsal: RehearseSettings = field(default_factory=lambda: RehearseSettings(episodes=200))
+    """Everything else."""
+    out: Path = Path("runs/rehearsal")
+    """Run directory."""
+    result: Path = Path("benchmarks/results/rehearsal.json")
+    """Result file to write."""
+
+
+def main(benchmark: Benchmark) -> None:
+    """Rehearse and write the result file."""
+    source = describe_process()
+    settings = replace(benchmark.rehearsal, robot_seed=benchmark.robot_seed)
+    write_json(benchmark.result, Rehearse(benchmark.bundle, settings, benchmark.out).run() | source)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Benchmark, description=__doc__))
