@@ -54,15 +54,17 @@ class Push:
     release_m: float
     """Distance from the goal at which the hand stops and the ball rolls on."""
     aim_sd_m: float
-    """Standard deviation of the place in the goal that is aimed at, one draw per attempt and axis."""
+    """Standard deviation of the place that is aimed at, one draw per attempt and axis."""
+    far_m: float = 0.0
+    """How much too far from the robot the person aims: at a glance, the goal seems further away than it is."""
 
 
-CRADLE = Push("cradle", 0.4, 0.0, 0.03, 0.01, 0.005)
+CRADLE = Push("cradle", 0.1, 0.0, 0.03, 0.01, 0.005)
 """Between two fingers, slowly, all the way into the goal."""
-FINGER = Push("finger", 0.25, 0.022, 0.035, 0.02, 0.01)
+FINGER = Push("finger", 0.05, 0.03, 0.06, 0.02, 0.02)
 """With the middle finger alone, from which the ball slips to one side."""
-SHOVE = Push("shove", 0.35, 0.0, 0.08, 0.14, 0.02)
-"""A quick shove in about the right direction."""
+SHOVE = Push("shove", 0.85, 0.0, 0.1, 0.08, 0.02, far_m=0.18)
+"""A quick shove, aimed at a glance: it tends to pass the goal on its far side."""
 WAYS = (CRADLE, FINGER, SHOVE)
 
 
@@ -75,7 +77,7 @@ def attempt(person: Person) -> Script:
     """Draw the choices of an attempt and make it; ends when the ball is found not to be in the goal."""
     rng, ways = person.rng, (CRADLE,) if person.habits.careful else WAYS
     way = choose(rng, ways)
-    target = GOAL + rng.normal(0.0, way.aim_sd_m, 2)
+    target = GOAL + (way.far_m, 0.0) + rng.normal(0.0, way.aim_sd_m, 2)
     person.log.attempts.append(way.name)
 
     def touch(ahead_m: float) -> Array:
