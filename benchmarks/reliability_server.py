@@ -6,7 +6,9 @@ Three parts, the first two against `score serve`:
 
 - hostile: `--messages` malformed or malicious messages (`hostile_messages.KINDS`, equally often), while slow and
   half-open connections linger and an honest client decides at 10 Hz. The server must react to each, answer the honest
-  client as if it were alone, and use as much memory, as many files and as many tasks at the end as before.
+  client as if it were alone, and use as much memory, as many files and as many tasks at the end as before. "Before"
+  is for memory the tenth part of the messages: until then pages of the allocators are touched for the first time.
+  `rss_growth_late_mb` is what the second half of the messages alone added; a leak adds as much there as in the first.
 - load: `--clients` clients at 10 Hz for `--seconds`; latency is measured by the clients.
 - kill: `kill -9` of the server at random moments, `--kills` times, with clients running; every call must return
   within its timeout, every client must be served again, and every answer must be the same as before. So that it is
@@ -330,7 +332,9 @@ def hostile(server: ServerProcess, messages: int, attackers: int, seed: int) -> 
     robot.join()
     time.sleep(2.0)  # the last connections go
     after = server.usage()
-    warm = next(usage for usage in result["usage"] if usage["messages"] >= WARM_UP * messages)
+    warm, half = (
+        next(usage for usage in result["usage"] if usage["messages"] >= part * messages) for part in (WARM_UP, 0.5)
+    )
     total = sum((Counter(counts) for counts in result["outcomes"].values()), Counter())
     return {
         "part": "hostile",
@@ -344,6 +348,7 @@ def hostile(server: ServerProcess, messages: int, attackers: int, seed: int) -> 
         "after_warm_up": warm,
         "after": after,
         "rss_growth_mb": round(after["rss_mb"] - warm["rss_mb"], 2),
+        "rss_growth_late_mb": round(after["rss_mb"] - half["rss_mb"], 2),
         "honest_client": summary([robot]),
         **result,
     }

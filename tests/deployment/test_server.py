@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import socket
@@ -23,7 +24,7 @@ from served import NetworkServed, ToyServed, ToySpec, running
 from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from score_rl.deployment.server import PolicyServer
+from score_rl.deployment.server import PolicyServer, _CountedConnection
 from score_rl.deployment.server_config import ServerConfig
 from score_rl.deployment.session import Session
 from score_rl.foundation.errors import ScoreError
@@ -165,6 +166,28 @@ def test_failures_of_the_policy_stay_in_the_log(caplog: pytest.LogCaptureFixture
             assert ask(other, observation(1))["actions"][0, 0] == 1
     record = next(record for record in caplog.records if number in record.getMessage())
     assert record.levelno == logging.ERROR and "secret of the server" in caplog.text
+
+
+def test_nothing_is_kept_of_clients_that_have_gone() -> None:
+    def alive() -> dict[type, int]:
+        gc.collect()
+        return {kind: sum(type(o) is kind for o in gc.get_objects()) for kind in (Session, _CountedConnection)}
+
+    before, bad = alive(), (b"\xc1", "hello", wire.pack(observation(float("nan"))))
+    with running(ToyServed(), frame_steps=1) as server:
+        for number in range(30):
+            with line(server) as (connection, _):
+                if number % 4 < 3:
+                    refusal(connection, bad[number % 4])
+                else:
+                    ask(connection, observation(1))
+        until = time.monotonic() + 20
+        while server.status()["sockets"] and time.monotonic() < until:
+            time.sleep(0.01)
+        now = alive()
+        # The coroutine that waits for the next client may still hold the last.
+        assert all(now[kind] <= before[kind] + 1 for kind in now), (before, now)
+        assert server.status()["tasks"] <= 4
 
 
 def test_health_and_status() -> None:

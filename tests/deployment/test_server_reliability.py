@@ -10,13 +10,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SERVER = """
-import asyncio, sys
+import asyncio, gc, sys
 sys.path[:0] = [{tests!r}]
 from served import NetworkServed
 from score_rl.deployment.server import serve_until_stopped
 from score_rl.deployment.server_config import ServerConfig
 config = ServerConfig(port={port}, ping_interval_s=1.0, open_timeout_s=1.0)
-asyncio.run(serve_until_stopped(NetworkServed(), config, None, lambda server: None))
+def ready(server):
+    print('old', gc.get_freeze_count(), flush=True)
+asyncio.run(serve_until_stopped(NetworkServed(), config, None, ready))
 """
 
 
@@ -40,6 +42,8 @@ def test_the_server_stands_hostile_messages_load_and_its_own_death(
             benchmark.hostile(server, messages=10 * len(hostile_messages.KINDS), attackers=8, seed=0),
             benchmark.kill(server, kills=1, seed=0, clients=2),
         ]
+    # What was loaded is out of the collector's sight: else the remains of closed connections pile up.
+    assert int(server.log.read_text().split("old ")[1].split()[0]) > 10_000
     load, hostile, kill = records
     assert load["clients_served"] == 5 and load["calls"] >= 5
     assert all(sum(counts.values()) == 10 for counts in hostile["outcomes"].values())

@@ -14,7 +14,8 @@ from score_rl.foundation.errors import ScoreError
 
 ROW_BLOCK = 8
 """Batches are filled up to a multiple of it. Matrix products add up in another order for one row than for many; with
-whole blocks of rows the order stays the same, and an answer does not depend on who else is in the batch."""
+whole blocks of rows the order stays the same, and an answer does not depend on who else is in the batch. A policy
+that is asked in process for one row, without the filling, differs by the rounding of that other order."""
 
 
 class Batcher:

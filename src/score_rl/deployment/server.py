@@ -13,6 +13,7 @@ where there is one). No client sees a traceback.
 from __future__ import annotations
 
 import asyncio
+import gc
 import hmac
 import json
 import logging
@@ -258,6 +259,19 @@ def metadata(policy: ServedPolicy, frame_steps: int) -> dict[str, Any]:
     }
 
 
+def forget_old_objects() -> None:
+    """Take everything that exists out of the garbage collector's sight: it lives as long as the process.
+
+    A closed connection is a ring of objects that only the collector can free. Those that saw two of its rounds it
+    leaves alone until new objects are a quarter of the old ones. A policy and its libraries are a third of a million
+    objects, so the remains of thousands of connections would pile up, and every search among all of them would hold
+    up the clients. Without the old ones both stay small.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.collect()  # counts the old objects again: none
+
+
 async def serve_until_stopped(
     policy: ServedPolicy, config: ServerConfig, api_key: str | None, ready: Callable[[PolicyServer], None]
 ) -> dict[str, Any]:
@@ -267,6 +281,7 @@ async def serve_until_stopped(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with PolicyServer(policy, config, api_key) as server:
+        forget_old_objects()
         ready(server)
         await stop.wait()
         counters = server.status()
