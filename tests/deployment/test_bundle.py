@@ -10,17 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fakes import ToyRobot
 from packed import KEYS, NAMES, WORLD, save_base, save_steered, windows
 
 from score_rl import cli
+from score_rl.baselines.bc_regularized import BCConfig
+from score_rl.baselines.best_of_n import BestOfNConfig
+from score_rl.baselines.unconstrained import UnconstrainedConfig
 from score_rl.commands.bundle import robot_limits
 from score_rl.commands.common import content_hash
 from score_rl.deployment import bundle as module
 from score_rl.deployment.bundle import create_bundle, load_bundle, read_manifest
 from score_rl.deployment.manifest import MANIFEST, verify_manifest, write_manifest
+from score_rl.deployment.runtime import Runtime
 from score_rl.deployment.spec import check_spec, franka_leap_limits, parse_spec, world_limits
 from score_rl.foundation.errors import ScoreError
-from score_rl.foundation.files import read_json, to_plain, write_json
+from score_rl.foundation.files import previous_folder, read_json, to_plain, write_json
 from score_rl.robots.franka_leap import FRANKA_LEAP
 from score_rl.steering.latent import LatentConfig
 from score_rl.steering.policy import compulsory_deciders
@@ -116,6 +121,35 @@ def test_other_methods_go_too(parts: Path, tmp_path: Path, method: str, options:
     decision = bundle.decide(windows(3), torch.zeros(3, 4, 2))
     plain = policy.decode(policy.encode(windows(3)), decision.latent).clamp(bundle._low, bundle._high)
     assert 0 < (decision.chunk - plain).abs().max() <= 0.03 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("unconstrained", asdict(UnconstrainedConfig())),
+        ("bc_regularized", asdict(BCConfig())),
+        ("best_of_n", asdict(BestOfNConfig(n=4))),
+    ],
+)
+def test_every_method_can_be_packed_shown_and_run(
+    parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str, options: dict
+) -> None:
+    policy = module.load_policy(parts / "base")
+    trained = save_steered(tmp_path / "steering", policy, method, LatentConfig(), options)
+    create_bundle(tmp_path / "bundle", parts / "base", tmp_path / "steering", LIMITS, "toy")
+    assert cli.main(["info", str(tmp_path / "bundle")]) == 0
+    assert method in capsys.readouterr().out
+    window, noise = windows(5), torch.randn(5, 4, 2, generator=torch.Generator().manual_seed(5))
+    bundle = load_bundle(tmp_path / "bundle")
+    deciders = trained.deciders(policy)
+    expected = deciders.get(f"{method}_det", deciders.get(method)).decide(window, noise)
+    assert torch.equal(bundle.decide(window, noise).chunk, expected.chunk.clamp(bundle._low, bundle._high))
+    robot = ToyRobot(length=6, disturb=lambda step, frame: {"state": np.ones(4), "command": frame["command"]})
+    robot.spec = replace(robot.spec, observation=KEYS, action_names=NAMES)
+    runtime = Runtime(bundle, robot, robot.spec)
+    (report,) = runtime.run((7,))
+    runtime.close()
+    assert (report.ended, len(robot.sent)) == ("success", 6)
 
 
 # ---- what it says -------------------------------------------------------------------------------------------------
@@ -317,6 +351,31 @@ def test_appears_complete_or_not_at_all(parts: Path, tmp_path: Path, monkeypatch
         patch.setattr(module, "write_manifest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             create_bundle(out, *arguments, "door", overwrite=True)
+    assert load_bundle(out).digest == first.digest
+    assert create_bundle(out, *arguments, "door", overwrite=True).spec.task == "door"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_kill_between_the_renames_costs_no_bundle(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, arguments = tmp_path / "bundle", (parts / "base", parts / "steering", LIMITS)
+    first = create_bundle(out, *arguments, "toy")
+
+    def killed(new: Path, path: Path) -> None:
+        path.rename(previous_folder(path))
+        raise KeyboardInterrupt  # nothing is tidied up behind it
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "replace_folder", killed)
+        with pytest.raises(KeyboardInterrupt):
+            create_bundle(out, *arguments, "door", overwrite=True)
+    assert not out.exists()
+    for read in (load_bundle, read_manifest):
+        with pytest.raises(ScoreError, match=r"complete in .*\.bundle\.previous: rename it"):
+            read(out)
+    with pytest.raises(ScoreError, match="pass --overwrite"):  # back in its place, and not to be lost by mistake
+        create_bundle(out, *arguments, "door")
     assert load_bundle(out).digest == first.digest
     assert create_bundle(out, *arguments, "door", overwrite=True).spec.task == "door"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]

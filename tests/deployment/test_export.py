@@ -19,7 +19,7 @@ from score_rl.chunks import advance_window, start_window
 from score_rl.demonstrations.layout import Feature
 from score_rl.demonstrations.writer import DatasetWriter
 from score_rl.deployment.bundle import Bundle, create_bundle, load_bundle
-from score_rl.deployment.export import TOLERANCE, export_onnx, largest_difference
+from score_rl.deployment.export import TOLERANCE, check_exportable, export_onnx, largest_difference
 from score_rl.deployment.onnx_runtime import OnnxPolicy
 from score_rl.deployment.spec import franka_leap_limits, world_limits
 from score_rl.foundation.errors import ScoreError
@@ -198,6 +198,19 @@ def test_what_cannot_be_a_graph_is_an_error(small: Path, tmp_path: Path, monkeyp
     with pytest.raises(ScoreError, match="method 'score' cannot be one ONNX graph: data-dependent"):
         export_onnx(load_bundle(small / "bundle"), tmp_path / "policy.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_method_that_searches_is_refused_before_any_work(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_steered(tmp_path / "steering", load_bundle(small / "bundle").base, "best_of_n", None, {"n": 4})
+    create_bundle(tmp_path / "bundle", small / "base", tmp_path / "steering", world_limits(WORLD), "toy")
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: pytest.fail("work was begun"))
+    arguments = ["export", str(tmp_path / "bundle"), "--onnx", "--dataset", str(tmp_path / "nowhere")]
+    assert cli.main(arguments) == 2
+    assert "'best_of_n' draw further noise for every decision" in " ".join(capsys.readouterr().err.split())
+    check_exportable(load_bundle(tmp_path / "bundle"), fallback=True)
+    assert not list(tmp_path.glob("*.onnx"))
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,12 @@ from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.files import (
     JsonLines,
     prepare_run_dir,
+    previous_folder,
     read_json,
     read_json_lines,
+    replace_folder,
     require_free_space,
+    restore_folder,
     sha256,
     to_plain,
     write_bytes,
@@ -168,3 +171,43 @@ def test_prepare_run_dir_never_deletes_what_is_no_run(tmp_path):
     write_text(tmp_path / "file", "")
     with pytest.raises(ScoreError, match="is a file"):
         prepare_run_dir(tmp_path / "file", overwrite=True, resume=True)
+
+
+def folder_of(path: Path, text: str) -> Path:
+    path.mkdir()
+    (path / "text").write_text(text)
+    return path
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path):
+    path = tmp_path / "here"
+    replace_folder(folder_of(tmp_path / "one", "1"), path)
+    assert (path / "text").read_text() == "1"
+    folder_of(previous_folder(path), "0")  # of a process that was killed while it deleted this
+    replace_folder(folder_of(tmp_path / "two", "2"), path)
+    assert (path / "text").read_text() == "2"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["here"]
+    assert not restore_folder(path)
+
+
+def test_an_error_between_the_renames_puts_the_old_folder_back(tmp_path):
+    path = folder_of(tmp_path / "here", "1")
+    with pytest.raises(FileNotFoundError):
+        replace_folder(tmp_path / "nowhere", path)
+    assert (path / "text").read_text() == "1" and [entry.name for entry in tmp_path.iterdir()] == ["here"]
+
+
+def test_a_folder_is_restored_after_a_kill_between_the_renames(tmp_path):
+    path = folder_of(tmp_path / "here", "1")
+    folder_of(tmp_path / "new", "2")
+    script = (
+        "import os, signal\nfrom score_rl.foundation import files\nrename, calls = os.rename, []\n"
+        "def second_is_fatal(*paths):\n"
+        "    calls.append(paths)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL) if len(calls) == 2 else rename(*paths)\n"
+        "os.rename = second_is_fatal\nfiles.replace_folder('new', 'here')\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path).returncode == -9
+    assert not path.exists() and (tmp_path / "new" / "text").exists()
+    assert restore_folder(path) and not restore_folder(path)
+    assert (path / "text").read_text() == "1" and not previous_folder(path).exists()

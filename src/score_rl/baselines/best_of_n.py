@@ -229,4 +229,5 @@ BEST_OF_N = Method(
     check=_check,
     make_learner=_learner,
     make_trained=lambda spec, head, device: BestOfNPolicy(spec, device),
+    searches=True,
 )

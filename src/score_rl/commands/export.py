@@ -12,7 +12,7 @@ from score_rl.commands.common import console, dataset_root
 from score_rl.demonstrations.dataset import load_dataset
 from score_rl.demonstrations.windows import Windows
 from score_rl.deployment.bundle import Bundle, load_bundle
-from score_rl.deployment.export import TOLERANCE, export_onnx, largest_difference
+from score_rl.deployment.export import TOLERANCE, check_exportable, export_onnx, largest_difference
 from score_rl.deployment.onnx_runtime import OnnxPolicy
 from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.seeding import rng
@@ -47,6 +47,7 @@ class Export:
         if not self.onnx:
             raise ScoreError("say what to export: score export BUNDLE --onnx")
         bundle = load_bundle(self.bundle)
+        check_exportable(bundle, self.fallback)
         window = real_windows(bundle, self.dataset, self.windows) if self.dataset else random_windows(bundle, 100)
         name = Path(self.bundle).resolve().name
         default = Path(self.bundle).with_name(f"{name}-base.onnx" if self.fallback else f"{name}.onnx")

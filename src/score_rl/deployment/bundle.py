@@ -10,7 +10,6 @@ Equal inputs give equal bytes. Nothing is pickled.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,7 +35,14 @@ from score_rl.deployment.spec import (
     parse_spec,
 )
 from score_rl.foundation.errors import ScoreError, unknown_choice
-from score_rl.foundation.files import read_json, write_bytes, write_json
+from score_rl.foundation.files import (
+    previous_folder,
+    read_json,
+    replace_folder,
+    restore_folder,
+    write_bytes,
+    write_json,
+)
 from score_rl.foundation.runs import read_run
 from score_rl.steering import policy as steering_files
 from score_rl.steering.method import Decider, Trained
@@ -111,9 +117,11 @@ def create_bundle(
         limits: the robot. execute_steps: None takes those of the steering's training, else half a chunk.
         evaluation: result records to carry along. overwrite: replace a bundle that is there.
 
-    Raises ScoreError before anything is written where the parts do not belong together.
+    A bundle whose replacement was killed between its two renames is put back first. Raises ScoreError before
+    anything is written where the parts do not belong together.
     """
     out = Path(out)
+    restore_folder(out)
     base = load_policy(policy_dir)
     steering = load_trained(steering_dir, base) if steering_dir is not None else None
     spec = _make_spec(base, steering, limits, task, evaluation, execute_steps)
@@ -130,14 +138,7 @@ def create_bundle(
     write_json(partial / SPEC, spec)
     write_manifest(partial, KIND, VERSION)
     load_bundle(partial)
-    if out.exists():
-        doomed = out.with_name(f".{out.name}.deleted")
-        shutil.rmtree(doomed, ignore_errors=True)
-        out.rename(doomed)
-        os.rename(partial, out)
-        shutil.rmtree(doomed)
-    else:
-        os.rename(partial, out)
+    replace_folder(partial, out)
     return load_bundle(out)
 
 
@@ -168,6 +169,11 @@ def default_steps(policy: PolicySpec, steering: Trained | None) -> int:
 
 def _verified(path: Path) -> tuple[Manifest, BundleSpec]:
     if not path.is_dir():
+        if (kept := previous_folder(path)).is_dir():
+            raise ScoreError(
+                f"{path} was being replaced when that was cut off; the one of before is complete in {kept}: rename "
+                f"it to {path.name}, or repeat `score bundle`, which puts it back first"
+            )
         raise ScoreError(f"{path} is no bundle: there is no such folder")
     manifest = verify_manifest(path, KIND, VERSION)
     return manifest, parse_spec(read_json(path / SPEC), path / SPEC)

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from score_rl.baselines import METHODS
 from score_rl.deployment.bundle import Bundle
 from score_rl.deployment.onnx_runtime import (
     BUNDLE_KEY,
@@ -45,9 +46,9 @@ def export_onnx(bundle: Bundle, path: str | Path, fallback: bool = False) -> Pat
 
     Inputs: every key of the observation (n, history, d) and `noise` (n, h, a). Outputs: `chunk` (n, h, a) and
     `latent` (n, h, a). n is free. The bundle's specification and digest are in the file's metadata.
-    Raises ScoreError where the packages for it are not installed.
+    Raises ScoreError, before any work, where the method cannot be exported or the packages for it are not installed.
     """
-    _require_exporter()
+    check_exportable(bundle, fallback)
     model = _to_onnx(_Graph(bundle, bundle.fallback if fallback else bundle.decider).eval(), bundle).model
     _tidy(model)
     model.metadata_props.update(
@@ -59,6 +60,16 @@ def export_onnx(bundle: Bundle, path: str | Path, fallback: bool = False) -> Pat
     )
     write_bytes(path, _serialize(model))
     return Path(path)
+
+
+def check_exportable(bundle: Bundle, fallback: bool = False) -> None:
+    """Raise ScoreError where `export_onnx` cannot work: a method that searches, or a package that is missing."""
+    if not fallback and bundle.steering is not None and METHODS[bundle.steering.spec.method].searches:
+        raise ScoreError(
+            f"policies of method '{bundle.steering.spec.method}' draw further noise for every decision and cannot be "
+            "one ONNX graph; `score serve` and `score run` take the bundle as it is, and --fallback exports its base"
+        )
+    _require_exporter()
 
 
 def largest_difference(

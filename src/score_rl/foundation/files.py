@@ -130,6 +130,42 @@ def prepare_run_dir(path: str | os.PathLike[str], overwrite: bool, resume: bool)
     return path
 
 
+def previous_folder(path: str | os.PathLike[str]) -> Path:
+    """Where `replace_folder` keeps the old folder for the moment in which it changes places with the new one."""
+    path = Path(path)
+    return path.with_name(f".{path.name}.previous")
+
+
+def replace_folder(new: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Move a finished folder to where another one may be, which is deleted.
+
+    A full folder cannot be renamed over another, so there are two renames: the old one aside, the new one into its
+    place. Between them nothing is at `path`. An error there puts the old one back at once; a process killed there
+    leaves it, complete, as `previous_folder(path)`, from where `restore_folder` brings it back.
+    """
+    path, previous = Path(path), previous_folder(path)
+    if not path.exists():
+        os.rename(new, path)
+        return
+    shutil.rmtree(previous, ignore_errors=True)
+    os.rename(path, previous)
+    try:
+        os.rename(new, path)
+    except BaseException:
+        restore_folder(path)
+        raise
+    shutil.rmtree(previous)
+
+
+def restore_folder(path: str | os.PathLike[str]) -> bool:
+    """Bring back the folder whose replacement was cut off between its renames; False where none was."""
+    previous = previous_folder(path)
+    if Path(path).exists() or not previous.is_dir():
+        return False
+    os.rename(previous, path)
+    return True
+
+
 class JsonLines:
     """Append-only log of JSON records, one per line; a last line torn by a crash is dropped on opening."""
 

@@ -126,6 +126,8 @@ class Method:
     """Who learns; its initial weights come from torch's global generator."""
     make_trained: Callable[[SteeringSpec, Head, str], Trained] | None = None
     """(spec, head, device) -> the trained policy with blank weights; None: a `steering.policy.SteeringPolicy`."""
+    searches: bool = False
+    """Draws further noise for every decision, which no graph of fixed operations can: not for `score export`."""
 
 
 def latent_head(spec: SteeringSpec, device: str = "cpu") -> LatentHead:
