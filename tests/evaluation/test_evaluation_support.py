@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,10 @@ DECIDERS = {"base": BaseDecider(POLICY), "base_z0": BaseDecider(POLICY, zero=Tru
 LABELS = {name: Labels("walk", "base", name, "line") for name in DECIDERS}
 
 
-def play(directory: Path) -> list[dict]:
-    run = start_run(directory, "evaluate", CONFIG, {})
+def play(directory: Path, config: EvaluateConfig = CONFIG) -> list[dict]:
+    run = start_run(directory, "evaluate", config, {})
     meter = SupportMeter(POLICY, (-1.0,), (1.0,), SupportConfig(samples=99, inversions=100))
-    return run_evaluation(Walk(16), DECIDERS, LABELS, 2, CONFIG, run, meter)
+    return run_evaluation(Walk(16), DECIDERS, LABELS, 2, config, run, meter)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,15 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("support") / "run"
     play(directory)
     return directory
+
+
+def test_a_part_of_the_episodes_can_do(directory: Path, tmp_path: Path) -> None:
+    play(tmp_path / "run", replace(CONFIG, support_episodes=3))
+    some, every = read_episodes(tmp_path / "run"), read_episodes(directory)
+    for policy, episodes in some.items():
+        assert episodes[:3] == every[policy][:3]
+        assert all(e.support_decisions is None and e.support_auc is None for e in episodes[3:])
+        assert [e.success_end for e in episodes] == [e.success_end for e in every[policy]]
 
 
 def test_records_say_who_left_the_support(directory: Path) -> None:

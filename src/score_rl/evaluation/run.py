@@ -40,7 +40,9 @@ class EvaluateConfig:
     traced: int = 8
     """Episodes of every policy that are kept in full, for pictures and videos."""
     support: bool = False
-    """Also measure whether what was executed lies in the base policy's support; it takes about as long again."""
+    """Also measure whether what was executed lies in the base policy's support; it takes several times as long."""
+    support_episodes: int = 0
+    """Episodes of every policy in which it is measured, from the first; 0: all."""
     support_test: SupportConfig = field(default_factory=SupportConfig)
     """How it is measured."""
 
@@ -80,7 +82,7 @@ def run_evaluation(
             played, trace = outcome.episodes, outcome.trace
             if meter is not None:
                 advance(0, note=f"support of {name}")
-                played, kept = measure(meter, outcome)
+                played, kept = measure(meter, outcome, config.support_episodes)
                 trace = trace | kept
             metadata = {"kind": TRACE_KIND, "task": labels[name].task, "action_names": world.spec.action_names}
             save_tensors(run.path(TRACES, f"{name}.safetensors"), trace, metadata)

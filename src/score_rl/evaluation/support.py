@@ -19,19 +19,23 @@ RANKS, LATENTS = "support.", "support.latent."
 
 
 def measure(
-    meter: SupportMeter, outcome: Evaluation, advance: Callable[[int], None] | None = None
+    meter: SupportMeter, outcome: Evaluation, episodes: int = 0, advance: Callable[[int], None] | None = None
 ) -> tuple[list[Episode], dict[str, Tensor]]:
     """The episodes with their support figures, and the measurement as tensors that a trace can keep.
 
-    `outcome` holds its executed chunks; `advance` is told how many of them were measured.
+    `outcome` holds its executed chunks, of which those of the first `episodes` are measured (0: of all); `advance` is
+    told how many. The other episodes have no figures.
     """
-    ranks = meter.measure(outcome.executed, advance)
-    latents = invert_executed(meter, outcome.executed)
-    figures = episode_figures(ranks, len(outcome.episodes), meter.config)
+    measured = min(episodes, len(outcome.episodes)) or len(outcome.episodes)
+    executed = outcome.executed.of_first(measured)
+    ranks = meter.measure(executed, advance)
+    latents = invert_executed(meter, executed)
+    figures = episode_figures(ranks, measured, meter.config)
     kept = {RANKS + name: value for name, value in vars(ranks).items()}
     if latents is not None:
         kept |= {LATENTS + name: value for name, value in vars(latents).items()}
-    return [replace(episode, **found) for episode, found in zip(outcome.episodes, figures)], kept
+    played = [replace(episode, **found) for episode, found in zip(outcome.episodes, figures)]
+    return played + outcome.episodes[measured:], kept
 
 
 def kept_ranks(trace: Mapping[str, Tensor]) -> Ranks | None:

@@ -73,7 +73,9 @@ class Amounts:
     stochastic: tuple[str, ...] = ("twin", "proxy")
     """Evaluations in which policies are also sampled, beside their means."""
     support: tuple[str, ...] = ("twin", "proxy")
-    """Evaluations in which the support of what was executed is measured; it takes about as long again."""
+    """Evaluations in which the support of what was executed is measured; it takes several times as long."""
+    support_episodes: int = 0
+    """Episodes of every policy in which it is measured, from the first; 0: all."""
 
 
 @dataclass(frozen=True)

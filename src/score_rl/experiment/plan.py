@@ -119,6 +119,7 @@ def _evaluate_settings(
         num_envs=amounts.num_envs,
         traced=amounts.traced,
         support=evaluation in amounts.support,
+        support_episodes=amounts.support_episodes,
     )
     return replace(
         recipe.evaluate,

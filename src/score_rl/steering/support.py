@@ -74,6 +74,17 @@ class Executed:
     seeds: tuple[tuple[int, int], ...]
     """n pairs (seed of the episode, number of the decision in it), which name the random streams."""
 
+    def of_first(self, episodes: int) -> Executed:
+        """The chunks of the first so many episodes."""
+        rows = (self.episode < episodes).nonzero().flatten()
+        return Executed(
+            window={key: values[rows] for key, values in self.window.items()},
+            chunk=self.chunk[rows],
+            steps=self.steps[rows],
+            episode=self.episode[rows],
+            seeds=tuple(self.seeds[row] for row in rows.tolist()),
+        )
+
 
 def executed_chunks(
     frames: Mapping[str, Tensor],
