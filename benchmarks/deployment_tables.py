@@ -31,11 +31,13 @@ def load_rows(load: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def hostile_rows(hostile: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Malformed and malicious messages."""
-    honest, before, after = hostile["honest_client"], hostile["after_warm_up"], hostile["after"]
+    honest = hostile["honest_client"]
+    half = min(hostile["usage"], key=lambda sample: abs(sample["messages"] - hostile["messages"] / 2))
+    memory = [f"{sample['rss_mb']:.1f} MB" for sample in (hostile["after_warm_up"], half, hostile["after"])]
     return [
         ("hostile messages", f"{hostile['messages']}, {len(hostile['outcomes'])} kinds"),
         ("crashes, messages without a reaction", f"{hostile['crashes']}, {hostile['unanswered']}"),
-        ("resident memory, after 10 % of them → at the end", f"{before['rss_mb']:.1f} MB → {after['rss_mb']:.1f} MB"),
+        ("resident memory after 10 % of them → half → all", " → ".join(memory)),
         ("files and tasks, before → at the end", _pair(hostile, "files") + "; " + _pair(hostile, "tasks")),
         ("calls of an honest client meanwhile", f"{honest['answered']} of {honest['calls']} answered"),
     ]

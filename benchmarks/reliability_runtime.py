@@ -168,13 +168,14 @@ def kill_client(
     status = robot_status(config.address)
     Recorder(out, spec, task).close()
     recording = load_dataset(out / "dataset")
-    # Killed between two episodes there is no unfinished one: all of the last one's steps must be there.
-    recorded = int(recording.lengths[-1])
+    within, recorded = recording.extra["ended"][-1] == KILLED, int(recording.lengths[-1])
+    # The robot counts the commands of its newest episode, of which the recording may hold nothing yet.
+    newest_is_last = within or int(status["commands"]) == recorded
     return {
         "at_rest": bool(status["resting"]) and status["state"] != "moving",
         "seconds": round(seconds, 3),
-        "within": recording.extra["ended"][-1] == KILLED,
-        "lost": int(status["commands"]) - recorded,
+        "within": within,
+        "lost": int(status["commands"]) - (recorded if newest_is_last else 0),
         "recorded": int(recording.num_frames),
     }
 
@@ -191,9 +192,11 @@ def kill_robot(client: BaseProcess, robot: BaseProcess, out: Path) -> dict[str, 
     if not ended:
         return {"ended": False, "whole": False, "seconds": round(seconds, 3), "recorded": 0}
     recording = load_dataset(out / "dataset")
+    last = recording.extra["ended"][-1]
     return {
         "ended": ended,
-        "whole": recording.extra["ended"][-1] == "robot_lost",
+        "whole": last != KILLED,  # every episode was closed, whether the robot was lost within it or before the next
+        "last_episode_ended": last,
         "seconds": round(seconds, 3),
         "recorded": recording.num_frames,
     }
