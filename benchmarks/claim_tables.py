@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from score_rl.evaluation.results import read_results
 from score_rl.experiment import tables
@@ -51,11 +50,3 @@ def audit_table(path: Path) -> Table:
 
 def _prediction(name: str) -> str:
     return PREDICTIONS.get(name) or f"all mismatches at size {name.removeprefix('joint_')}"
-
-
-def cost_table(path: Path) -> Table:
-    """What the stages of an experiment take, and what that makes in all."""
-    record: dict[str, Any] = read_json(path)
-    rows = [(r["stage"], str(r["jobs"]), f"{r['seconds']:.0f} s", f"{r['hours']:.1f} h") for r in record["stages"]]
-    rows.append(("**all**", str(sum(r["jobs"] for r in record["stages"])), "", f"**{record['hours']:.0f} h**"))
-    return ("stage", "jobs", "one job, measured", "all"), rows

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from claim_tables import PARTS, audit_table, claim_table, cost_table
+from claim_tables import PARTS, audit_table, claim_table
 from deployment_tables import latency_table, rehearsal_table, runtime_table, server_table
 from method_tables import method_table, tuning_table
 
@@ -150,7 +150,6 @@ TABLES = {
     "calibration.json": calibration_table,
     "tuning.json": tuning_table,
     "claim.json": claim_table,
-    "claim_cost.json": cost_table,
     "audit.json": audit_table,
     "reliability_server.json": server_table,
     "reliability_runtime.json": runtime_table,
