@@ -12,6 +12,7 @@ from score_rl.evaluation.report import ReportConfig, write_report
 from score_rl.evaluation.results import Labels, read_results
 from score_rl.evaluation.run import EvaluateConfig, read_episodes, read_traces, run_evaluation
 from score_rl.evaluation.support import kept_latents, kept_ranks
+from score_rl.foundation.errors import ScoreError
 from score_rl.foundation.runs import start_run
 from score_rl.steering.policy import BaseDecider
 from score_rl.steering.support import SupportConfig, SupportMeter
@@ -43,6 +44,11 @@ def test_a_part_of_the_episodes_can_do(directory: Path, tmp_path: Path) -> None:
         assert episodes[:3] == every[policy][:3]
         assert all(e.support_decisions is None and e.support_auc is None for e in episodes[3:])
         assert [e.success_end for e in episodes] == [e.success_end for e in every[policy]]
+
+
+def test_fewer_than_no_episodes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScoreError, match="support_episodes is -1"):
+        play(tmp_path / "run", replace(CONFIG, support_episodes=-1))
 
 
 def test_records_say_who_left_the_support(directory: Path) -> None:

@@ -69,6 +69,8 @@ def run_evaluation(
         check_fit(decider.spec, world.spec, execute_steps)
     if config.episodes < 1:
         raise ScoreError(f"episodes is {config.episodes}, expected at least 1")
+    if config.support_episodes < 0:
+        raise ScoreError(f"support_episodes is {config.support_episodes}, expected at least 1, or 0 for all")
     log = JsonLines(run.path(EPISODES))
     done = len(log) // config.episodes
     log.truncate_to(done * config.episodes)
