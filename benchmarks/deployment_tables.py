@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,18 @@ from score_rl.foundation.files import read_json
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Header and rows."""
+Rows = list[tuple[str, str]]
+MEASURED = ("", "measured")
+"""Header of tables of single figures."""
 
 
 def server_table(path: Path) -> Table:
     """What the policy server was put through, and what came of it; parts that were not run are left out."""
     records = {record["part"]: record for record in read_json(path)}
-    rows = [row for part, rows_of in SERVER_PARTS.items() if part in records for row in rows_of(records[part])]
-    return ("", "measured"), rows
+    return MEASURED, _rows_of_parts(records, SERVER_PARTS)
 
 
-def load_rows(load: Mapping[str, Any]) -> list[tuple[str, str]]:
+def load_rows(load: Mapping[str, Any]) -> Rows:
     """Many clients at once."""
     return [
         ("clients at 10 Hz", f"{load['clients_served']} of {load['clients']} served, for {load['seconds']:.0f} s"),
@@ -29,7 +31,7 @@ def load_rows(load: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def hostile_rows(hostile: Mapping[str, Any]) -> list[tuple[str, str]]:
+def hostile_rows(hostile: Mapping[str, Any]) -> Rows:
     """Malformed and malicious messages."""
     honest = hostile["honest_client"]
     half = min(hostile["usage"], key=lambda sample: abs(sample["messages"] - hostile["messages"] / 2))
@@ -43,7 +45,7 @@ def hostile_rows(hostile: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def kill_rows(kill: Mapping[str, Any]) -> list[tuple[str, str]]:
+def kill_rows(kill: Mapping[str, Any]) -> Rows:
     """Sudden deaths of the server."""
     return [
         ("`kill -9` of the server", f"{kill['kills']}, with {kill['clients']} clients"),
@@ -80,12 +82,10 @@ def _pair(record: Mapping[str, Any], name: str) -> str:
 
 def runtime_table(path: Path) -> Table:
     """Kills of client and robot, and the long drive; parts that were not run are left out."""
-    record = read_json(path)
-    rows = [row for part, rows_of in RUNTIME_PARTS.items() if part in record for row in rows_of(record[part])]
-    return ("", "measured"), rows
+    return MEASURED, _rows_of_parts(read_json(path), RUNTIME_PARTS)
 
 
-def runtime_kill_rows(kills: Mapping[str, Any]) -> list[tuple[str, str]]:
+def runtime_kill_rows(kills: Mapping[str, Any]) -> Rows:
     """Sudden deaths of the policy's process and of the robot's."""
     clients, robots = kills["client_kills"], kills["robot_kills"]
     return [
@@ -100,7 +100,7 @@ def runtime_kill_rows(kills: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def endurance_rows(drive: Mapping[str, Any]) -> list[tuple[str, str]]:
+def endurance_rows(drive: Mapping[str, Any]) -> Rows:
     """Episode after episode in real time."""
     latency, decision = drive["latency_ms"], drive["decision_ms"]
     client, robot = drive["client_memory_mb"], drive["robot_memory_mb"]
@@ -119,7 +119,8 @@ RUNTIME_PARTS = {"kills": runtime_kill_rows, "endurance": endurance_rows}
 
 def rehearsal_table(path: Path) -> Table:
     """Deployed over the wire against in-process, on the same episodes."""
-    found, n = read_json(path), read_json(path)["n"]
+    found = read_json(path)
+    n = found["n"]
 
     def successes(way: str) -> str:
         low, high = (100 * bound for bound in found[f"{way}_wilson95"])
@@ -127,7 +128,7 @@ def rehearsal_table(path: Path) -> Table:
 
     low, high = (100 * bound for bound in found["difference_95"])
     difference = f"{100 * found['difference']:+.1f} points [{low:+.1f}, {high:+.1f}], p = {found['mcnemar_p']:.2f}"
-    return ("", "measured"), [
+    return MEASURED, [
         ("world, robot, episodes", f"{found['world']}, {found['robot_seed']}, n = {n}"),
         ("success in-process", successes("in_process")),
         ("success deployed, in real time", successes("deployed")),
@@ -136,6 +137,12 @@ def rehearsal_table(path: Path) -> Table:
         ("missed deadlines", f"{found['missed_deadlines']} of {found['control_steps']} control steps"),
         ("measurement to command p50, p99", f"{found['latency_p50_ms']:.1f} ms, {found['latency_p99_ms']:.1f} ms"),
     ]
+
+
+def _rows_of_parts(
+    records: Mapping[str, Mapping[str, Any]], parts: Mapping[str, Callable[[Mapping[str, Any]], Rows]]
+) -> Rows:
+    return [row for part, rows_of in parts.items() if part in records for row in rows_of(records[part])]
 
 
 def _milliseconds(figures: Mapping[str, float], *names: str) -> str:

@@ -8,11 +8,12 @@ with guard, watchdog and recorder; then the same seeds as `score evaluate` runs 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
+from score_rl.commands.common import Flat
 from score_rl.commands.rehearse import Rehearse, RehearseSettings
 from score_rl.foundation.files import write_json
 from score_rl.foundation.runs import describe_process
@@ -24,10 +25,8 @@ class Benchmark:
 
     bundle: Path = Path("runs/bundle")
     """Folder of `score bundle`."""
-    robot_seed: int = 0
-    """Robot of the proxy; the one that the demonstrations were recorded on."""
-    rehearsal: RehearseSettings = field(default_factory=lambda: RehearseSettings(episodes=200))
-    """Everything else."""
+    settings: Flat[RehearseSettings] = field(default_factory=lambda: RehearseSettings(episodes=200))
+    """Which robot, and how often."""
     out: Path = Path("runs/rehearsal")
     """Run directory."""
     result: Path = Path("benchmarks/results/rehearsal.json")
@@ -37,8 +36,7 @@ class Benchmark:
 def main(benchmark: Benchmark) -> None:
     """Rehearse and write the result file."""
     source = describe_process()
-    settings = replace(benchmark.rehearsal, robot_seed=benchmark.robot_seed)
-    write_json(benchmark.result, Rehearse(benchmark.bundle, settings, benchmark.out).run() | source)
+    write_json(benchmark.result, Rehearse(benchmark.bundle, benchmark.settings, benchmark.out).run() | source)
 
 
 if __name__ == "__main__":

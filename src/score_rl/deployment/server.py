@@ -262,9 +262,9 @@ def metadata(policy: ServedPolicy, frame_steps: int) -> dict[str, Any]:
 def forget_old_objects() -> None:
     """Take everything that exists out of the garbage collector's sight: it lives as long as the process.
 
-    Closed connections leave rings of objects that only the collector can free. Those that saw two of its rounds it
-    leaves alone until new objects are a quarter of the old ones. A policy and its libraries are a third of a million
-    objects, so such remains would pile up, and every search among all of them would hold up the clients.
+    Messages and connections leave rings of objects that only the collector can free. Those that saw two of its
+    rounds it leaves alone until new objects are a quarter of the old ones. A policy and its libraries are a third of
+    a million objects, so such remains would pile up, and every search among all of them would hold up the clients.
     """
     gc.collect()
     gc.freeze()

@@ -135,7 +135,7 @@ def parse_experiment(table: Mapping[str, Any], source: str) -> Experiment:
     _check_keys(Experiment, [*table, "methods"], source, required=("tasks", "robots", "methods"))
     _check_keys(Amounts, amounts, f"{source} [evaluation]")
     experiment = Experiment(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()},
+        **_with_tuples(table),
         methods=tuple(methods),
         amounts=_changed_all(Amounts(), amounts, f"{source} [evaluation]"),
     )
@@ -198,7 +198,7 @@ def _methods(entry: Any, where: str) -> list[Method]:
     if (swept is None) != (values is None):
         raise ScoreError(f"{where} {entry['name']}: a sweep needs both swept = SETTING and values = [...]")
     _check_keys(Method, entry, f"{where} {entry['name']}", extra=("swept", "values"))
-    stem = Method(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
+    stem = Method(**_with_tuples(entry))
     if values is None:
         return [stem]
     return [
@@ -212,6 +212,10 @@ def _methods(entry: Any, where: str) -> list[Method]:
         )
         for value in values
     ]
+
+
+def _with_tuples(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
 
 
 def _check_keys(

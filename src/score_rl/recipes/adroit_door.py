@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from score_rl.base.policy import FlowConfig, PolicyConfig
 from score_rl.base.representation import RepresentationConfig
 from score_rl.base.train import PretrainConfig
-from score_rl.learning.ppo import PPOConfig
 from score_rl.recipes.recipe import Recipe
 from score_rl.recipes.settings import (
+    FALLING_STEPS,
     CalibrateSettings,
     CollectSettings,
     EvaluateSettings,
@@ -49,7 +51,7 @@ def adroit_door() -> Recipe:
                 execute_steps=8,
                 decisions=76,
                 latent=LatentConfig(kind="leading", modes=1),
-                ppo=PPOConfig(learning_rate=2e-3, final_learning_rate=0.1, clip=0.3, gamma=0.998),
+                ppo=replace(FALLING_STEPS, gamma=0.998),
             ),
         ),
         evaluate=EvaluateSettings(task="adroit_door", world="gymnasium"),

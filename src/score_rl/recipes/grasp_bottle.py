@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from score_rl.learning.ppo import PPOConfig
 from score_rl.recipes.pinch_cube import pinch_cube
 from score_rl.recipes.recipe import Recipe
+from score_rl.recipes.settings import FALLING_STEPS
 
 TASK = "grasp_bottle"
-SCHEDULE = PPOConfig(learning_rate=2e-3, final_learning_rate=0.1, clip=0.3)
-"""Large steps at first and small ones at the end; in the twin of a development robot 800,000 control steps did."""
 
 
 def grasp_bottle() -> Recipe:
@@ -24,6 +22,6 @@ def grasp_bottle() -> Recipe:
         calibrate=replace(
             cube.calibrate, task=TASK, fit=replace(cube.calibrate.fit, object_distance_m=0.12, touching_m=0.075)
         ),
-        steer=replace(cube.steer, task=TASK, learner=replace(cube.steer.learner, ppo=SCHEDULE)),
+        steer=replace(cube.steer, task=TASK, learner=replace(cube.steer.learner, ppo=FALLING_STEPS)),
         evaluate=replace(cube.evaluate, task=TASK),
     )

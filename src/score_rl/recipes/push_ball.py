@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from score_rl.learning.ppo import PPOConfig
 from score_rl.recipes.pinch_cube import pinch_cube
 from score_rl.recipes.recipe import Recipe
+from score_rl.recipes.settings import FALLING_STEPS
 
 TASK = "push_ball"
-SCHEDULE = PPOConfig(learning_rate=2e-3, final_learning_rate=0.1, clip=0.3)
-"""Large steps at first and small ones at the end; in the twin of a development robot 800,000 control steps did."""
 
 
 def push_ball() -> Recipe:
@@ -22,6 +20,6 @@ def push_ball() -> Recipe:
         description="Franka + LEAP pushes a ball into a goal; demonstrations, calibration and verdict on one robot",
         collect=replace(cube.collect, task=TASK),
         calibrate=replace(cube.calibrate, task=TASK),
-        steer=replace(cube.steer, task=TASK, learner=replace(cube.steer.learner, ppo=SCHEDULE)),
+        steer=replace(cube.steer, task=TASK, learner=replace(cube.steer.learner, ppo=FALLING_STEPS)),
         evaluate=replace(cube.evaluate, task=TASK),
     )

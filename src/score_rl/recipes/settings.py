@@ -16,7 +16,11 @@ from score_rl.baselines.unconstrained import UnconstrainedConfig
 from score_rl.calibration.calibrate import CalibrateConfig
 from score_rl.collection.collect import CollectConfig
 from score_rl.evaluation.run import EvaluateConfig
+from score_rl.learning.ppo import PPOConfig
 from score_rl.steering.score import SteerConfig
+
+FALLING_STEPS = PPOConfig(learning_rate=2e-3, final_learning_rate=0.1, clip=0.3)
+"""Large steps at first and small ones at the end, for small budgets."""
 
 
 @dataclass(frozen=True)
