@@ -15,6 +15,7 @@ from score_rl.evaluation.results import read_results
 from score_rl.experiment.board import Board, work
 from score_rl.experiment.definition import load_experiment
 from score_rl.experiment.plan import plan
+from score_rl.foundation.files import write_json
 from score_rl.worlds.domain import load_domain
 
 EXPERIMENT = """
@@ -106,6 +107,12 @@ def test_the_worlds_of_jobs(file: Path, tmp_path: Path) -> None:
     calibration = tmp_path / "runs" / "debug" / "robot-101" / "calibration"
     with_stop("twin", 30.0, calibration / "domain.toml")
     assert load_domain(world_file(jobs["steering"], tmp_path)).protective_stop.force_n == 10
+    write_json(calibration / "config.json", {"settings": {"world": "twin"}})
+    write_json(calibration / "run.json", {})
+    uncalibrated = replace(jobs["steering"], twin_calibration=0.0, twin_stop_n=None)
+    twin, found = load_domain("twin"), load_domain(world_file(uncalibrated, tmp_path))
+    assert found.protective_stop.force_n == 30 and found.name == "domain_calibrated_0"
+    assert replace(found, name=twin.name, protective_stop=twin.protective_stop).describe() == twin.describe()
 
 
 def test_what_cannot_be_done_is_said_before_any_work(

@@ -68,6 +68,8 @@ def test_a_sweep_is_one_method_per_value() -> None:
         ({"method": [{"name": "base", "method": "score"}]}, "always evaluated"),
         ({"method": [{"name": "score", "role": "hero"}]}, "unknown test.toml: role of score 'hero'"),
         ({"method": [{"name": "score", "swept": "x"}]}, "a sweep needs both"),
+        ({"method": [{"name": "score", "twin_calibration": 2}]}, "twin_calibration of score = 2 must be a share"),
+        ({"method": [{"name": "score", "twin_calibration": "half"}]}, "'half' must be a share"),
         ({"method": [{"name": "score", "setings": {}}]}, "did you mean 'settings'"),
         ({"method": [{"name": "score", "settings": {"learner.ppo.lerning_rate": 1}}]}, "ppo.learning_rate"),
         ({"settings": {"steer.num_envs": 1.5}}, "must be of type int"),

@@ -9,7 +9,7 @@ from score_rl.experiment.plan import plan
 
 METHODS = [
     {"name": "score", "role": "ours"},
-    {"name": "free", "method": "unconstrained", "twin_stop_n": 0.0},
+    {"name": "free", "method": "unconstrained", "twin_stop_n": 0.0, "twin_calibration": 0.5},
     {"name": "bc", "method": "bc_regularized", "demonstrations": True},
     {"name": "best_of_n", "policy": "best_of_n", "role": "control"},
 ]
@@ -46,7 +46,9 @@ def test_what_a_job_is_given() -> None:
     steer = jobs["debug/robot-2/bc/seed-1/steering"]
     assert steer.settings.learner.seed == 1 and steer.settings.method == "bc_regularized"
     assert steer.needs == ("debug/robot-2/base", "debug/robot-2/calibration", "debug/robot-2/demonstrations")
-    assert jobs["debug/robot-1/free/seed-0/twin"].twin_stop_n == 0.0
+    for name in ("steering", "twin"):
+        free = jobs[f"debug/robot-1/free/seed-0/{name}"]
+        assert free.twin_stop_n == 0.0 and free.twin_calibration == 0.5
     proxy, twin = (jobs[f"debug/robot-2/score/seed-1/{name}"] for name in ("proxy", "twin"))
     assert proxy.settings.robot_seed == 2 and twin.settings.robot_seed == 0 and twin.settings.world == "twin"
     assert proxy.settings.policies == ("stoch", "det") and proxy.settings.evaluation.support

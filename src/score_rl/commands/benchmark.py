@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from score_rl.calibration.calibrate import DOMAIN_FILE
+from score_rl.calibration.partial import partly_calibrated
 from score_rl.commands.calibrate import Calibrate
 from score_rl.commands.collect import Collect
 from score_rl.commands.common import console
@@ -28,6 +29,7 @@ from score_rl.experiment.plan import plan
 from score_rl.experiment.report import write_reports
 from score_rl.experiment.workers import SlurmConfig, run_here, submit
 from score_rl.foundation.errors import ScoreError
+from score_rl.foundation.runs import read_run
 from score_rl.worlds.domain import ProtectiveStop, load_domain, save_domain
 
 
@@ -135,9 +137,11 @@ def world_file(job: Job, out: Path) -> Path | str:
     if job.evaluation == "proxy_raw":
         return with_stop(job.settings.world, 0.0, out / "domains" / f"{Path(job.settings.world).stem}_raw.toml")
     twin = out / "runs" / job.robot_folder / "calibration" / DOMAIN_FILE
+    if job.twin_calibration < 1:
+        twin = with_calibration(twin, job.twin_calibration)
     if job.twin_stop_n is None:
         return twin
-    return with_stop(twin, job.twin_stop_n, twin.with_name(f"domain_stop_{job.twin_stop_n:g}n.toml"))
+    return with_stop(twin, job.twin_stop_n, twin.with_name(f"{twin.stem}_stop_{job.twin_stop_n:g}n.toml"))
 
 
 def with_stop(world: str | Path, force_n: float, path: Path) -> Path:
@@ -145,6 +149,16 @@ def with_stop(world: str | Path, force_n: float, path: Path) -> Path:
     domain = load_domain(world)
     stop = ProtectiveStop(force_n, domain.protective_stop.filter_s)
     save_domain(path, replace(domain, name=path.stem, protective_stop=stop), {"from": str(Path(world).name)})
+    return path
+
+
+def with_calibration(twin: Path, share: float) -> Path:
+    """Write the calibrated twin with a share of its calibration only."""
+    _, config = read_run(twin.parent)
+    start = load_domain(config["settings"]["world"])
+    path = twin.with_name(f"{twin.stem}_calibrated_{share:g}.toml")
+    part = partly_calibrated(start, load_domain(twin), share)
+    save_domain(path, replace(part, name=path.stem), {"from": twin.name})
     return path
 
 

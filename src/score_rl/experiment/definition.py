@@ -42,6 +42,8 @@ class Method:
     """Dotted setting of `score steer` -> value, e.g. {"learner.ppo.learning_rate" = 1e-3}."""
     twin_stop_n: float | None = None
     """Train in the calibrated twin with this protective stop (N; 0: none) in place of its own."""
+    twin_calibration: float = 1.0
+    """Train in a twin that holds this share of the calibration; 0: the twin that calibration starts from."""
     policy: str = "det"
     """The policy that stands for the method: det, its mean, or a policy's name where there is but one way."""
     demonstrations: bool = False
@@ -260,6 +262,9 @@ def _check(experiment: Experiment, source: str) -> None:
             raise ScoreError(f"{source}: {method.name} is always evaluated; it is no method of its own")
         if method.role not in ROLES:
             raise unknown_choice(f"{source}: role of {method.name}", method.role, ROLES)
+        share = method.twin_calibration
+        if not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise ScoreError(f"{source}: twin_calibration of {method.name} = {share!r} must be a share, 0 to 1")
         for kind, some, known in (
             ("task", method.tasks, experiment.tasks),
             ("robot", method.robots, experiment.robots),

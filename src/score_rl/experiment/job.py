@@ -33,6 +33,8 @@ class Job:
     """Which of `EVALUATIONS`."""
     twin_stop_n: float | None = None
     """Protective stop of the training twin, in place of the calibrated one's."""
+    twin_calibration: float = 1.0
+    """Share of the calibration that the training twin holds."""
     demonstrations: bool = False
     """Whether steering is given the demonstrations."""
 

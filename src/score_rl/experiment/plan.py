@@ -76,6 +76,7 @@ def _steering(recipe: Recipe, task: str, robot: int, method: Method, seed: int) 
         method=method.name,
         training_seed=seed,
         twin_stop_n=method.twin_stop_n,
+        twin_calibration=method.twin_calibration,
         demonstrations=method.demonstrations,
     )
 
@@ -100,6 +101,7 @@ def _evaluations(
             training_seed=seed,
             evaluation=evaluation,
             twin_stop_n=None if method is None else method.twin_stop_n,
+            twin_calibration=1.0 if method is None else method.twin_calibration,
         )
 
 
