@@ -1,26 +1,55 @@
-"""Tables of the claim's experiment and of the audits' predictions, for the documents. See `render_results.py`."""
+"""Tables of the claim's experiment, of audits and of mismatches, for the documents. See `render_results.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from score_rl.audit.panel import PANEL
+from score_rl.evaluation.charts import name as policy_name
 from score_rl.evaluation.results import read_results
 from score_rl.experiment import tables
-from score_rl.experiment.arms import Arm, arms
+from score_rl.experiment.arms import Arm, arms, complete
+from score_rl.experiment.definition import REFERENCE_POLICIES
 from score_rl.foundation.files import read_json
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+
+
+def main_arms(found: Sequence[Arm]) -> list[Arm]:
+    """The arms that were run on every task and robot."""
+    return [arm for arm in found if complete(arm, found, "proxy")]
+
+
+def forms(found: Sequence[Arm]) -> tables.Table:
+    """Every arm on the task that all of them were run on, robot by robot: other twins, other forms, other stops."""
+    task = next(iter(min((arm.of("proxy") for arm in found if arm.of("proxy")), key=len)))["task"]
+    robots = sorted({r["robot_seed"] for arm in found for r in arm.of("proxy", task)})
+    columns = (*(f"robot {robot}" for robot in robots), "stops %", "force p95 N", "off support %")
+    rows = []
+    shown = [arm for arm in found if arm.of("proxy", task) and arm.sweep is None]
+    for arm in shown:
+        cells = {r["robot_seed"]: r for r in arm.of("proxy", task)}
+        by_robot = (tables.pooled_text([cells[robot]]) if robot in cells else tables.DASH for robot in robots)
+        body = (show(arm.of("proxy", task)) for _, show in tables.BODY)
+        rows.append((arm.label, tables.mean_text(arm.of("twin", task)), *by_robot, *body))
+    return tables.Table(("method", "twin", *columns), rows, tuple(arm.ours for arm in shown))
+
+
 PARTS: Mapping[str, Callable[[Sequence[Arm]], tables.Table]] = {
-    "means": tables.headline,
-    "tasks": lambda found: tables.by_task(found, "proxy"),
-    "tasks_raw": lambda found: tables.by_task(found, "proxy_raw"),
-    "tasks_twin": lambda found: tables.by_task(found, "twin"),
-    "differences": tables.against,
+    "means": lambda found: tables.headline(main_arms(found)),
+    "tasks": lambda found: tables.by_task(main_arms(found), "proxy"),
+    "tasks_raw": lambda found: tables.by_task(main_arms(found), "proxy_raw"),
+    "tasks_twin": lambda found: tables.by_task(main_arms(found), "twin"),
+    "differences": lambda found: tables.against(main_arms(found)),
+    "forms": forms,
     "sweep": lambda found: tables.sweep(found, "bc_sweep"),
-    "support": lambda found: tables.measured(found, tables.SUPPORT, "proxy"),
-    "support_twin": lambda found: tables.measured(found, tables.SUPPORT, "twin"),
-    "hand": lambda found: tables.measured(found, tables.HAND, "proxy"),
+    "support": lambda found: tables.measured(main_arms(found), tables.SUPPORT, "proxy"),
+    "support_twin": lambda found: tables.measured(main_arms(found), tables.SUPPORT, "twin"),
+    "hand": lambda found: tables.measured(main_arms(found), tables.HAND, "proxy"),
     "cells": lambda found: tables.every_cell(found, "proxy"),
 }
 """`<!-- results claim.json:PART -->` -> the table of that part."""
@@ -50,3 +79,48 @@ def audit_table(path: Path) -> Table:
 
 def _prediction(name: str) -> str:
     return PREDICTIONS.get(name) or f"all mismatches at size {name.removeprefix('joint_')}"
+
+
+def grades_table(path: Path) -> Table:
+    """Success of every method in the twin, and with all mismatches together, size by size."""
+    grades = [grade for grade in read_json(path)["grades"] if grade["mismatch"] == "joint"]
+    sizes = [cell["size"] for cell in grades[0]["sizes"]]
+    header = ("method", "policies", "the twin itself", *(f"all at size {size:g}" for size in sizes if size))
+    return header, [
+        (_named(grade), str(grade["cells"]), *(_rate(cell) for cell in grade["sizes"])) for grade in grades
+    ]
+
+
+def single_table(path: Path) -> Table:
+    """Success by mismatch: one row each, one column per method and size."""
+    grades = [grade for grade in read_json(path)["grades"] if grade["mismatch"] != "joint"]
+    methods = list(dict.fromkeys(_named(grade) for grade in grades))
+    columns = [(method, i) for method in methods for i in range(len(grades[0]["sizes"]))]
+    found = {(grade["mismatch"], _named(grade)): grade["sizes"] for grade in grades}
+    titles = [f"{method}, {found[grades[0]['mismatch'], method][i]['size']:g}" for method, i in columns]
+    return ("mismatch, size", *titles), [
+        (f"`{name}`", *(f"{100 * found[name, method][i]['success']:.0f}" for method, i in columns))
+        for name in dict.fromkeys(grade["mismatch"] for grade in grades)
+    ]
+
+
+def mismatch_table(path: Path) -> Table:
+    """What lies between twins and robots, in units of the panel: one row per mismatch, means over robots."""
+    rows = read_json(path)["distances"]
+
+    def mean(name: str, twin: str) -> str:
+        return f"{np.mean([row[name] for row in rows if row['twin'] == twin]):.2f}"
+
+    units = {m.parameter: m.text(1.0).removeprefix("sd ").removeprefix("+").removeprefix("-") for m in PANEL}
+    return ("mismatch", "size 1 is", "uncalibrated twin", "calibrated twin"), [
+        (f"`{name}`", unit, mean(name, "uncalibrated"), mean(name, "calibrated")) for name, unit in units.items()
+    ]
+
+
+def _named(grade: Mapping[str, Any]) -> str:
+    return policy_name(grade["policy"]) if grade["policy"] in REFERENCE_POLICIES else grade["label"]
+
+
+def _rate(cell: Mapping[str, Any]) -> str:
+    low, high = cell["wilson95"]
+    return f"{100 * cell['success']:.0f} [{100 * low:.0f}, {100 * high:.0f}]"

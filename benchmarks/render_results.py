@@ -1,26 +1,28 @@
-"""Write the tables and the picture of the documents from the committed result files.
+"""Write the tables and pictures of the documents from the committed result files.
 
-    python benchmarks/render_results.py            # rewrite README.md, docs/*.md and docs/images/results.svg
+    python benchmarks/render_results.py            # rewrite README.md, docs/*.md and the pictures in docs/images
     python benchmarks/render_results.py --check    # exit with 1 where a document differs from the result files
 
 A table stands between `<!-- results FILE -->` and `<!-- end results -->`, with FILE in benchmarks/results/ (or
-FILE:METHOD for one method of a comparison, claim.json:PART for a part of the experiment); that of the domains'
-parameters between `<!-- parameters -->` and `<!-- end parameters -->`.
+FILE:METHOD for one method of a comparison, claim.json:PART for a part of the experiment); a picture between
+`<!-- picture NAME -->` and `<!-- end picture -->`; the table of the domains' parameters between `<!-- parameters -->`
+and `<!-- end parameters -->`.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from claim_tables import PARTS, audit_table, claim_table
+from claim_tables import PARTS, audit_table, claim_table, grades_table, mismatch_table, single_table
 from deployment_tables import latency_table, rehearsal_table, runtime_table, server_table
 from method_tables import method_table, tuning_table
+from result_pictures import PICTURES, on_white
 
-from score_rl.evaluation import charts
 from score_rl.evaluation.report import percent
 from score_rl.evaluation.results import read_results
 from score_rl.foundation.files import read_json, write_text
@@ -28,11 +30,10 @@ from score_rl.worlds.domain import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PICTURE, PICTURED = ROOT / "docs" / "images" / "results.svg", "pinch_cube.json"
+IMAGES = ROOT / "docs" / "images"
 MARKED = re.compile(r"(<!-- results (\S+) -->\n).*?(<!-- end results -->)", re.DOTALL)
 PARAMETER_TABLE = re.compile(r"(<!-- parameters -->\n).*?(<!-- end parameters -->)", re.DOTALL)
-MARKED_PICTURE = re.compile(r"(<!-- picture -->\n).*?(<!-- end picture -->)", re.DOTALL)
-CAPTION = "Success in the hardware proxy, with 95 % intervals: base policy, z = 0 and SCORE, robot by robot"
+MARKED_PICTURE = re.compile(r"(<!-- picture (\S+) -->\n).*?(<!-- end picture -->)", re.DOTALL)
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Header and rows."""
 SUCCESS = ("base", "z = 0", "SCORE, sampled", "SCORE", "SCORE − base", "SCORE − (z = 0)")
@@ -53,8 +54,14 @@ def rendered(text: str, document: Path) -> str:
 
     text = MARKED.sub(replaced, text)
     text = PARAMETER_TABLE.sub(lambda match: f"{match[1]}{parameters()}\n{match[2]}", text)
-    shown = f"![{CAPTION}]({PICTURE.relative_to(ROOT)})\n" if PICTURE.exists() else ""
-    return MARKED_PICTURE.sub(lambda match: f"{match[1]}{shown}{match[2]}", text)
+    return MARKED_PICTURE.sub(lambda match: f"{match[1]}{shown(match[2], document)}{match[3]}", text)
+
+
+def shown(name: str, document: Path) -> str:
+    """Markdown of a picture; nothing where it was not drawn yet."""
+    path = IMAGES / f"{name}.svg"
+    link = Path(os.path.relpath(path, document.parent)).as_posix()
+    return f"![{PICTURES[name].caption}]({link})\n" if path.exists() else ""
 
 
 def parameters() -> str:
@@ -73,10 +80,10 @@ def table(name: str, document: Path) -> str:
     path = RESULTS / file
     if not path.exists():
         return "No result file yet."
-    if part:
-        header, rows = claim_table(path, part) if part in PARTS else method_table(path, part)
+    if name in TABLES or not part:
+        header, rows = TABLES.get(name, success_table)(path)
     else:
-        header, rows = TABLES.get(file, success_table)(path)
+        header, rows = claim_table(path, part) if part in PARTS else method_table(path, part)
     lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     depth = len(document.relative_to(ROOT).parts) - 1
@@ -151,12 +158,15 @@ TABLES = {
     "tuning.json": tuning_table,
     "claim.json": claim_table,
     "audit.json": audit_table,
+    "audit.json:grades": grades_table,
+    "audit_single.json": single_table,
+    "mismatch.json": mismatch_table,
     "reliability_server.json": server_table,
     "reliability_runtime.json": runtime_table,
     "rehearsal.json": rehearsal_table,
     "latency.json": latency_table,
 }
-"""Result files with a table of their own; all others hold comparisons of policies."""
+"""Result files, or parts of them, with a table of their own; all others hold comparisons of policies."""
 
 
 def _small(value: float) -> str:
@@ -206,19 +216,11 @@ def _difference(record: Mapping[str, Any], reference: str) -> str:
     return text.replace("-", "−") + (" p < 0.001" if p < 0.001 else f" p = {p:.3f}")
 
 
-def picture(records: Sequence[Mapping[str, Any]]) -> str:
-    """Success with intervals of every policy and robot."""
-    named = [{**record, "world": f"{record['world']}, robot {record['robot_seed']}"} for record in records]
-    svg = charts.success([record for record in named if record["world"].startswith("proxy")] or named)
-    start = svg.index(">") + 1
-    return f'{svg[:start]}<rect width="100%" height="100%" fill="white"/>{svg[start:]}'
-
-
 def main(arguments: Sequence[str]) -> int:
     """Render everything, or with --check only compare."""
-    if "--check" not in arguments and (RESULTS / PICTURED).exists():
-        PICTURE.parent.mkdir(exist_ok=True)
-        write_text(PICTURE, picture(read_results(RESULTS / PICTURED)))
+    for name, picture in PICTURES.items():
+        if "--check" not in arguments and (RESULTS / picture.file).exists():
+            write_text(IMAGES / f"{name}.svg", on_white(picture.draw(RESULTS / picture.file)))
     stale = []
     for document in documents():
         text = document.read_text(encoding="utf-8")

@@ -1,0 +1,93 @@
+"""How far the twins of a benchmark are from their robots, in the units of the audit's panel.
+
+    score benchmark benchmarks/claim.toml
+    python benchmarks/mismatch.py benchmarks/claim.toml
+
+For every robot: the proxy's parameters against those of its calibrated twin, and of the twin that calibration started
+from. It reads the proxy, so it explains results; nothing in training or selection knows it. Lag, delay and play of a
+calibrated twin are effective values that also make up for its coarse steps and for dry friction, so for them the
+figure says more than there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from score_rl.audit.panel import PANEL, PHYSICS_STEP, Mismatch
+from score_rl.calibration.calibrate import DOMAIN_FILE
+from score_rl.experiment.definition import load_experiment
+from score_rl.foundation.files import write_json
+from score_rl.foundation.runs import describe_process, read_run
+from score_rl.worlds.domain import PARAMETERS, Domain, load_domain
+
+EPISODES = range(400)
+"""Episodes whose mean stands for what a world is like."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Twins against robots."""
+
+    file: tyro.conf.Positional[Path]
+    """Experiment file of a `score benchmark` whose calibrations are done."""
+    runs: Path | None = None
+    """Its folder; by default runs/NAME."""
+    result: Path = Path("benchmarks/results/mismatch.json")
+    """Result file to write."""
+
+
+def values(domain: Domain, robot_seed: int) -> dict[str, np.ndarray]:
+    """{parameter: (p,)}: means over episodes of one robot; the physics step in seconds."""
+    drawn = domain.draw_episodes(domain.draw_robot(robot_seed), list(EPISODES))
+    return {name: drawn[name].mean(axis=0) for name in PARAMETERS} | {
+        PHYSICS_STEP: np.array([domain.physics.timestep_s])
+    }
+
+
+def size(mismatch: Mismatch, robot: np.ndarray, twin: np.ndarray) -> float:
+    """Root mean square, over joints or axes, of how many units apart robot and twin are."""
+    if mismatch.kind == "factor":
+        units = np.log(robot / twin) / np.log(1 + mismatch.unit)
+    elif mismatch.kind == "finer":
+        units = (twin / robot - 1) / mismatch.unit
+    else:
+        units = (robot - twin) / mismatch.unit
+    return float(np.sqrt(np.mean(units**2)))
+
+
+def distances(robot: Mapping[str, np.ndarray], twin: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """{mismatch: size} for every mismatch of the panel."""
+    return {m.parameter: round(size(m, robot[m.parameter], twin[m.parameter]), 3) for m in PANEL}
+
+
+def main(benchmark: Benchmark) -> None:
+    """Compare, print and write."""
+    experiment = load_experiment(benchmark.file)
+    out = Path(benchmark.runs or Path("runs") / experiment.name)
+    rows: list[dict[str, Any]] = []
+    for task, robot_seed in experiment.cells():
+        folder = out / "runs" / task / f"robot-{robot_seed}" / "calibration"
+        robot = values(load_domain(experiment.recipe(task).evaluate.world), robot_seed)
+        _, config = read_run(folder)
+        start, calibrated = load_domain(config["settings"]["world"]), load_domain(folder / DOMAIN_FILE)
+        for twin, domain in (("uncalibrated", start), ("calibrated", calibrated)):
+            rows.append({"task": task, "robot_seed": robot_seed, "twin": twin, **distances(robot, values(domain, 0))})
+    process = describe_process()
+    provenance = {key: process[key] for key in ("command", "commit", "machine")}
+    write_json(benchmark.result, {"benchmark": "mismatch", **provenance, "distances": rows})
+    for mismatch in PANEL:
+        means = {
+            twin: np.mean([row[mismatch.parameter] for row in rows if row["twin"] == twin])
+            for twin in ("uncalibrated", "calibrated")
+        }
+        print(f"{mismatch.parameter}: {means['uncalibrated']:.2f} -> {means['calibrated']:.2f}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Benchmark, description=__doc__))
