@@ -92,15 +92,16 @@ def grades_table(path: Path) -> Table:
 
 
 def single_table(path: Path) -> Table:
-    """Success by mismatch: one row each, one column per method and size."""
+    """Success by mismatch: one row each, the worst at the largest size first; one column per method and size."""
     grades = [grade for grade in read_json(path)["grades"] if grade["mismatch"] != "joint"]
     methods = list(dict.fromkeys(_named(grade) for grade in grades))
     columns = [(method, i) for method in methods for i in range(len(grades[0]["sizes"]))]
     found = {(grade["mismatch"], _named(grade)): grade["sizes"] for grade in grades}
     titles = [f"{method}, {found[grades[0]['mismatch'], method][i]['size']:g}" for method, i in columns]
+    names = dict.fromkeys(grade["mismatch"] for grade in grades)
     return ("mismatch, size", *titles), [
         (f"`{name}`", *(f"{100 * found[name, method][i]['success']:.0f}" for method, i in columns))
-        for name in dict.fromkeys(grade["mismatch"] for grade in grades)
+        for name in sorted(names, key=lambda name: sum(found[name, method][-1]["success"] for method in methods))
     ]
 
 
