@@ -4,7 +4,7 @@ methods bears a twin that is made worse and worse.
     score benchmark benchmarks/claim.toml
     python benchmarks/audit.py benchmarks/claim.toml --processes 2
     python benchmarks/audit.py benchmarks/claim.toml --processes 2 --tasks pinch_cube --robots 51 \\
-        --variants references score unconstrained --panel.only --result benchmarks/results/audit_single.json
+        --variants score unconstrained --panel.only --panel.sizes 2 4 --result benchmarks/results/audit_single.json
 
 Every trained policy and the base policies are audited in their own robot's calibrated twin, and the expected success
 is compared with what `score benchmark` found in the proxy. The first call asks for all mismatches together, graded;
@@ -32,6 +32,7 @@ from score_rl.commands.audit import Audit, AuditSettings
 from score_rl.evaluation.results import read_results
 from score_rl.experiment.definition import load_experiment
 from score_rl.experiment.job import REFERENCES
+from score_rl.foundation.errors import unknown_choice
 from score_rl.foundation.files import write_json
 from score_rl.foundation.progress import progress
 from score_rl.foundation.runs import describe_process
@@ -68,7 +69,6 @@ class Benchmark:
 
 def audited(record: Mapping[str, Any], out: Path, audits: str, panel: AuditConfig) -> dict[str, Any]:
     """One policy: success in the twin itself, and by mismatch and size."""
-    os.environ["OMP_NUM_THREADS"] = "1"
     folder = out / "runs" / record["recipe"] / f"robot-{record['robot_seed']}"
     trained = record["variant"] != REFERENCES
     place = folder / record["variant"] / f"seed-{record['training_seed']}" if trained else folder / REFERENCES
@@ -138,13 +138,14 @@ def main(benchmark: Benchmark) -> None:
     """Audit, compare, print and write."""
     experiment = load_experiment(benchmark.file)
     out = Path(benchmark.runs or Path("runs") / experiment.name).absolute()
+    records = [r for r in read_results(out / "result.json") if not r["policy"].endswith("_stoch")]
     chosen = {"task": benchmark.tasks, "robot_seed": benchmark.robots, "variant": benchmark.variants}
-    records = [
-        record
-        for record in read_results(out / "result.json")
-        if not record["policy"].endswith("_stoch")
-        and all(not allowed or record[key] in allowed for key, allowed in chosen.items())
-    ]
+    for key, allowed in chosen.items():
+        known = list(dict.fromkeys(record[key] for record in records))
+        for one in allowed:
+            if one not in known:
+                raise unknown_choice(key, str(one), [str(value) for value in known])
+        records = [record for record in records if not allowed or record[key] in allowed]
     policies = [record for record in records if record["evaluation"] == "proxy"]
     name, panel = benchmark.result.stem, benchmark.panel
     with ProcessPoolExecutor(benchmark.processes, mp_context=get_context("spawn")) as pool:
