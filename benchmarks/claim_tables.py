@@ -12,7 +12,7 @@ from score_rl.audit.panel import PANEL
 from score_rl.evaluation.charts import name as policy_name
 from score_rl.evaluation.results import read_results
 from score_rl.experiment import tables
-from score_rl.experiment.arms import Arm, arms, complete
+from score_rl.experiment.arms import Arm, arms, complete, tasks_of
 from score_rl.experiment.definition import REFERENCE_POLICIES
 from score_rl.foundation.files import read_json
 
@@ -26,7 +26,8 @@ def main_arms(found: Sequence[Arm]) -> list[Arm]:
 
 def forms(found: Sequence[Arm]) -> tables.Table:
     """Every arm on the task that all of them were run on, robot by robot: other twins, other forms, other stops."""
-    task = next(iter(min((arm.of("proxy") for arm in found if arm.of("proxy")), key=len)))["task"]
+    tasks = [tasks_of(arm.of("proxy")) for arm in found if arm.of("proxy")]
+    task = next(task for task in tasks[0] if all(task in others for others in tasks))
     robots = sorted({r["robot_seed"] for arm in found for r in arm.of("proxy", task)})
     columns = (*(f"robot {robot}" for robot in robots), "stops %", "force p95 N", "off support %")
     rows = []
