@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
 
 from score_rl.evaluation import charts
 from score_rl.evaluation.results import read_results
+from score_rl.experiment.arms import Arm, arms, tasks_of
 from score_rl.foundation.files import read_json
+from score_rl.foundation.statistics import wilson
+
+GRADED = {
+    "SCORE": ({"score_uncalibrated": 0.0, "score_half": 0.5, "score": 1.0}, charts.ACCENT, "o"),
+    "unconstrained": (
+        {"unconstrained_uncalibrated": 0.0, "unconstrained_half": 0.5, "unconstrained": 1.0},
+        charts.INK,
+        "o",
+    ),
+    "unconstrained, 2.4 M steps": ({"unconstrained_uncalibrated_long": 0.0}, charts.INK, "s"),
+}
+"""Lines of `transfer`: methods of the claim's experiment and how much of the calibration their twins had."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,39 @@ def grades(path: Path) -> str:
     return svg[0]
 
 
+def transfer(path: Path) -> str:
+    """Success over how much of the calibration the twin had, with Wilson's intervals; one panel per task.
+
+    On the robots (the proxy), and dashed: of the same policies in the twin that they were trained in.
+    """
+    found = {arm.variant: arm for arm in arms(read_results(path))}
+    tasks = tasks_of(found["score_uncalibrated"].of("proxy"))
+    with charts.drawing(charts.WIDTH, 3.0, len(tasks)) as (axes, svg):
+        for axis, task in zip(axes, tasks):
+            for label, (shares, ink, marker) in GRADED.items():
+                graded = [(share, found[variant]) for variant, share in shares.items()]
+                in_twin = {"linestyle": "--", "marker": marker, "markersize": 3, "alpha": 0.5}
+                _rates(axis, graded, "twin", task, color=ink, label=f"{label}: in its twin", **in_twin)
+                _rates(axis, graded, "proxy", task, color=ink, label=f"{label}: on the robot", marker=marker)
+            axis.set(title=task, xlim=(-0.1, 1.1), ylim=(0, 1.02), xlabel="share of the calibration")
+            axis.set_xticks([0.0, 0.5, 1.0], ["none", "half", "all"])
+            axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes[0].set_ylabel("success")
+        axes[0].legend(loc="lower right", fontsize=6.5)
+    return svg[0]
+
+
+def _rates(axis: Axes, graded: Sequence[tuple[float, Arm]], evaluation: str, task: str, **style: Any) -> None:
+    """Success of arms (share of the calibration, arm) on one task, all robots together."""
+    records = [(share, arm.of(evaluation, task)) for share, arm in graded if arm.of(evaluation, task)]
+    counts = [(sum(r["successes_end"] for r in cell), sum(r["n"] for r in cell)) for _, cell in records]
+    if not counts:
+        return
+    rates = [successes / n for successes, n in counts]
+    errors = [(rate - low, high - rate) for rate, (low, high) in zip(rates, (wilson(*count) for count in counts))]
+    axis.errorbar([share for share, _ in records], rates, list(zip(*errors)), capsize=2, elinewidth=1, **style)
+
+
 def on_white(svg: str) -> str:
     """The picture with a background, for pages that may be dark."""
     start = svg.index(">") + 1
@@ -65,6 +114,11 @@ PICTURES: Mapping[str, Picture] = {
         "pinch_cube.json",
         success,
         "Success in the hardware proxy, with 95 % intervals: base policy, z = 0 and SCORE, robot by robot",
+    ),
+    "transfer": Picture(
+        "claim.json",
+        transfer,
+        "Success over how well the twin was calibrated: SCORE and unconstrained RL, with 95 % intervals",
     ),
     "mismatch": Picture(
         "audit.json",

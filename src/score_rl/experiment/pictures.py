@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from score_rl.evaluation.charts import ACCENT, INK, STYLES, WIDTH, drawing, smooth
-from score_rl.experiment.arms import Arm, tasks_of
+from score_rl.experiment.arms import Arm, our_arm, tasks_of
 from score_rl.experiment.summary import mean_field, mean_rate
 from score_rl.foundation.statistics import wilson
 
@@ -56,9 +56,13 @@ def _interval(axis: Axes, y: float, records: Sequence[Mapping[str, Any]], ink: s
 
 
 def sweep(all_arms: Sequence[Arm], name: str) -> str:
-    """Mean success against a swept setting, in twin and proxy; the method itself and the base as lines."""
+    """Mean success against a swept setting, in twin and proxy; the method itself and the base as lines.
+
+    All on the tasks and robots of the sweep.
+    """
     points = sorted((arm for arm in all_arms if arm.sweep == name), key=lambda arm: arm.sweep_value or 0.0)
-    lines = [arm for arm in all_arms if (arm.ours or arm.variant == "base") and arm.of("proxy")]
+    cells = {(r["task"], r["robot_seed"]) for arm in points for r in arm.of("proxy")}
+    lines = [arm for arm in all_arms if arm is our_arm(all_arms) or arm.variant == "base"]
     with drawing(WIDTH, 3.2) as ((axis,), svg):
         for evaluation, (label, ink, dash) in EVALUATION_STYLES.items():
             found = [(arm.sweep_value, mean_rate(arm.of(evaluation))) for arm in points if arm.of(evaluation)]
@@ -71,9 +75,13 @@ def sweep(all_arms: Sequence[Arm], name: str) -> str:
                 color=ink, linestyle=dash, marker="o", markersize=4, capsize=2, label=label,
             )  # fmt: skip
         for arm in lines:
-            axis.axhline(mean_rate(arm.of("proxy")).value, color=colour(arm), linewidth=0.9, alpha=0.7)
+            found = [r for r in arm.of("proxy") if (r["task"], r["robot_seed"]) in cells]
+            if not found:
+                continue
+            height = mean_rate(found).value
+            axis.axhline(height, color=colour(arm), linewidth=0.9, alpha=0.7)
             axis.annotate(
-                f"{arm.label}, proxy", (1, mean_rate(arm.of("proxy")).value), xycoords=("axes fraction", "data"),
+                f"{arm.label}, proxy", (1, height), xycoords=("axes fraction", "data"),
                 ha="right", va="bottom", fontsize=8, color=colour(arm),
             )  # fmt: skip
         axis.set(xscale="log", xlabel="coefficient", ylabel="success", ylim=(-0.02, 1.05))
