@@ -19,6 +19,10 @@ from score_rl.foundation.files import read_json
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 
+PARTLY_CALIBRATED = ("_half", "_uncalibrated", "_uncalibrated_long")
+"""Ends of the names of methods that were trained in a twin without all of its calibration."""
+
+
 def main_arms(found: Sequence[Arm]) -> list[Arm]:
     """The arms that were run on every task and robot."""
     return [arm for arm in found if complete(arm, found, "proxy")]
@@ -40,6 +44,21 @@ def forms(found: Sequence[Arm]) -> tables.Table:
     return tables.Table(("method", "twin", *columns), rows, tuple(arm.ours for arm in shown))
 
 
+def twins(found: Sequence[Arm]) -> tables.Table:
+    """Success by how well the twin was calibrated, in the twin that a method was trained in and on the robots."""
+    partly = [arm for arm in found if arm.variant.endswith(PARTLY_CALIBRATED)]
+    policies = {arm.policy for arm in partly}
+    shown = [arm for arm in main_arms(found) if arm.policy in policies and arm not in partly] + partly
+    tasks = tasks_of(r for arm in partly for r in arm.of("proxy"))
+    evaluations = {"twin": "in its twin", "proxy": "on the robots"}
+    rows = [
+        (arm.label, *(tables.pooled_text(arm.of(name, task)) for task in tasks for name in evaluations))
+        for arm in shown
+    ]
+    header = ("method", *(f"{task}, {where}" for task in tasks for where in evaluations.values()))
+    return tables.Table(header, rows, tuple(arm.ours for arm in shown))
+
+
 PARTS: Mapping[str, Callable[[Sequence[Arm]], tables.Table]] = {
     "means": lambda found: tables.headline(main_arms(found)),
     "tasks": lambda found: tables.by_task(main_arms(found), "proxy"),
@@ -47,6 +66,7 @@ PARTS: Mapping[str, Callable[[Sequence[Arm]], tables.Table]] = {
     "tasks_twin": lambda found: tables.by_task(main_arms(found), "twin"),
     "differences": lambda found: tables.against(main_arms(found)),
     "forms": forms,
+    "twins": twins,
     "sweep": lambda found: tables.sweep(found, "bc_sweep"),
     "support": lambda found: tables.measured(main_arms(found), tables.SUPPORT, "proxy"),
     "support_twin": lambda found: tables.measured(main_arms(found), tables.SUPPORT, "twin"),
