@@ -15,6 +15,7 @@ from score_rl.experiment import tables
 from score_rl.experiment.arms import Arm, arms, complete, tasks_of
 from score_rl.experiment.definition import REFERENCE_POLICIES
 from score_rl.foundation.files import read_json
+from score_rl.foundation.statistics import wilson
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
@@ -110,6 +111,31 @@ def grades_table(path: Path) -> Table:
     return header, [
         (_named(grade), str(grade["cells"]), *(_rate(cell) for cell in grade["sizes"])) for grade in grades
     ]
+
+
+def grades_by_task_table(path: Path) -> Table:
+    """The same, task by task, of the methods with the most policies."""
+    found = read_json(path)
+    grades = [grade for grade in found["grades"] if grade["mismatch"] == "joint"]
+    most = max(grade["cells"] for grade in grades)
+    sizes = [cell["size"] for cell in grades[0]["sizes"]]
+    rows = []
+    for task in dict.fromkeys(policy["task"] for policy in found["policies"]):
+        for grade in (grade for grade in grades if grade["cells"] == most):
+            same = ("label", "policy")
+            audits = [p for p in found["policies"] if p["task"] == task and all(p[k] == grade[k] for k in same)]
+            rows.append((task, _named(grade), *(_pooled(audits, size) for size in sizes)))
+    return ("task", "method", "the twin itself", *(f"all at size {size:g}" for size in sizes if size)), rows
+
+
+def _pooled(audits: Sequence[Mapping[str, Any]], size: float) -> str:
+    """Success of several audits with all mismatches at a size, 0: the twin itself."""
+    successes = episodes = 0
+    for audit in audits:
+        curve = next(curve for curve in audit["curves"] if curve["mismatch"] == "joint")
+        rate, n = (curve[f"{size:g}"], curve["n"]) if size else (audit["nominal"], audit["nominal_n"])
+        successes, episodes = successes + round(rate * n), episodes + n
+    return _rate({"success": successes / episodes, "wilson95": wilson(successes, episodes)})
 
 
 def single_table(path: Path) -> Table:

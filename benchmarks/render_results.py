@@ -18,7 +18,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from claim_tables import PARTS, audit_table, claim_table, grades_table, mismatch_table, single_table
+from claim_tables import (
+    PARTS,
+    audit_table,
+    claim_table,
+    grades_by_task_table,
+    grades_table,
+    mismatch_table,
+    single_table,
+)
 from deployment_tables import latency_table, rehearsal_table, runtime_table, server_table
 from method_tables import method_table, tuning_table
 from result_pictures import PICTURES, on_white
@@ -159,6 +167,7 @@ TABLES = {
     "claim.json": claim_table,
     "audit.json": audit_table,
     "audit.json:grades": grades_table,
+    "audit.json:grades_by_task": grades_by_task_table,
     "audit_single.json": single_table,
     "mismatch.json": mismatch_table,
     "reliability_server.json": server_table,
