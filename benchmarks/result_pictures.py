@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from score_rl.evaluation import charts
 from score_rl.evaluation.results import read_results
 from score_rl.experiment.arms import Arm, arms, tasks_of
+from score_rl.experiment.definition import REFERENCE_POLICIES
 from score_rl.foundation.files import read_json
 from score_rl.foundation.statistics import wilson
 
@@ -53,13 +54,15 @@ def grades(path: Path) -> str:
     """
     found = [grade for grade in read_json(path)["grades"] if grade["mismatch"] == "joint"]
     found = [grade for grade in found if grade["cells"] == max(grade["cells"] for grade in found)]
-    dashes = cycle(("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1))))
+    dashes = cycle(("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3))))
+    styles = dict(charts.STYLES)  # taken by the first of a policy's name; others with it are told apart by dashes
     with charts.drawing(charts.WIDTH, 3.6) as ((axis,), svg):
         for grade in found:
             x = [cell["size"] for cell in grade["sizes"]]
             rates = [cell["success"] for cell in grade["sizes"]]
-            style = charts.STYLES.get(grade["policy"]) or {"color": charts.INK, "linestyle": next(dashes)}
-            label = charts.NAMES.get(grade["policy"], grade["label"])
+            style = styles.pop(grade["policy"], None) or {"color": charts.INK, "linestyle": next(dashes)}
+            reference = grade["policy"] in REFERENCE_POLICIES
+            label = charts.name(grade["policy"]) if reference else grade["label"]
             axis.plot(x, rates, marker="o", markersize=4, label=label, **style)
             low, high = zip(*(cell["wilson95"] for cell in grade["sizes"]))
             axis.fill_between(x, low, high, color=style["color"], alpha=0.1, linewidth=0)
