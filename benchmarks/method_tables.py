@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from score_rl.evaluation.results import read_results
+from score_rl.experiment.summary import pooled
 from score_rl.foundation.statistics import wilson
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
@@ -48,7 +49,7 @@ def tuning_table(path: Path) -> Table:
 
 def _success(records: Sequence[Mapping[str, Any]]) -> str:
     """Pooled success with its 95 % interval."""
-    won, n = sum(record["successes_end"] for record in records), sum(record["n"] for record in records)
+    won, n = pooled(records)
     low, high = wilson(won, n)
     return f"{100 * won / n:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
 

@@ -14,6 +14,7 @@ from score_rl.evaluation import charts
 from score_rl.evaluation.results import read_results
 from score_rl.experiment.arms import Arm, arms, tasks_of
 from score_rl.experiment.definition import REFERENCE_POLICIES
+from score_rl.experiment.summary import pooled
 from score_rl.foundation.files import read_json
 from score_rl.foundation.statistics import wilson
 
@@ -53,7 +54,8 @@ def grades(path: Path) -> str:
     Of the methods with the most policies: those of a part of the tasks and robots would not be comparable.
     """
     found = [grade for grade in read_json(path)["grades"] if grade["mismatch"] == "joint"]
-    found = [grade for grade in found if grade["cells"] == max(grade["cells"] for grade in found)]
+    most = max(grade["cells"] for grade in found)
+    found = [grade for grade in found if grade["cells"] == most]
     dashes = cycle(("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 3))))
     styles = dict(charts.STYLES)  # taken by the first of a policy's name; others with it are told apart by dashes
     with charts.drawing(charts.WIDTH, 3.6) as ((axis,), svg):
@@ -98,7 +100,7 @@ def transfer(path: Path) -> str:
 def _rates(axis: Axes, graded: Sequence[tuple[float, Arm]], evaluation: str, task: str, **style: Any) -> None:
     """Success of arms (share of the calibration, arm) on one task, all robots together."""
     records = [(share, arm.of(evaluation, task)) for share, arm in graded if arm.of(evaluation, task)]
-    counts = [(sum(r["successes_end"] for r in cell), sum(r["n"] for r in cell)) for _, cell in records]
+    counts = [pooled(cell) for _, cell in records]
     if not counts:
         return
     rates = [successes / n for successes, n in counts]

@@ -11,7 +11,7 @@ from matplotlib.ticker import NullFormatter
 
 from score_rl.evaluation.charts import ACCENT, INK, STYLES, WIDTH, drawing, smooth
 from score_rl.experiment.arms import Arm, our_arm, tasks_of
-from score_rl.experiment.summary import mean_field, mean_rate
+from score_rl.experiment.summary import mean_field, mean_rate, pooled
 from score_rl.foundation.statistics import wilson
 
 GREY = STYLES["base"]["color"]
@@ -47,7 +47,7 @@ def success(all_arms: Sequence[Arm], evaluation: str = "proxy") -> str:
 def _interval(axis: Axes, y: float, records: Sequence[Mapping[str, Any]], ink: str) -> None:
     if not records:
         return
-    ends, n = sum(r["successes_end"] for r in records), sum(r["n"] for r in records)
+    ends, n = pooled(records)
     axis.plot(wilson(ends, n), [y, y], color=ink, linewidth=2, solid_capstyle="round")
     axis.plot(ends / n, y, "o", color=ink, markersize=5)
     axis.plot(

@@ -46,6 +46,11 @@ class Difference(Mean):
     """Cells in which the first policy wins more episodes than the second."""
 
 
+def pooled(records: Sequence[Record]) -> tuple[int, int]:
+    """Successes and episodes of all records together."""
+    return sum(r["successes_end"] for r in records), sum(r["n"] for r in records)
+
+
 def mean_rate(records: Sequence[Record], count: str = "successes_end") -> Mean:
     """Mean of count / n over training seeds, robots and tasks. Raises ValueError without records."""
     return _bootstrap(records, lambda r: (r[count] / r["n"], 0.0))

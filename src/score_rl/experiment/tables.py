@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from score_rl.experiment.arms import Arm, complete, our_arm, tasks_of
-from score_rl.experiment.summary import Difference, Mean, mean_difference, mean_field, mean_rate
+from score_rl.experiment.summary import Difference, Mean, mean_difference, mean_field, mean_rate, pooled
 from score_rl.foundation.statistics import wilson
 
 DASH = "–"
@@ -174,7 +174,7 @@ def pooled_text(records: Sequence[Record]) -> str:
     """Success of the episodes of all records with Wilson's interval, in percent."""
     if not records:
         return DASH
-    ends, n = sum(r["successes_end"] for r in records), sum(r["n"] for r in records)
+    ends, n = pooled(records)
     low, high = wilson(ends, n)
     return f"{100 * ends / n:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
 
