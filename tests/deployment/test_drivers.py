@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -132,13 +132,15 @@ def wait_for(condition: Any, timeout_s: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def test_a_robot_without_commands_brakes_holds_and_stops() -> None:
-    """By the robot's own clock, told in the test: commands in three periods of 0.1 s, then none."""
-    robot, sent = robot_with(Faults(), speed=1.0), []
+@pytest.mark.parametrize("start", [0.0, 800.0, 12345.678, 33554432.7, 1e9])
+def test_a_robot_without_commands_brakes_holds_and_stops(start: float) -> None:
+    """By a clock that is told in the test, as a machine that has just booted or been up for years would have it:
+    commands in three periods of 0.1 s, then none."""
+    robot, sent = robot_with(Faults(), speed=1.0, clock=lambda: start), []
     robot._transmit = lambda connection, line: sent.append(json.loads(line)["reading"])  # type: ignore[method-assign]
     robot._owner = socket.socket()  # somebody is there, and silent
     robot._begin(1)
-    home, start = robot.guard.last, robot._period_began
+    home = robot.guard.last
     for k in range(3):
         answer = robot._command((home + np.float32(0.02 * (k + 1))).tolist())
         assert answer["refused"] == ""
@@ -254,9 +256,9 @@ def test_a_hostile_command_is_braked_or_clipped(waiting: Path, command: Any) -> 
 # ---- faults -----------------------------------------------------------------------------------------------------
 
 
-def robot_with(faults: Faults, speed: float = 0.0) -> RobotProcess:
+def robot_with(faults: Faults, speed: float = 0.0, clock: Callable[[], float] = time.monotonic) -> RobotProcess:
     config = RobotProcessConfig(world="twin", faults=faults, speed=speed)
-    return RobotProcess(make_world("pinch_cube", "twin", 1, threads=1), config)
+    return RobotProcess(make_world("pinch_cube", "twin", 1, threads=1), config, clock)
 
 
 def published(robot: RobotProcess, steps: int) -> list[dict[str, Any]]:
@@ -264,10 +266,10 @@ def published(robot: RobotProcess, steps: int) -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
     robot._transmit = lambda connection, line: sent.append(json.loads(line)["reading"])  # type: ignore[method-assign]
     robot._begin(9)
-    for k in range(steps):
+    for _ in range(steps):
         robot._settle((robot.guard.last + np.float32(0.001)).tolist())
         robot._simulate()
-        robot._publish(float(k))
+        robot._publish()
     return sent
 
 

@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,13 @@ class RobotProcess:
     the period is computed, waiting for the next period's beginning.
     """
 
-    def __init__(self, world: SimulatedWorld, config: RobotProcessConfig) -> None:
-        """Raises ScoreError for settings out of range."""
+    def __init__(
+        self, world: SimulatedWorld, config: RobotProcessConfig, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock`: seconds, never running backwards. Raises ScoreError for settings out of range."""
         if config.speed < 0 or not 0 < config.grace <= 1:
             raise ScoreError(f"need speed >= 0 and grace in (0, 1], got {config.speed} and {config.grace}")
-        self.world, self.config = world, config
+        self.world, self.config, self._clock = world, config, clock
         robot = world.robot
         self.guard = Guard(guard_limits(franka_leap_limits(robot), robot.joint_names, world.spec.control_rate_hz))
         self._period_s = 1 / (world.spec.control_rate_hz * config.speed) if config.speed else 0.0
@@ -59,7 +61,7 @@ class RobotProcess:
         self._step, self._commands, self._missed, self._ended, self._held = 0, 0, 0, "", ""
         self._reading: dict[str, Any] = {}
         self._late: list[tuple[float, bytes]] = []
-        self._period_began = self._deadline = 0.0
+        self._episode_began, self._period, self._deadline = 0.0, 0, 0.0
 
     # ---- loop ---------------------------------------------------------------------------------------------------
 
@@ -80,7 +82,7 @@ class RobotProcess:
                         self._selector.register(connection, selectors.EVENT_READ, Lines(connection))
                     else:
                         self._receive(key.data)
-                self._live(time.monotonic())
+                self._live(self._clock())
         self.guard.stop("closed")
         while self._running:
             self._settle(None)
@@ -96,8 +98,8 @@ class RobotProcess:
         """Time until something is due; never more than 0.2 s, so that signals are noticed."""
         due = [when for when, _ in self._late]
         if self._running and self.config.speed:
-            due.append(self._deadline if self._awaiting else self._period_began + self._period_s)
-        return min(max(0.0, min(due) - time.monotonic()), 0.2) if due else 0.2
+            due.append(self._deadline if self._awaiting else self._began(self._period + 1))
+        return min(max(0.0, min(due) - self._clock()), 0.2) if due else 0.2
 
     def _live(self, now: float) -> None:
         """Do whatever is due."""
@@ -109,8 +111,9 @@ class RobotProcess:
             self._missed += 1
             self._settle(None)
             self._simulate()
-        if not self._awaiting and self._running and now >= self._period_began + self._period_s:
-            self._publish(self._period_began + self._period_s)
+        if not self._awaiting and self._running and now >= self._began(self._period + 1):
+            self._period += 1
+            self._publish()
 
     # ---- one control period -------------------------------------------------------------------------------------
 
@@ -122,12 +125,17 @@ class RobotProcess:
         self._running = True
         self._late.clear()
         self._reading = {"frame": _plain(frame), "forces_n": None, "success": False, "ended": ""}
-        self._publish(time.monotonic(), faultless=True)
+        self._episode_began, self._period = self._clock(), 0
+        self._publish(faultless=True)
 
-    def _publish(self, began: float, faultless: bool = False) -> None:
+    def _began(self, period: int) -> float:
+        """When a control period of the episode begins, counted from its start so that nothing adds up on the way."""
+        return self._episode_began + period * self._period_s
+
+    def _publish(self, faultless: bool = False) -> None:
         """A period begins: send its measurement and wait for a command."""
-        began = began if self.config.speed else time.monotonic()
-        self._period_began, self._deadline = began, began + self.config.grace * self._period_s
+        began = self._began(self._period) if self.config.speed else self._clock()
+        self._deadline = began + self.config.grace * self._period_s
         self._awaiting, self._running = not self._ended, not self._ended
         self._reading |= {"number": self._step, "measured_at": began}
         faults, (late, breaks, drops) = self.config.faults, self._chance.random(3)
