@@ -269,7 +269,7 @@ def published(robot: RobotProcess, steps: int) -> list[dict[str, Any]]:
     for _ in range(steps):
         robot._settle((robot.guard.last + np.float32(0.001)).tolist())
         robot._simulate()
-        robot._publish()
+        robot._next_period()
     return sent
 
 
@@ -289,9 +289,10 @@ def test_faults_are_what_was_asked_for() -> None:
 
 
 def test_delays_are_in_the_robots_time() -> None:
-    robot = robot_with(Faults(delay_s=0.04), speed=2.0)
+    robot = robot_with(Faults(delay_s=0.04), speed=2.0, clock=lambda: 7.0)
     assert published(robot, 3)[0]["number"] == 0
-    assert [round(when - k, 6) for k, (when, _) in enumerate(robot._late)] == [0.02] * 3
+    # Periods of 0.05 s begin at 7.05, 7.10 and 7.15; every measurement is 0.04 / 2 s late.
+    assert [round(when, 6) for when, _ in robot._late] == [7.07, 7.12, 7.17]
 
 
 def test_settings_are_checked() -> None:

@@ -112,8 +112,7 @@ class RobotProcess:
             self._settle(None)
             self._simulate()
         if not self._awaiting and self._running and now >= self._began(self._period + 1):
-            self._period += 1
-            self._publish()
+            self._next_period()
 
     # ---- one control period -------------------------------------------------------------------------------------
 
@@ -131,6 +130,10 @@ class RobotProcess:
     def _began(self, period: int) -> float:
         """When a control period of the episode begins, counted from its start so that nothing adds up on the way."""
         return self._episode_began + period * self._period_s
+
+    def _next_period(self) -> None:
+        self._period += 1
+        self._publish()
 
     def _publish(self, faultless: bool = False) -> None:
         """A period begins: send its measurement and wait for a command."""
