@@ -4,9 +4,9 @@
 
 For every training seed: pretrain the base policy, steer it in `AdroitHandDoorSparse-v1` from sparse reward, and
 evaluate base, z = 0 and SCORE on the same episodes. Finished parts are reused, interrupted ones resumed; the
-settings are those of `score_rl.recipes.adroit_door`. The dataset is a LeRobotDataset v3.0 with `observation.state`
-(39) and `action` (28) at 100 Hz (Rajeswaran et al. 2018). Writes one flat record per policy and seed; the base
-policy's training is not counted as steering.
+settings are those of `score_rl.tasks.adroit_door.recipe`. The dataset is a LeRobotDataset v3.0 with
+`observation.state` (39) and `action` (28) at 100 Hz (Rajeswaran et al. 2018). Writes one flat record per
+policy and seed; the base policy's training is not counted as steering.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import Any
 import torch
 import tyro
 
-from score_rl.base.policy import ConditionalFlow
-from score_rl.base.train import pretrain
-from score_rl.demonstrations.dataset import load_dataset
+from score_rl.core.files import read_json, write_json
+from score_rl.core.runs import start_run
+from score_rl.data.dataset import load_dataset
 from score_rl.evaluation.results import Labels, write_results
 from score_rl.evaluation.run import EvaluateConfig, run_evaluation
-from score_rl.foundation.files import read_json, write_json
-from score_rl.foundation.runs import start_run
-from score_rl.recipes.adroit_door import adroit_door
+from score_rl.policies.flow.policy import ConditionalFlow
+from score_rl.policies.flow.train import pretrain
+from score_rl.sim.adapters.gymnasium import adroit_door_world
+from score_rl.steering.loop import Stage, steer
 from score_rl.steering.policy import SteeringPolicy, compulsory_deciders
-from score_rl.steering.score import Stage, steer
-from score_rl.worlds.gymnasium import adroit_door_world
+from score_rl.tasks.adroit_door.recipe import adroit_door
 
 TASK, CPU_TIME = "adroit_door", "cpu_s.json"
 

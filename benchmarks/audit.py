@@ -24,19 +24,19 @@ from typing import Any
 
 import tyro
 
-from score_rl.audit.panel import JOINT
-from score_rl.audit.prediction import rank_correlation
-from score_rl.audit.run import AuditConfig
-from score_rl.calibration.calibrate import DOMAIN_FILE
-from score_rl.commands.audit import Audit, AuditSettings
+from score_rl.cli.audit import Audit, AuditSettings
+from score_rl.core.errors import unknown_choice
+from score_rl.core.files import write_json
+from score_rl.core.progress import progress
+from score_rl.core.runs import describe_process
+from score_rl.core.statistics import wilson
+from score_rl.evaluation.audit.panel import JOINT
+from score_rl.evaluation.audit.prediction import rank_correlation
+from score_rl.evaluation.audit.run import AuditConfig
 from score_rl.evaluation.results import read_results
-from score_rl.experiment.definition import load_experiment
-from score_rl.experiment.job import REFERENCES
-from score_rl.foundation.errors import unknown_choice
-from score_rl.foundation.files import write_json
-from score_rl.foundation.progress import progress
-from score_rl.foundation.runs import describe_process
-from score_rl.foundation.statistics import wilson
+from score_rl.pipeline.experiment.definition import load_experiment
+from score_rl.pipeline.experiment.job import REFERENCES
+from score_rl.real2sim.calibrate import DOMAIN_FILE
 
 OUTCOMES = {"proxy": "success under the protective stop", "proxy_raw": "success without it"}
 

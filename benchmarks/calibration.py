@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from score_rl.calibration.calibrate import ESTIMATES_FILE
-from score_rl.foundation.files import read_json, write_json
-from score_rl.foundation.runs import describe_process
-from score_rl.worlds.domain import PARAMETERS, load_domain
+from score_rl.core.files import read_json, write_json
+from score_rl.core.runs import describe_process
+from score_rl.real2sim.calibrate import ESTIMATES_FILE
+from score_rl.sim.domain import PARAMETERS, load_domain
 
 SEEN = (
     "hand_joint_bias_rad",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from score_rl.foundation.files import read_json
+from score_rl.core.files import read_json
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Header and rows."""

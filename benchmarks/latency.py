@@ -23,17 +23,17 @@ import numpy as np
 import torch
 import tyro
 
-from score_rl.base.networks import NetworkConfig
-from score_rl.base.policy import ConditionalFlow, load_policy, save_policy
-from score_rl.commands.bundle import robot_limits
-from score_rl.commands.evaluate import steering_bundle
-from score_rl.commands.export import noise, real_windows
-from score_rl.deployment.bundle import Bundle, create_bundle
-from score_rl.deployment.export import export_onnx, largest_difference
-from score_rl.deployment.onnx_runtime import OnnxPolicy
-from score_rl.foundation.files import write_json
-from score_rl.foundation.progress import progress
-from score_rl.foundation.runs import describe_process
+from score_rl.cli.bundle import robot_limits
+from score_rl.cli.evaluate import steering_bundle
+from score_rl.cli.export import noise, real_windows
+from score_rl.core.files import write_json
+from score_rl.core.progress import progress
+from score_rl.core.runs import describe_process
+from score_rl.deploy.bundle.bundle import Bundle, create_bundle
+from score_rl.deploy.bundle.export import export_onnx, largest_difference
+from score_rl.deploy.bundle.onnx_runtime import OnnxPolicy
+from score_rl.policies.flow.networks import NetworkConfig
+from score_rl.policies.flow.policy import ConditionalFlow, load_policy, save_policy
 
 UNET = NetworkConfig(kind="unet", widths=(256, 512, 1024), time_features=32)
 """The paper's network."""

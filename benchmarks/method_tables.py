@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from score_rl.core.statistics import wilson
 from score_rl.evaluation.results import read_results
-from score_rl.experiment.summary import pooled
-from score_rl.foundation.statistics import wilson
+from score_rl.pipeline.experiment.summary import pooled
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 METHOD_HEADER = ("task", "world", "robots", "episodes", "policy", "success", "steps", "stops", "peak force, 95 %")

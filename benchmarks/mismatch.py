@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import tyro
 
-from score_rl.audit.panel import PANEL, PHYSICS_STEP, Mismatch
-from score_rl.calibration.calibrate import DOMAIN_FILE
-from score_rl.experiment.definition import load_experiment
-from score_rl.foundation.files import write_json
-from score_rl.foundation.runs import describe_process, read_run
-from score_rl.worlds.domain import PARAMETERS, Domain, load_domain
+from score_rl.core.files import write_json
+from score_rl.core.runs import describe_process, read_run
+from score_rl.evaluation.audit.panel import PANEL, PHYSICS_STEP, Mismatch
+from score_rl.pipeline.experiment.definition import load_experiment
+from score_rl.real2sim.calibrate import DOMAIN_FILE
+from score_rl.sim.domain import PARAMETERS, Domain, load_domain
 
 EPISODES = range(400)
 """Episodes whose mean stands for what a world is like."""

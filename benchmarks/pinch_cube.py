@@ -15,11 +15,11 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from score_rl.commands.demo import Demo
-from score_rl.commands.tables import results_table
+from score_rl.cli.demo import Demo
 from score_rl.evaluation.results import write_results
 from score_rl.evaluation.run import read_evaluation
-from score_rl.recipes import get_recipe
+from score_rl.report.tables import results_table
+from score_rl.tasks.recipes import get_recipe
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import tyro
 
-from score_rl.commands.common import Flat
-from score_rl.commands.rehearse import Rehearse, RehearseSettings
-from score_rl.foundation.files import write_json
-from score_rl.foundation.runs import describe_process
+from score_rl.cli.common import Flat
+from score_rl.cli.rehearse import Rehearse, RehearseSettings
+from score_rl.core.files import write_json
+from score_rl.core.runs import describe_process
 
 
 @dataclass(frozen=True)

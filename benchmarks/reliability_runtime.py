@@ -28,19 +28,19 @@ import numpy as np
 import torch
 import tyro
 
-from score_rl import cli
-from score_rl.demonstrations.dataset import load_dataset
-from score_rl.deployment.bundle import load_bundle
-from score_rl.deployment.control_loop import EpisodeReport
-from score_rl.deployment.drivers.protocol import RobotSpec
-from score_rl.deployment.drivers.proxy import ProxyRobot, RobotProcessConfig, robot_status, spawn_robot
-from score_rl.deployment.drivers.proxy_process import run_robot
-from score_rl.deployment.recorder import KILLED, Recorder
-from score_rl.deployment.runtime import Runtime
-from score_rl.foundation.files import read_json, write_json
-from score_rl.foundation.progress import progress
-from score_rl.foundation.runs import describe_process
-from score_rl.foundation.seeding import rng
+from score_rl.cli import main as cli
+from score_rl.core.files import read_json, write_json
+from score_rl.core.progress import progress
+from score_rl.core.runs import describe_process
+from score_rl.core.seeding import rng
+from score_rl.data.dataset import load_dataset
+from score_rl.deploy.bundle.bundle import load_bundle
+from score_rl.deploy.drivers.protocol import RobotSpec
+from score_rl.deploy.drivers.proxy import ProxyRobot, RobotProcessConfig, robot_status, spawn_robot
+from score_rl.deploy.drivers.proxy_process import run_robot
+from score_rl.deploy.runtime.control_loop import EpisodeReport
+from score_rl.deploy.runtime.recorder import KILLED, Recorder
+from score_rl.deploy.runtime.runtime import Runtime
 
 PROCESSES = multiprocessing.get_context("forkserver")
 
@@ -86,7 +86,7 @@ def main(benchmark: Benchmark) -> None:
 
 def kill(benchmark: Benchmark, task: str, folder: Path) -> dict[str, Any]:
     """Every kill's outcome, counted."""
-    PROCESSES.set_forkserver_preload(["score_rl.cli", "score_rl.deployment.drivers.proxy_process"])
+    PROCESSES.set_forkserver_preload(["score_rl.cli.main", "score_rl.deploy.drivers.proxy_process"])
     moments = rng("reliability", benchmark.seed)
     config = RobotProcessConfig(task, benchmark.world, address=folder / "robot.sock", speed=benchmark.kill_speed)
     robot, spec = start_robot(config)

@@ -41,11 +41,11 @@ import tyro
 from hostile_messages import KINDS, LOITERERS, SILENT, Target
 from score_client import Answer, ClientConfig, PolicyClient, PolicyRefused, PolicyUnavailable
 
-from score_rl.deployment.bundle import load_bundle
-from score_rl.deployment.server_config import ServerConfig
-from score_rl.foundation.files import read_json, write_json
-from score_rl.foundation.runs import describe_process
-from score_rl.foundation.seeding import rng
+from score_rl.core.files import read_json, write_json
+from score_rl.core.runs import describe_process
+from score_rl.core.seeding import rng
+from score_rl.deploy.bundle.bundle import load_bundle
+from score_rl.deploy.server.config import ServerConfig
 
 RATE_HZ = 10.0
 WARM_UP = 0.1
@@ -135,7 +135,7 @@ class ForkedServer:
     def __init__(self, bundle: Path, port: int) -> None:
         self.bundle, self.port = bundle, port
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["__main__", "score_rl.deployment.server"])
+        self._context.set_forkserver_preload(["__main__", "score_rl.deploy.server.server"])
         self._process: Any = None
 
     def __enter__(self) -> ForkedServer:
@@ -163,7 +163,7 @@ class ForkedServer:
 
 def serve_bundle(bundle: Path, port: int) -> None:
     """What `score serve` does, in a process that has loaded everything."""
-    from score_rl.deployment.server import serve_until_stopped
+    from score_rl.deploy.server.server import serve_until_stopped
 
     torch.set_num_threads(1)
     config = ServerConfig(port=port)
@@ -451,7 +451,15 @@ def main() -> None:
     """Run the benchmark; exit status 1 where a demand is not met."""
     benchmark = tyro.cli(Benchmark, description=__doc__)
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # says so for every server that hung up on an attacker
-    command = [sys.executable, "-m", "score_rl.cli", "serve", str(benchmark.bundle), "--port", str(benchmark.port)]
+    command = [
+        sys.executable,
+        "-m",
+        "score_rl.cli",
+        "serve",
+        str(benchmark.bundle),
+        "--port",
+        str(benchmark.port),
+    ]
     process = describe_process()
     server = ServerProcess(command, benchmark.port, benchmark.logs / "server.log")
     server.log.unlink(missing_ok=True)

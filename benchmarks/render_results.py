@@ -31,10 +31,10 @@ from deployment_tables import latency_table, rehearsal_table, runtime_table, ser
 from method_tables import method_table, tuning_table
 from result_pictures import PICTURES, on_white
 
-from score_rl.evaluation.report import percent
+from score_rl.core.files import read_json, write_text
 from score_rl.evaluation.results import read_results
-from score_rl.foundation.files import read_json, write_text
-from score_rl.worlds.domain import PARAMETERS
+from score_rl.report.page import percent
+from score_rl.sim.domain import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import tyro
 
-from score_rl.base.policy import PolicyConfig
-from score_rl.base.representation import PALM_KEYS
-from score_rl.base.train import PretrainConfig
-from score_rl.commands.evaluate import Evaluate
-from score_rl.commands.pretrain import Pretrain
+from score_rl.cli.evaluate import Evaluate
+from score_rl.cli.pretrain import Pretrain
+from score_rl.core.files import read_json
 from score_rl.evaluation.results import write_results
-from score_rl.foundation.files import read_json
-from score_rl.recipes import get_recipe
-from score_rl.recipes.settings import EvaluateSettings, PretrainSettings
+from score_rl.policies.flow.policy import PolicyConfig
+from score_rl.policies.flow.representation import PALM_KEYS
+from score_rl.policies.flow.train import PretrainConfig
+from score_rl.tasks.recipes import get_recipe
+from score_rl.tasks.settings import EvaluateSettings, PretrainSettings
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from score_rl.evaluation import charts
+from score_rl.core.files import read_json
+from score_rl.core.statistics import wilson
 from score_rl.evaluation.results import read_results
-from score_rl.experiment.arms import Arm, arms, tasks_of
-from score_rl.experiment.definition import REFERENCE_POLICIES
-from score_rl.experiment.summary import pooled
-from score_rl.foundation.files import read_json
-from score_rl.foundation.statistics import wilson
+from score_rl.pipeline.experiment.arms import Arm, arms, tasks_of
+from score_rl.pipeline.experiment.definition import REFERENCE_POLICIES
+from score_rl.pipeline.experiment.summary import pooled
+from score_rl.report import charts
 
 GRADED = {
     "SCORE": ({"score_uncalibrated": 0.0, "score_half": 0.5, "score": 1.0}, charts.ACCENT, "o"),

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import tyro
 
-from score_rl.commands.common import DATASET, content_hash
-from score_rl.foundation.files import write_json
-from score_rl.foundation.runs import describe_process
-from score_rl.foundation.seeding import rng
-from score_rl.steering.score import BUNDLE
+from score_rl.cli.common import DATASET, content_hash
+from score_rl.core.files import write_json
+from score_rl.core.runs import describe_process
+from score_rl.core.seeding import rng
+from score_rl.steering.loop import BUNDLE
 
 STAGES: dict[str, tuple[list[str], str]] = {
     "collect": (["--demonstrations.episodes", "200"], DATASET),

@@ -20,18 +20,18 @@ import torch
 import tyro
 from torch import Tensor
 
-from score_rl.base.policy import ConditionalFlow, load_policy
-from score_rl.commands.common import GYMNASIUM_TASKS, open_world
-from score_rl.demonstrations.dataset import load_dataset
-from score_rl.demonstrations.windows import Windows
-from score_rl.foundation.errors import ScoreError
-from score_rl.foundation.files import write_json
-from score_rl.foundation.runs import describe_process
-from score_rl.foundation.seeding import torch_generator
-from score_rl.steering.inversion import invert_executed
+from score_rl.cli.common import GYMNASIUM_TASKS, open_world
+from score_rl.core.errors import ScoreError
+from score_rl.core.files import write_json
+from score_rl.core.runs import describe_process
+from score_rl.core.seeding import torch_generator
+from score_rl.data.dataset import load_dataset
+from score_rl.data.windows import Windows
+from score_rl.evaluation.support.figures import record_figures
+from score_rl.evaluation.support.inversion import invert_executed
+from score_rl.evaluation.support.meter import Executed, SupportConfig, SupportMeter
+from score_rl.policies.flow.policy import ConditionalFlow, load_policy
 from score_rl.steering.latent import LATENT_BOUND
-from score_rl.steering.support import Executed, SupportConfig, SupportMeter
-from score_rl.steering.support_figures import record_figures
 
 NOISE = (0.01, 0.03, 0.1)
 

@@ -25,13 +25,13 @@ import torch
 import tyro
 from torch import Tensor
 
-from score_rl.base.policy import load_policy
 from score_rl.contracts import FlowPolicy, Observation, StepResult
-from score_rl.foundation.files import write_json
-from score_rl.foundation.runs import describe_process, start_run
-from score_rl.recipes import get_recipe
-from score_rl.steering.score import Stage, steer
-from score_rl.worlds.simulation import CONTROL_RATE_HZ, SimulatedWorld, make_world
+from score_rl.core.files import write_json
+from score_rl.core.runs import describe_process, start_run
+from score_rl.policies.flow.policy import load_policy
+from score_rl.sim.world import CONTROL_RATE_HZ, SimulatedWorld, make_world
+from score_rl.steering.loop import Stage, steer
+from score_rl.tasks.recipes import get_recipe
 
 
 @dataclass(frozen=True)

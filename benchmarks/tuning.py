@@ -15,13 +15,13 @@ from typing import Any
 
 import tyro
 
-from score_rl.calibration.calibrate import DOMAIN_FILE
-from score_rl.commands.evaluate import Evaluate
-from score_rl.commands.steer import Steer
+from score_rl.cli.evaluate import Evaluate
+from score_rl.cli.steer import Steer
 from score_rl.evaluation.results import write_results
 from score_rl.evaluation.run import REFERENCES, EvaluateConfig
-from score_rl.experiment.definition import changed
-from score_rl.recipes import get_recipe
+from score_rl.pipeline.experiment.definition import changed
+from score_rl.real2sim.calibrate import DOMAIN_FILE
+from score_rl.tasks.recipes import get_recipe
 
 PER_STEP = {"learner.execute_steps": 1, "learner.decisions": 128}
 FAST = {"learner.ppo.learning_rate": 2e-3, "learner.ppo.final_learning_rate": 0.1, "learner.ppo.clip": 0.3}

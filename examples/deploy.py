@@ -9,10 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from score_rl.deployment.bundle import load_bundle
-from score_rl.deployment.drivers.proxy import ProxyRobot, RobotProcessConfig, spawn_robot
-from score_rl.deployment.recorder import Recorder
-from score_rl.deployment.runtime import Runtime
+from score_rl.deploy.bundle.bundle import load_bundle
+from score_rl.deploy.drivers.proxy import ProxyRobot, RobotProcessConfig, spawn_robot
+from score_rl.deploy.runtime.recorder import Recorder
+from score_rl.deploy.runtime.runtime import Runtime
 
 
 def main(bundle: str, out: str, speed: float = 1.0) -> None:

@@ -35,11 +35,20 @@ def score(*arguments: str) -> None:
 
 def run_everything(work: Path) -> None:
     score("--recipe", "debug", "demo", "--out", str(work / "debug"))
-    score("bundle", "--policy", f"{work}/debug/base", "--steering", f"{work}/debug/steering", "--out", f"{work}/bundle")
+    score(
+        "bundle", "--policy", f"{work}/debug/base", "--steering", f"{work}/debug/steering", "--out", f"{work}/bundle"
+    )
     for task in TASKS:
         out, recipe = work / task, ("--recipe", task)
         score(
-            *recipe, "collect", "--robot-seed", PROXY_ROBOT, "--demonstrations.episodes", "40", "--out", f"{out}/collect"
+            *recipe,
+            "collect",
+            "--robot-seed",
+            PROXY_ROBOT,
+            "--demonstrations.episodes",
+            "40",
+            "--out",
+            f"{out}/collect",
         )
         score(*recipe, "pretrain", "--dataset", f"{out}/collect", "--training.steps", "400", "--out", f"{out}/base")
         score(*recipe, "calibrate", "--dataset", f"{out}/collect", "--out", f"{out}/calibration")
@@ -47,7 +56,16 @@ def run_everything(work: Path) -> None:
         steer = ("steer", "--policy", f"{out}/base", "--worlds", twin, "--control-steps", "100000")
         score(*recipe, *steer, "--out", f"{out}/steering")
         for name, world, seed in (("twin", twin, "0"), ("proxy", "proxy", PROXY_ROBOT)):
-            given = ("--policy", f"{out}/base", "--steering", f"{out}/steering", "--world", world, "--robot-seed", seed)
+            given = (
+                "--policy",
+                f"{out}/base",
+                "--steering",
+                f"{out}/steering",
+                "--world",
+                world,
+                "--robot-seed",
+                seed,
+            )
             score(*recipe, "evaluate", *given, "--evaluation.episodes", "40", "--out", f"{out}/evaluation_{name}")
 
 
@@ -88,7 +106,7 @@ def domain(path: Path) -> str:
 def decisions(bundle: Path) -> str:
     import torch
 
-    from score_rl.deployment.bundle import load_bundle
+    from score_rl.deploy.bundle.bundle import load_bundle
 
     loaded = load_bundle(bundle)
     spec = loaded.base.spec

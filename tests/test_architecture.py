@@ -11,34 +11,24 @@ import score_rl
 
 PACKAGE = Path(score_rl.__file__).parent
 
-FLOORS: dict[str, float] = {
+FLOORS: dict[str, int] = {
     "contracts": 0,
-    "foundation": 1,
-    "chunks": 1.5,
-    "testing": 1.5,
-    "robots": 2,
-    "demonstrations": 2,
-    "tasks": 3,
-    "base": 3,
-    "worlds": 4,
-    "learning": 4,
-    "steering": 5,
-    "baselines": 5.5,
-    "collection": 5,
-    "calibration": 5,
-    "evaluation": 6,
-    "audit": 6.5,
-    "deployment": 6,
-    "recipes": 7,
-    "doctor": 7,
-    "experiment": 7.5,
-    "commands": 8,
-    "cli": 9,
+    "core": 1,
+    "sim": 2,
+    "data": 2,
+    "policies": 3,
+    "steering": 3,
+    "robots": 3,
+    "real2sim": 3,
+    "evaluation": 4,
+    "tasks": 5,
+    "deploy": 5,
+    "pipeline": 6,
+    "report": 7,
+    "cli": 8,
 }
 """Room (top-level module or folder of the package) -> floor."""
 
-LEFT = {"robots", "tasks", "worlds"}
-RIGHT = {"demonstrations", "base", "learning"}
 SIMULATORS = {"mujoco", "gymnasium", "gymnasium_robotics"}
 
 
@@ -95,18 +85,12 @@ def test_imports_only_go_down(module: str) -> None:
         for target in GRAPH[module]
         if room(target) != room(module) and FLOORS[room(target)] >= FLOORS[room(module)]
     }
-    assert not upward, f"{module} (floor {FLOORS[room(module)]:g}) imports {sorted(upward)}"
+    assert not upward, f"{module} (floor {FLOORS[room(module)]}) imports {sorted(upward)}"
 
 
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if room(m) in LEFT | RIGHT))
-def test_columns_never_meet(module: str) -> None:
-    other = RIGHT if room(module) in LEFT else LEFT
-    assert not {target for target in GRAPH[module] if room(target) in other}
-
-
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if room(m) in {"steering", "learning"}))
-def test_steering_knows_no_simulator_and_no_network_architecture(module: str) -> None:
-    assert not {target for target in GRAPH[module] if room(target) in LEFT | {"base"}}
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if room(m) in {"steering", "policies", "data"}))
+def test_learning_knows_no_simulator(module: str) -> None:
+    assert not {target for target in GRAPH[module] if room(target) in {"sim", "robots", "tasks"}}
     outside = {name.split(".")[0] for name in imported_names(MODULES[module].read_text(), MODULES[module])}
     assert not outside & SIMULATORS
 
@@ -135,12 +119,12 @@ def test_no_import_cycles() -> None:
 
 def test_the_checks_can_fail() -> None:
     assert find_cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c", "a"]
-    inside = PACKAGE / "base" / "policy.py"
-    source = "from . import train\nfrom ..worlds import simulation\ndef f():\n    import score_rl.learning.ppo\n"
+    inside = PACKAGE / "policies" / "policy.py"
+    source = "from . import train\nfrom ..sim import world\ndef f():\n    import score_rl.steering.ppo\n"
     assert imported_names(source, inside) == {
-        "score_rl.base",
-        "score_rl.base.train",
-        "score_rl.worlds",
-        "score_rl.worlds.simulation",
-        "score_rl.learning.ppo",
+        "score_rl.policies",
+        "score_rl.policies.train",
+        "score_rl.sim",
+        "score_rl.sim.world",
+        "score_rl.steering.ppo",
     }

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from score_rl import cli
-from score_rl.commands.collect import Collect
-from score_rl.commands.common import content_hash
-from score_rl.commands.steer import Steer
-from score_rl.demonstrations.layout import Feature
-from score_rl.demonstrations.writer import DatasetWriter
+from score_rl.cli import main as cli
+from score_rl.cli.collect import Collect
+from score_rl.cli.common import content_hash
+from score_rl.cli.steer import Steer
+from score_rl.data.layout import Feature
+from score_rl.data.writer import DatasetWriter
 from score_rl.evaluation.run import read_evaluation
-from score_rl.recipes import RECIPES, get_recipe
+from score_rl.tasks.recipes import RECIPES, get_recipe
 
 FEATURES = ("observation.state", "action")
 COMMANDS = (

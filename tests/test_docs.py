@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from score_rl import cli
-from score_rl.baselines import METHODS
+from score_rl.cli import main as cli
 from score_rl.evaluation.results import Episode, Labels, compare, summarize
 from score_rl.evaluation.run import read_evaluation
-from score_rl.worlds.domain import parse_domain
+from score_rl.sim.domain import parse_domain
+from score_rl.steering.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "score_rl"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from score_rl.contracts import Observation, PolicySpec, StepResult, WorldSpec
-from score_rl.foundation.seeding import rng
+from score_rl.core.seeding import rng
 
 
 class ToyWorld:

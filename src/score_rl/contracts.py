@@ -1,7 +1,7 @@
 """The two contracts that everything else is written against: `FlowPolicy` and `World`.
 
 A frozen generative policy and a world meet in the steering room; nothing else touches both.
-The docstrings in this file ARE the specification; `score_rl.testing` checks an implementation against them.
+The docstrings in this file ARE the specification; `score_rl.core.testing` checks an implementation against them.
 
 Conventions used everywhere: n environments, h chunk horizon, a action dimension; SI units, radians,
 quaternions wxyz; batched values are float32 torch tensors whose first dimension is the environment.
@@ -64,7 +64,7 @@ class FlowPolicy(Protocol):
 
     Optional capability: `velocity(context, x, t) -> (n, h, a)`, the flow field in the policy's own normalised
     coordinates (t = 0 noise, t = 1 data), which enables `invert(context, chunk, tolerance, max_iterations)`: the
-    latents that `decode` maps to a chunk (a `foundation.flow.Inversion`), for measuring support.
+    latents that `decode` maps to a chunk (a `core.flow.Inversion`), for measuring support.
 
     Optional capability: `normalize(context, chunk)` and its inverse `denormalize(context, x)`, (n, h, a) each,
     between physical units and those coordinates, which lets rivals change a chunk in the scale of the data.

@@ -11,15 +11,15 @@ import pytest
 import torch
 from toys import ToyPolicy, ToyWorld
 
-from score_rl.audit import run as module
-from score_rl.audit.panel import JOINT, NOMINAL
-from score_rl.audit.render import write_audit
-from score_rl.audit.run import AuditConfig, check, run_panel
-from score_rl.audit.verdict import judge
-from score_rl.foundation.errors import ScoreError
-from score_rl.foundation.runs import Run, start_run
+from score_rl.core.errors import ScoreError
+from score_rl.core.runs import Run, start_run
+from score_rl.evaluation.audit import run as module
+from score_rl.evaluation.audit.panel import JOINT, NOMINAL
+from score_rl.evaluation.audit.run import AuditConfig, check, run_panel
+from score_rl.evaluation.audit.verdict import judge
+from score_rl.report.audit import write_audit
+from score_rl.sim.domain import Domain
 from score_rl.steering.heads import Decision
-from score_rl.worlds.domain import Domain
 
 CONFIG = AuditConfig(sizes=(1.0, 2.0), episodes=6, joint_episodes=8, robots=2, only=("delay_s", JOINT))
 DOMAIN = Domain("twin_calibrated")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from score_rl.audit.panel import Mismatch
+from score_rl.evaluation.audit.panel import Mismatch
 
 ROOT = Path(__file__).parents[2]
 

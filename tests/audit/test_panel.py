@@ -7,9 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from score_rl.audit.panel import JOINT, NOMINAL, PANEL, PHYSICS_STEP, Mismatch, finer, joint, panel, single, vary
-from score_rl.foundation.errors import ScoreError
-from score_rl.worlds.domain import PARAMETERS, Distribution, Domain, Physics, parse_domain
+from score_rl.core.errors import ScoreError
+from score_rl.evaluation.audit.panel import (
+    JOINT,
+    NOMINAL,
+    PANEL,
+    PHYSICS_STEP,
+    Mismatch,
+    finer,
+    joint,
+    panel,
+    single,
+    vary,
+)
+from score_rl.sim.domain import PARAMETERS, Distribution, Domain, Physics, parse_domain
 
 BY_NAME = {mismatch.parameter: mismatch for mismatch in PANEL}
 TWIN = parse_domain(

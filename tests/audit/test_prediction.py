@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from score_rl.audit.prediction import rank_correlation
+from score_rl.evaluation.audit.prediction import rank_correlation
 
 
 def test_ranks_by_hand() -> None:

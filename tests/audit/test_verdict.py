@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from score_rl.audit.panel import JOINT, NOMINAL, Variation
-from score_rl.audit.run import Outcome
-from score_rl.audit.verdict import as_json, critical_size, isotonic, judge
+from score_rl.evaluation.audit.panel import JOINT, NOMINAL, Variation
+from score_rl.evaluation.audit.run import Outcome
+from score_rl.evaluation.audit.verdict import as_json, critical_size, isotonic, judge
 from score_rl.evaluation.results import Episode
 
 

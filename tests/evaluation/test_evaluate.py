@@ -8,8 +8,8 @@ import pytest
 import torch
 from walk import BACKWARD, FORWARD, LIMIT, RANDOM, STILL, Step, Walk
 
+from score_rl.core.errors import ScoreError
 from score_rl.evaluation.evaluate import evaluate, rms_jerk
-from score_rl.foundation.errors import ScoreError
 
 
 def test_success_is_timed_to_the_step_also_inside_a_chunk() -> None:

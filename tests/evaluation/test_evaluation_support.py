@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from walk import FORWARD, Stroll, Walk
 
-from score_rl.evaluation.report import ReportConfig, write_report
+from score_rl.core.errors import ScoreError
+from score_rl.core.runs import start_run
 from score_rl.evaluation.results import Labels, read_results
 from score_rl.evaluation.run import EvaluateConfig, read_episodes, read_traces, run_evaluation
-from score_rl.evaluation.support import kept_latents, kept_ranks
-from score_rl.foundation.errors import ScoreError
-from score_rl.foundation.runs import start_run
+from score_rl.evaluation.support.measure import kept_latents, kept_ranks
+from score_rl.evaluation.support.meter import SupportConfig, SupportMeter
+from score_rl.report.page import ReportConfig, write_report
 from score_rl.steering.policy import BaseDecider
-from score_rl.steering.support import SupportConfig, SupportMeter
 
 POLICY = Stroll()
 CONFIG = EvaluateConfig(episodes=40, num_envs=16, traced=1, support=True)

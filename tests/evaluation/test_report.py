@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from walk import FORWARD, RANDOM, STILL, Walk
 
-from score_rl.evaluation import charts
-from score_rl.evaluation.render import check_gl, render_videos
-from score_rl.evaluation.report import ReportConfig, number, percent, write_report
+from score_rl.core.errors import ScoreError
+from score_rl.core.files import JsonLines
+from score_rl.core.runs import start_run
 from score_rl.evaluation.results import Labels
 from score_rl.evaluation.run import EvaluateConfig, run_evaluation
-from score_rl.foundation.errors import ScoreError
-from score_rl.foundation.files import JsonLines
-from score_rl.foundation.runs import start_run
+from score_rl.report import charts
+from score_rl.report.page import ReportConfig, number, percent, write_report
+from score_rl.report.video import check_gl, render_videos
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from score_rl.core.errors import ScoreError
 from score_rl.evaluation.results import (
     Episode,
     Labels,
@@ -19,7 +20,6 @@ from score_rl.evaluation.results import (
     validate,
     write_results,
 )
-from score_rl.foundation.errors import ScoreError
 
 WIN = Episode(
     seed=0,

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from walk import BACKWARD, FORWARD, RANDOM, STILL, Walk
 
+from score_rl.core.errors import ScoreError
+from score_rl.core.runs import start_run
 from score_rl.evaluation import run as evaluation
 from score_rl.evaluation.results import Labels, read_results
 from score_rl.evaluation.run import EvaluateConfig, read_episodes, read_traces, run_evaluation
-from score_rl.foundation.errors import ScoreError
-from score_rl.foundation.runs import start_run
 
 DECIDERS = {"base": RANDOM, "base_z0": STILL, "score_det": FORWARD}
 LABELS = {name: Labels("walk", "score" if "score" in name else "base", name, "line") for name in DECIDERS}

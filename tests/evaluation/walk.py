@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from score_rl.contracts import Observation, PolicySpec, StepResult, WorldSpec
-from score_rl.foundation.flow import Inversion
+from score_rl.core.flow import Inversion
 from score_rl.steering.policy import Decision
 
 LIMIT = 6

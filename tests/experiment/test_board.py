@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from toy_jobs import run_toy, times_run, toy
 
-from score_rl.experiment import board as module
-from score_rl.experiment.board import Board, work
-from score_rl.experiment.claims import Claims, Owner
-from score_rl.foundation.errors import ScoreError
+from score_rl.core.errors import ScoreError
+from score_rl.pipeline.experiment import board as module
+from score_rl.pipeline.experiment.board import Board, work
+from score_rl.pipeline.experiment.claims import Claims, Owner
 
 DIAMOND = [toy("a"), toy("b", "a"), toy("c", "a"), toy("d", "b", "c")]
 

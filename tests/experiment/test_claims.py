@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from score_rl.experiment import claims as module
-from score_rl.experiment.claims import Claims, Owner, this_process
-from score_rl.foundation.errors import ScoreError
+from score_rl.core.errors import ScoreError
+from score_rl.pipeline.experiment import claims as module
+from score_rl.pipeline.experiment.claims import Claims, Owner, this_process
 
 
 @pytest.fixture

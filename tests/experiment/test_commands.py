@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from score_rl import cli
-from score_rl.commands import benchmark as module
-from score_rl.commands.benchmark import run_job, with_stop, world_file
+from score_rl.cli import benchmark as module
+from score_rl.cli import main as cli
+from score_rl.cli.benchmark import run_job, with_stop, world_file
+from score_rl.core.files import write_json
 from score_rl.evaluation.results import read_results
-from score_rl.experiment.board import Board, work
-from score_rl.experiment.definition import load_experiment
-from score_rl.experiment.plan import plan
-from score_rl.foundation.files import write_json
-from score_rl.worlds.domain import load_domain
+from score_rl.pipeline.experiment.board import Board, work
+from score_rl.pipeline.experiment.definition import load_experiment
+from score_rl.pipeline.experiment.plan import plan
+from score_rl.sim.domain import load_domain
 
 EXPERIMENT = """
 name = "mini"
@@ -136,4 +136,4 @@ def test_failed_jobs_are_an_error_behind_the_report(
     monkeypatch.setattr(module, "render", lambda experiment, board: tmp_path)
     message = failure(capsys, "benchmark", str(file), "--out", str(tmp_path / "out"))
     assert "1 of 10 jobs failed, first debug/robot-101/demonstrations" in message
-    assert run_job.__module__ == "score_rl.commands.benchmark"  # workers import it from there
+    assert run_job.__module__ == "score_rl.cli.benchmark"  # workers import it from there

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from score_rl.experiment.definition import changed, load_experiment, parse_experiment, steer_settings
-from score_rl.foundation.errors import ScoreError
-from score_rl.recipes import get_recipe
+from score_rl.core.errors import ScoreError
+from score_rl.pipeline.experiment.definition import changed, load_experiment, parse_experiment, steer_settings
+from score_rl.tasks.recipes import get_recipe
 
 ROOT = Path(__file__).parents[2]
 MINIMAL: dict[str, Any] = {"tasks": ["debug"], "robots": [1], "method": [{"name": "score", "role": "ours"}]}

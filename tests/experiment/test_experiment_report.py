@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from score_rl.core.errors import ScoreError
+from score_rl.core.files import JsonLines
 from score_rl.evaluation.results import Episode, Labels, read_results, summarize, write_results
-from score_rl.experiment.arms import arms, best_rival, our_arm
-from score_rl.experiment.costs import cost_table, remaining_s
-from score_rl.experiment.definition import Experiment, parse_experiment
-from score_rl.experiment.gather import gather
-from score_rl.experiment.plan import plan
-from score_rl.experiment.report import write_reports
-from score_rl.experiment.tables import headline, sweep
-from score_rl.foundation.errors import ScoreError
-from score_rl.foundation.files import JsonLines
+from score_rl.pipeline.experiment.arms import arms, best_rival, our_arm
+from score_rl.pipeline.experiment.costs import cost_table, remaining_s
+from score_rl.pipeline.experiment.definition import Experiment, parse_experiment
+from score_rl.pipeline.experiment.gather import gather
+from score_rl.pipeline.experiment.plan import plan
+from score_rl.report.experiment.page import write_reports
+from score_rl.report.experiment.tables import headline, sweep
 
 PROVENANCE = {"commit": "c", "command": "score benchmark", "machine": "m"}
 WINS = {"base": 4, "base_z0": 2, "score_det": 9, "score_stoch": 8, "unconstrained_det": 3, "bc_regularized_det": 6}

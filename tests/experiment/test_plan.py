@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from score_rl.experiment.definition import Experiment, parse_experiment
-from score_rl.experiment.plan import plan
+from score_rl.pipeline.experiment.definition import Experiment, parse_experiment
+from score_rl.pipeline.experiment.plan import plan
 
 METHODS = [
     {"name": "score", "role": "ours"},

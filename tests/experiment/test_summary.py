@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from score_rl.experiment.summary import mean_difference, mean_field, mean_rate
+from score_rl.pipeline.experiment.summary import mean_difference, mean_field, mean_rate
 
 
 def record(task: str, robot: int, ends: int, n: int = 100, seed: int = 0, **extra: float) -> dict:

@@ -15,17 +15,17 @@ import pytest
 from rich.console import Console
 from toy_jobs import run_toy, times_run, toy
 
-from score_rl.experiment import board as board_module
-from score_rl.experiment.board import Board
-from score_rl.experiment.workers import SlurmConfig, run_here, share, submit
-from score_rl.foundation.errors import ScoreError
+from score_rl.core.errors import ScoreError
+from score_rl.pipeline.experiment import board as board_module
+from score_rl.pipeline.experiment.board import Board
+from score_rl.pipeline.experiment.workers import SlurmConfig, run_here, share, submit
 
 JOBS = [toy(f"slow-{k}") for k in range(12)]
 SCRIPT = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from score_rl.experiment.workers import run_here
+from score_rl.pipeline.experiment.workers import run_here
 from toy_jobs import run_toy, toy
 if __name__ == "__main__":
     run_here(Path(sys.argv[1]), [toy(f"slow-{k}") for k in range(12)], run_toy, 2, Console(stderr=True))

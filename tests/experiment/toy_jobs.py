@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from score_rl.experiment.job import Job
+from score_rl.pipeline.experiment.job import Job
 
 
 def toy(name: str, *needs: str, digest: str = "1") -> Job:

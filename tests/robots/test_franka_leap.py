@@ -6,7 +6,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from score_rl.robots import ARM, FRANKA_LEAP, HAND, OBJECT, add_robot
+from score_rl.robots.franka_leap.model import add_bodies
+from score_rl.robots.franka_leap.robot import FRANKA_LEAP
+from score_rl.sim.robot import ARM, HAND, OBJECT
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +16,7 @@ def model() -> mujoco.MjModel:
     spec = mujoco.MjSpec()
     spec.option.timestep = 1 / 60
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    add_robot(spec)
+    add_bodies(spec)
     return spec.compile()
 
 
@@ -144,4 +146,4 @@ def test_another_robot_is_refused():
     from dataclasses import replace
 
     with pytest.raises(ValueError, match="other joints"):
-        add_robot(mujoco.MjSpec(), replace(FRANKA_LEAP, joint_names=("a",)))
+        add_bodies(mujoco.MjSpec(), replace(FRANKA_LEAP, joint_names=("a",)))

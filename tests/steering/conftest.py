@@ -6,8 +6,8 @@ import pytest
 import torch
 from trained import ACTIONS, HORIZON, states, train
 
-from score_rl.base.policy import ConditionalFlow
-from score_rl.steering.support import Executed
+from score_rl.evaluation.support.meter import Executed
+from score_rl.policies.flow.policy import ConditionalFlow
 
 LIMIT = 1.2
 """Bound of the actions, which some of the policy's samples exceed."""

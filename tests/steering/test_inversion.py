@@ -8,10 +8,10 @@ import pytest
 import torch
 from trained import ACTIONS
 
-from score_rl.foundation.flow import Inversion
-from score_rl.steering.inversion import invert_executed
-from score_rl.steering.support import Ranks, SupportConfig, SupportMeter
-from score_rl.steering.support_figures import record_figures
+from score_rl.core.flow import Inversion
+from score_rl.evaluation.support.figures import record_figures
+from score_rl.evaluation.support.inversion import invert_executed
+from score_rl.evaluation.support.meter import Ranks, SupportConfig, SupportMeter
 
 LOW, HIGH = [-1.2] * ACTIONS, [1.2] * ACTIONS
 

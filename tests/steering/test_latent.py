@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from score_rl.foundation.errors import ScoreError
+from score_rl.core.errors import ScoreError
 from score_rl.steering.latent import LatentConfig, LatentMap
 
 SHAPE = (8, 5)

@@ -6,9 +6,8 @@ import pytest
 import torch
 from toys import ToyPolicy
 
-from score_rl.foundation.errors import ScoreError
-from score_rl.foundation.files import read_json, write_json
-from score_rl.learning.ppo import GaussianActor
+from score_rl.core.errors import ScoreError
+from score_rl.core.files import read_json, write_json
 from score_rl.steering.latent import LatentConfig
 from score_rl.steering.policy import (
     SteeredDecider,
@@ -20,6 +19,7 @@ from score_rl.steering.policy import (
     load_steering,
     save_steering,
 )
+from score_rl.steering.ppo import GaussianActor
 
 SHAPE = (4, 1)
 WINDOW = {"state": torch.randn(6, 2, 2), "command": torch.randn(6, 2, 1)}

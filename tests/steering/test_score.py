@@ -9,15 +9,15 @@ import pytest
 import torch
 from toys import ToyPolicy, ToyWorld
 
-from score_rl.foundation.errors import ScoreError
-from score_rl.foundation.files import read_json_lines
-from score_rl.foundation.runs import start_run
-from score_rl.foundation.seeding import torch_generator
-from score_rl.learning.ppo import PPOConfig
-from score_rl.steering import score
+from score_rl.core.errors import ScoreError
+from score_rl.core.files import read_json_lines
+from score_rl.core.runs import start_run
+from score_rl.core.seeding import torch_generator
+from score_rl.steering import loop as score
 from score_rl.steering.latent import LatentConfig
+from score_rl.steering.loop import Stage, SteerConfig, steer
 from score_rl.steering.policy import BaseDecider, SteeredDecider, decision_noise, fingerprint, load_steering
-from score_rl.steering.score import Stage, SteerConfig, steer
+from score_rl.steering.ppo import PPOConfig
 
 CONFIG = SteerConfig(
     execute_steps=4, decisions=4, ppo=PPOConfig(learning_rate=3e-3, hidden=(32,), epochs=4, minibatches=2)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from trained import ACTIONS
 
-from score_rl.foundation.errors import ScoreError
-from score_rl.steering.latent import LatentConfig
-from score_rl.steering.support import (
+from score_rl.core.errors import ScoreError
+from score_rl.evaluation.support.figures import record_figures
+from score_rl.evaluation.support.meter import (
     Executed,
     SupportConfig,
     SupportMeter,
@@ -19,7 +19,7 @@ from score_rl.steering.support import (
     nearest_rank,
     whitened,
 )
-from score_rl.steering.support_figures import record_figures
+from score_rl.steering.latent import LatentConfig
 
 LOW, HIGH = [-1.2] * ACTIONS, [1.2] * ACTIONS
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from score_rl.base.networks import NetworkConfig
-from score_rl.base.policy import ConditionalFlow, FlowConfig, PolicyConfig
-from score_rl.base.representation import RepresentationConfig
-from score_rl.base.train import PretrainConfig, pretrain
-from score_rl.demonstrations.dataset import Dataset
-from score_rl.foundation.runs import start_run
+from score_rl.core.runs import start_run
+from score_rl.data.dataset import Dataset
+from score_rl.policies.flow.networks import NetworkConfig
+from score_rl.policies.flow.policy import ConditionalFlow, FlowConfig, PolicyConfig
+from score_rl.policies.flow.representation import RepresentationConfig
+from score_rl.policies.flow.train import PretrainConfig, pretrain
 
 ACTIONS, HORIZON, FRAMES, SPREAD = 6, 8, 16, 0.03
 CONFIG = PretrainConfig(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from score_rl.tasks import TaskState
+from score_rl.sim.task import TaskState
 
 PARAMETERS = {"object_size_scale": np.array([1.0])}
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from task_states import PARAMETERS, state
 
-from score_rl.tasks import get_task
-from score_rl.tasks.grasp_bottle import BOTTLE_RADIUS_M
+from score_rl.sim.task import get_task
+from score_rl.tasks.grasp_bottle.task import BOTTLE_RADIUS_M
 
 BOTTLE = get_task("grasp_bottle")
 START = (0.5, 0.0, BOTTLE_RADIUS_M)

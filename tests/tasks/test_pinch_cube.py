@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from task_states import PARAMETERS, state
 
-from score_rl.foundation.errors import ScoreError
-from score_rl.tasks import TASKS, get_task
+from score_rl.core.errors import ScoreError
+from score_rl.sim.task import get_task, task_names
 
 CUBE = get_task("pinch_cube")
 START = (0.5, 0.0, 0.0225)
@@ -46,7 +46,7 @@ def test_milestones_count_from_where_the_cube_lay() -> None:
 
 
 def test_every_reward_is_positive() -> None:
-    for task in TASKS.values():
+    for task in map(get_task, task_names()):
         assert task.success_reward > 0 and all(amount > 0 for amount, _ in task.milestones.values())
 
 

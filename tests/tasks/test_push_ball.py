@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from task_states import PARAMETERS, state
 
-from score_rl.tasks import get_task
-from score_rl.tasks.push_ball import BALL_RADIUS_M
-from score_rl.worlds.simulation import make_world
+from score_rl.sim.task import get_task
+from score_rl.sim.world import make_world
+from score_rl.tasks.push_ball.task import BALL_RADIUS_M
 
 BALL = get_task("push_ball")
 START = (0.53, -0.125, BALL_RADIUS_M)

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from score_rl import chunks
 from score_rl.contracts import Observation, PolicySpec, StepResult, World
+from score_rl.core import chunks
+from score_rl.core.errors import ScoreError
 from score_rl.evaluation.results import FORCE_FIGURES, Episode
-from score_rl.foundation.errors import ScoreError
+from score_rl.evaluation.support.meter import Executed, executed_chunks
 from score_rl.steering.policy import Decider, decision_noise
-from score_rl.steering.support import Executed, executed_chunks
 
 
 @dataclass(frozen=True)

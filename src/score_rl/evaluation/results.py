@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from score_rl.foundation.errors import ScoreError, unknown_choice
-from score_rl.foundation.files import read_json, write_json
-from score_rl.foundation.statistics import paired_difference, wilson
+from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.files import read_json, write_json
+from score_rl.core.statistics import paired_difference, wilson
 
 SCHEMA_VERSION = 1
 
@@ -88,7 +88,7 @@ class Episode:
     support_decisions: int | None = None
     """Executed chunks whose support was measured; None, as all below, where it was not."""
     support_violation_rate: float | None = None
-    """Share of them that is off the base policy's support at the 99 % level (`steering.support`)."""
+    """Share of them that is off the base policy's support at the 99 % level (`evaluation.support.meter`)."""
     support_steered_violation_rate: float | None = None
     """The same, seen along the steered directions only."""
     support_step_violation_rate: float | None = None
@@ -266,3 +266,16 @@ def _rounded(statistic: Any, values: Sequence[float]) -> float | None:
 def _type_names(types: type | tuple[type, ...]) -> str:
     names = types if isinstance(types, tuple) else (types,)
     return " or ".join("null" if kind is type(None) else kind.__name__ for kind in names)
+
+
+POLICY_NAMES = {
+    "base": "base policy",
+    "base_z0": "base, z = 0",
+    "score_stoch": "SCORE, sampled",
+    "score_det": "SCORE",
+}
+
+
+def policy_name(policy: str) -> str:
+    """How a policy is called in pictures and tables."""
+    return POLICY_NAMES.get(policy, policy)

@@ -9,18 +9,18 @@ from typing import Any
 
 from torch import Tensor
 
-from score_rl.chunks import check_fit
 from score_rl.contracts import World
+from score_rl.core.checkpoints import load_tensors, save_tensors
+from score_rl.core.chunks import check_fit
+from score_rl.core.errors import ScoreError
+from score_rl.core.files import JsonLines, read_json_lines
+from score_rl.core.progress import progress
+from score_rl.core.runs import Run, describe_process
 from score_rl.evaluation.evaluate import evaluate
 from score_rl.evaluation.results import Episode, Labels, compare, read_results, summarize, write_results
-from score_rl.evaluation.support import measure, support_fields
-from score_rl.foundation.checkpoints import load_tensors, save_tensors
-from score_rl.foundation.errors import ScoreError
-from score_rl.foundation.files import JsonLines, read_json_lines
-from score_rl.foundation.progress import progress
-from score_rl.foundation.runs import Run, describe_process
+from score_rl.evaluation.support.measure import measure, support_fields
+from score_rl.evaluation.support.meter import SupportConfig, SupportMeter
 from score_rl.steering.policy import Decider
-from score_rl.steering.support import SupportConfig, SupportMeter
 
 EPISODES, RESULT, TRACES, TRACE_KIND = "episodes.jsonl", "result.json", "traces", "evaluation_trace"
 REFERENCES = ("base", "base_z0")

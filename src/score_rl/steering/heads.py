@@ -2,7 +2,7 @@
 
 The actor is a diagonal Gaussian over w (n, d), given the base policy's context. A head turns w and noise into an
 action chunk. SCORE's head makes w a part of the latent, so that every chunk is one of the base policy's own; the
-rivals in `score_rl.baselines` bring heads of their own.
+rivals in `score_rl.steering.methods` bring heads of their own.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from score_rl.foundation.dct import dct_basis
-from score_rl.foundation.errors import ScoreError, unknown_choice
+from score_rl.core.dct import dct_basis
+from score_rl.core.errors import ScoreError, unknown_choice
 
 Kind = Literal["full", "subspace", "leading"]
 Complement = Literal["zero", "noise"]

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from score_rl.contracts import FlowPolicy, PolicySpec, Window
-from score_rl.demonstrations.windows import WindowBatch
-from score_rl.foundation.errors import unknown_choice
-from score_rl.learning.ppo import Learner, Penalty, PPOConfig, Sizes
+from score_rl.core.errors import unknown_choice
+from score_rl.data.windows import WindowBatch
 from score_rl.steering.heads import Decision, Head, LatentHead
 from score_rl.steering.latent import LatentConfig, LatentMap
+from score_rl.steering.ppo import Learner, Penalty, PPOConfig, Sizes
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Trained(Protocol):
 
 
 class Learns(Protocol):
-    """What the training loop needs of a learner; `learning.ppo.Learner` is the model of it."""
+    """What the training loop needs of a learner; `steering.ppo.Learner` is the model of it."""
 
     actor: nn.Module
 
@@ -112,7 +112,7 @@ def ppo_learner(
 
 @dataclass(frozen=True)
 class Method:
-    """What distinguishes one method from another; the loop in `steering.score` is the same for all."""
+    """What distinguishes one method from another; the loop in `steering.loop` is the same for all."""
 
     name: str
     """As in `score steer --method NAME`, bundles and result files."""

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from score_rl.contracts import FlowPolicy, Window
-from score_rl.foundation.checkpoints import load_module, load_tensors, save_tensors
-from score_rl.foundation.errors import ScoreError
-from score_rl.foundation.files import read_json, write_json
-from score_rl.foundation.seeding import rng
-from score_rl.learning.ppo import GaussianActor
+from score_rl.core.checkpoints import load_module, load_tensors, save_tensors
+from score_rl.core.errors import ScoreError
+from score_rl.core.files import read_json, write_json
+from score_rl.core.seeding import rng
 from score_rl.steering.heads import Decision, Head
 from score_rl.steering.latent import LATENT_BOUND, LatentConfig
 from score_rl.steering.method import SCORE, Decider, Method, SteeringSpec, Trained, find_method, latent_head
+from score_rl.steering.ppo import GaussianActor
 
 KIND, VERSION = "score_rl.steering_policy", 1
 WEIGHTS, DESCRIPTION = "steering.safetensors", "steering.json"

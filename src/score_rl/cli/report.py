@@ -1,0 +1,34 @@
+"""`score report`: one HTML page from the run directories of a loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from score_rl.cli.common import Flat, console
+from score_rl.core.errors import ScoreError
+from score_rl.report.page import ReportConfig, write_report
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a self-contained HTML report: results with intervals, learning curve, forces, latents, videos.
+
+    Without OpenGL the videos are left out, and the report says so.
+    """
+
+    settings: Flat[ReportConfig]
+    """What to report on."""
+    out: Path = Path("runs/report.html")
+    """File to write."""
+    overwrite: bool = False
+    """Replace what is there."""
+
+    def run(self) -> Path:
+        """The report's file."""
+        if Path(self.out).exists() and not self.overwrite:
+            raise ScoreError(f"{self.out} exists; choose another --out or pass --overwrite")
+        for remark in write_report(Path(self.out), self.settings):
+            console.print(f"[yellow]{remark}[/yellow]", highlight=False)
+        console.print(f"report: {self.out}", highlight=False)
+        return Path(self.out)

@@ -1,0 +1,30 @@
+"""`score robot`: a simulated robot as a process of its own, to rehearse with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from score_rl.cli.common import Flat, check_world_exists, console
+from score_rl.core.errors import unknown_choice
+from score_rl.deploy.drivers.proxy import RobotProcessConfig
+from score_rl.deploy.drivers.proxy_process import run_robot
+from score_rl.sim.task import task_names
+
+
+@dataclass(frozen=True)
+class Robot:
+    """Be a simulated robot at a socket, in real time and with the faults asked for, until interrupted.
+
+    `score run BUNDLE --robot proxy --options address=ADDRESS` drives it. docs/deploy.md explains.
+    """
+
+    settings: Flat[RobotProcessConfig] = field(default_factory=RobotProcessConfig)
+    """Which robot, where, and how fast it lives."""
+
+    def run(self) -> None:
+        """Live until SIGINT or SIGTERM."""
+        if self.settings.task not in task_names():
+            raise unknown_choice("task with a simulated robot", self.settings.task, task_names())
+        check_world_exists(self.settings.task, self.settings.world)
+        console.print(f"[bold]robot[/bold]: {self.settings.world} at {self.settings.address}", highlight=False)
+        run_robot(self.settings)

@@ -1,0 +1,93 @@
+"""`score serve`: a bundle behind a WebSocket, for robots and for clients of openpi."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from score_rl.cli.common import Flat, console
+from score_rl.core.errors import ScoreError
+from score_rl.deploy.bundle.bundle import load_bundle
+from score_rl.deploy.server.config import ServerConfig, check_config, tls_context
+
+API_KEY_VARIABLE = "SCORE_API_KEY"
+"""Environment variable with the API key; a key on the command line could be read by every user of the machine."""
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Serve a bundle over a WebSocket in openpi's protocol; docs/serve.md tells what to send.
+
+    Listens on this machine alone unless --host says otherwise. With the environment variable SCORE_API_KEY, or with
+    --api-key-file, clients must show that key. Stops on SIGINT and SIGTERM, once running requests are answered.
+    """
+
+    bundle: Annotated[Path, tyro.conf.Positional] = Path("runs/bundle")
+    """Bundle of `score export`."""
+    server: Flat[ServerConfig] = field(default_factory=ServerConfig)
+    """Where and how."""
+    stochastic: bool = False
+    """Draw the steering's latent instead of using its mean."""
+    api_key_file: Path | None = None
+    """File whose first line is the API key."""
+    threads: int = 1
+    """Threads of torch; a small policy is fastest with one."""
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        try:
+            from score_rl.deploy.server.server import PolicyServer, serve_until_stopped
+        except ModuleNotFoundError as error:
+            raise ScoreError(f"serving needs the package {error.name}: pip install 'score-rl[serve]'") from error
+        if self.threads < 1:
+            raise ScoreError(f"threads is {self.threads}, expected at least 1")
+        check_config(self.server)
+        key, tls = read_api_key(self.api_key_file), tls_context(self.server) is not None
+        bundle = load_bundle(self.bundle, deterministic=not self.stochastic)
+        torch.set_num_threads(self.threads)
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+        if warning := exposure(self.server.host, key, tls):
+            console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
+
+        def ready(server: PolicyServer) -> None:
+            scheme = "wss" if tls else "ws"
+            console.print(f"serving {self.bundle} on {scheme}://{self.server.host}:{server.port}", highlight=False)
+
+        counters = asyncio.run(serve_until_stopped(bundle, self.server, key, ready))
+        console.print(f"stopped: {counters['decisions']} decisions, {counters['refused']} refusals", highlight=False)
+
+
+def read_api_key(path: Path | None) -> str | None:
+    """The key in the file, else in the environment, else None. Raises ScoreError for one that is missing or weak."""
+    key = os.environ.get(API_KEY_VARIABLE)
+    if path is not None:
+        try:
+            key = Path(path).read_text(encoding="utf-8").partition("\n")[0].strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ScoreError(f"cannot read the API key in {path}: {error}") from error
+    if key is not None and (len(key) < 16 or not key.isascii() or not key.isprintable() or " " in key):
+        raise ScoreError(
+            f"the API key needs at least 16 printable ASCII characters, without spaces ({len(key)} given)"
+        )
+    return key
+
+
+def exposure(host: str, key: str | None, tls: bool) -> str | None:
+    """What is wrong with serving on an address, or None."""
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    if local or (key is not None and tls):
+        return None
+    lacks = " and ".join([*([] if key is not None else ["an API key"]), *([] if tls else ["TLS"])])
+    where = host or "every address of this machine"
+    return f"{where} can be reached from elsewhere, and the server lacks {lacks}"

@@ -1,0 +1,46 @@
+"""`score support`: is what a policy executes something that its base policy could have done?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from score_rl.cli.common import Flat
+from score_rl.cli.evaluate import Evaluate
+from score_rl.evaluation.run import EvaluateConfig
+from score_rl.tasks.settings import EvaluateSettings
+
+
+@dataclass(frozen=True)
+class Support:
+    """Measure how far what is executed stays within the base policy's support, against its own false alarms.
+
+    Plays the base policy, z = 0 and the policies of --steering, of whatever method, in --world, and compares every
+    executed chunk with chunks that the base policy draws in the same state. It is `score evaluate` with support, on
+    fewer episodes: OUT/result.json has its fields, success and forces as well.
+    """
+
+    policy: tyro.conf.Positional[Path]
+    """Bundle of the base policy."""
+    settings: Flat[EvaluateSettings] = field(default_factory=EvaluateSettings)
+    """Where and how much."""
+    steering: Path | None = None
+    """Run directory of `score steer`, or its bundle; without it the base policy is measured alone."""
+    out: Path = Path("runs/support")
+    """Run directory to write."""
+    overwrite: bool = False
+    """Replace what is there."""
+
+    def run(self) -> list[dict[str, Any]]:
+        """The records of result.json."""
+        settings = replace(self.settings, evaluation=replace(self.settings.evaluation, support=True))
+        return Evaluate(settings, self.policy, self.steering, self.out, self.overwrite).run()
+
+
+def fewer(settings: EvaluateSettings, episodes: int = 50) -> EvaluateSettings:
+    """Settings for support alone: every episode has several decisions, so fewer of them do."""
+    amount: EvaluateConfig = settings.evaluation
+    return replace(settings, evaluation=replace(amount, episodes=min(amount.episodes, episodes)))

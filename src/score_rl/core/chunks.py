@@ -1,0 +1,337 @@
+"""Execution of action chunks: one decision, `steps` control steps, nothing lost where an episode ends inside.
+
+A decision is made at a window of frames; its chunk then runs open loop. Three rules decide everything here:
+
+1. History is stacked at the control rate, one frame per control step, as in the demonstrations.
+2. A decision owns the steps up to and including the first `done` of its row: its reward is
+   sum_j gamma^j r_j over those steps, its flags, final window and final observation are those of that step.
+3. Where a row ends inside a chunk, the rest of the chunk is not sent to the next episode. The row runs a
+   FILLER chunk of the base policy until the next decision; filler steps are counted, but no decision owns them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from score_rl.contracts import Accumulation, Frame, Observation, PolicySpec, StepResult, Window, World, WorldSpec
+from score_rl.core.errors import ScoreError
+
+Filler = Callable[[Window], Tensor]
+"""Chunk (m, h, a) for the m rows of a window that has just started; h is at least the executed steps."""
+
+
+def check_fit(policy: PolicySpec, world: WorldSpec, steps: int) -> None:
+    """Raise ScoreError where a policy that runs `steps` actions of every chunk cannot act in a world."""
+    for key, width in policy.observation.items():
+        if world.actor.get(key) != width:
+            raise ScoreError(f"the policy reads '{key}' ({width} values), but {world.name} shows {dict(world.actor)}")
+    if policy.action_dim != len(world.action_names):
+        raise ScoreError(f"the policy has {policy.action_dim} actions, {world.name} takes {len(world.action_names)}")
+    if abs(policy.control_rate_hz - world.control_rate_hz) > 1e-6:
+        raise ScoreError(
+            f"the policy acts at {policy.control_rate_hz:g} Hz, {world.name} runs at {world.control_rate_hz:g} Hz"
+        )
+    if not 1 <= steps <= policy.horizon:
+        raise ScoreError(f"a chunk has {policy.horizon} actions, so 1 to {policy.horizon} can run, not {steps}")
+
+
+def start_window(frame: Frame, keys: Iterable[str], frames: int) -> dict[str, Tensor]:
+    """Window {key: (n, frames, d)} of an episode's first frame, which is repeated as padding."""
+    return {key: frame[key].unsqueeze(1).repeat(1, frames, 1) for key in keys}
+
+
+def advance_window(window: Window, frame: Frame, fresh: Tensor | None = None) -> dict[str, Tensor]:
+    """The window one control step later, a copy; rows in `fresh` (n,) bool start anew at `frame`."""
+    moved = {key: torch.cat((past[:, 1:], frame[key].unsqueeze(1)), dim=1) for key, past in window.items()}
+    if fresh is not None:
+        for key, values in moved.items():
+            values[fresh] = frame[key][fresh].unsqueeze(1)
+    return moved
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What became of one decision, per row (environment)."""
+
+    reward: Tensor
+    """(n,) sum over the decision's steps j of gamma^j r_j; no bootstrap is included."""
+    steps: Tensor
+    """(n,) int64, control steps that belong to the decision, 1 to k."""
+    terminated: Tensor
+    """(n,) bool, the decision's episode ended by its own rules."""
+    truncated: Tensor
+    """(n,) bool, the decision's episode was cut by the time limit and did not terminate at that step."""
+    success: Tensor
+    """(n,) bool, success held after the decision's last step."""
+    jump: Tensor
+    """(n,) largest change of an action dimension between the last action sent before this chunk and its first,
+    in action units; 0 where an episode starts with this chunk."""
+    final_window: Window
+    """{key: (n, frames, d)} where the decision ended: before any reset."""
+    final_observation: Observation
+    """Observation where the decision ended: before any reset. The value of a truncated row is taken here."""
+    info: Mapping[str, Tensor] = field(default_factory=dict)
+    """Every (n,) entry of the world's info over the decision's steps, by the rule in `WorldSpec.info`: its largest
+    value (bool: any), mean or sum."""
+
+    @property
+    def done(self) -> Tensor:
+        """(n,) bool, the decision's episode ended."""
+        return self.terminated | self.truncated
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One finished episode, filler steps included: what physically happened."""
+
+    env: int
+    """Row of the environment."""
+    index: int
+    """0 for the first episode since the reset, 1 for the next, ..."""
+    steps: int
+    """Control steps from the reset to the end."""
+    filler_steps: int
+    """Steps of these that ran a filler chunk; 0 for index 0."""
+    reward: float
+    """Undiscounted sum of rewards."""
+    success_end: bool
+    """Success held in the last state."""
+    success_ever: bool
+    """Success held at some step."""
+    steps_to_success: int | None
+    """Control steps until success first held; None where it never did."""
+    terminated: bool
+    """Ended by its own rules."""
+    truncated: bool
+    """Cut by the time limit."""
+    max_jump: float
+    """Largest jump between two consecutive chunks, in action units."""
+    info: Mapping[str, float]
+    """Every (n,) entry of the world's info over the episode, by the rule in `WorldSpec.info`, e.g. the largest
+    `peak_force_n`; a bool counts as 0 or 1."""
+
+
+class ChunkRunner:
+    """Runs chunks in a world and keeps what the next decision needs: the window and the observation.
+
+    >>> runner = ChunkRunner(world, keys=("state",), history=4, steps=8, filler=base_chunk)   # doctest: +SKIP
+    >>> runner.start(seeds)                                                                   # doctest: +SKIP
+    >>> result = runner.execute(policy.decode(policy.encode(runner.window), latent))          # doctest: +SKIP
+    """
+
+    window: dict[str, Tensor]
+    """{key: (n, history, d)} that the next decision reads."""
+    observation: Observation
+    """The newest observation (of the next episode where one has just ended)."""
+
+    def __init__(
+        self,
+        world: World,
+        keys: Iterable[str],
+        history: int,
+        steps: int,
+        filler: Filler,
+        gamma: float = 1.0,
+    ) -> None:
+        """Prepare to run `steps` control steps of every chunk; `gamma` discounts per control step.
+
+        Raises ScoreError where the world does not show a key, or for settings out of range.
+        """
+        self.keys = tuple(keys)
+        missing = [key for key in self.keys if key not in world.spec.actor]
+        if missing:
+            raise ScoreError(
+                f"{world.spec.name} does not show {missing}; its actor keys are {sorted(world.spec.actor)}"
+            )
+        if history < 1 or steps < 1 or not 0.0 <= gamma <= 1.0:
+            raise ScoreError(f"need history >= 1, steps >= 1 and gamma in [0, 1], got {history}, {steps}, {gamma}")
+        self.world, self.history, self.steps, self.gamma, self.filler = world, history, steps, gamma, filler
+        self._low = torch.tensor(world.spec.action_low, device=world.spec.device)
+        self._high = torch.tensor(world.spec.action_high, device=world.spec.device)
+        self._episodes = _EpisodeLog(world.spec)
+
+    def start(self, seeds: Sequence[int]) -> None:
+        """Reset the world; every row starts its episode 0. Unfinished episodes are forgotten."""
+        spec = self.world.spec
+        self.observation = self.world.reset(seeds)
+        self.window = start_window(self.observation.actor, self.keys, self.history)
+        self._last_action = torch.zeros(spec.num_envs, len(self._low), device=spec.device)
+        self._fresh = torch.ones(spec.num_envs, dtype=torch.bool, device=spec.device)
+        self._episodes = _EpisodeLog(spec)
+
+    def take_episodes(self) -> list[Episode]:
+        """Episodes that ended since the last call, in the order of their end."""
+        finished, self._episodes.finished = self._episodes.finished, []
+        return finished
+
+    def execute(self, chunk: Tensor) -> ChunkResult:
+        """Run the first `steps` actions of every row's chunk (n, h, a), in physical units.
+
+        Raises ScoreError for a wrong shape and passes on the world's ValueError for non-finite actions.
+        """
+        n, action_dim = self._last_action.shape
+        if chunk.ndim != 3 or chunk.shape[0] != n or chunk.shape[1] < self.steps or chunk.shape[2] != action_dim:
+            raise ScoreError(f"chunk has shape {tuple(chunk.shape)}, expected ({n}, >= {self.steps}, {action_dim})")
+        plan = self._clip(chunk)
+        jump = (plan[:, 0] - self._last_action).abs().amax(dim=1).masked_fill(self._fresh, 0.0)
+        self._episodes.add_jump(jump)
+        tally = _Tally(n, plan.device, self.world.spec.info)
+        for j in range(self.steps):
+            result = self.world.step(plan[:, j])
+            tally.add(result, self.gamma**j)
+            self._episodes.add_step(result, filler=~tally.alive)
+            done = result.done
+            if not done.any():
+                self.window = advance_window(self.window, result.observation.actor)
+                continue
+            tally.close(result, advance_window(self.window, result.final_observation.actor))
+            self.window = advance_window(self.window, result.observation.actor, fresh=done)
+            if j + 1 < self.steps:
+                started = {key: past[done] for key, past in self.window.items()}
+                plan[done, j + 1 :] = self._clip(self.filler(started))[:, : self.steps - 1 - j]
+        self.observation = result.observation
+        self._last_action, self._fresh = plan[:, -1], done
+        return tally.result(jump, self.window, self.observation)
+
+    def _clip(self, chunk: Tensor) -> Tensor:
+        """The actions as the world will send them (it clips too; jumps are measured on these)."""
+        return torch.clamp(chunk[:, : self.steps], self._low, self._high)
+
+
+class _InfoTotals:
+    """Running totals of the (n,) entries of a world's info, each by its rule."""
+
+    def __init__(self, rules: Mapping[str, Accumulation]) -> None:
+        self._rules = rules
+        self._totals: dict[str, Tensor] = {}
+
+    def add(self, info: Mapping[str, Tensor], rows: Tensor | None = None) -> None:
+        """Add one control step, of `rows` (n,) bool only where they are given."""
+        for key, value in info.items():
+            if value.ndim != 1:
+                continue
+            new, old = value.float(), self._totals.get(key)
+            if old is not None:
+                new = torch.maximum(old, new) if self._rule(key) == "max" else old + new
+                new = new if rows is None else torch.where(rows, new, old)
+            self._totals[key] = new
+
+    def values(self, steps: Tensor) -> dict[str, Tensor]:
+        """Entry -> (n,) over the `steps` (n,) that were added."""
+        return {
+            key: total / steps.clamp_min(1) if self._rule(key) == "mean" else total
+            for key, total in self._totals.items()
+        }
+
+    def restart(self, rows: list[int]) -> None:
+        """Forget what was added in some rows."""
+        for key, total in self._totals.items():
+            total = total.clone()  # it may still be the world's own tensor
+            total[rows] = -torch.inf if self._rule(key) == "max" else 0.0
+            self._totals[key] = total
+
+    def _rule(self, key: str) -> Accumulation:
+        return self._rules.get(key, "max")
+
+
+class _Tally:
+    """Sums over the steps that belong to the decision of each row."""
+
+    def __init__(self, n: int, device: torch.device, rules: Mapping[str, Accumulation]) -> None:
+        self.alive = torch.ones(n, dtype=torch.bool, device=device)
+        """Rows still in the episode that the decision was made in."""
+        self.reward = torch.zeros(n, device=device)
+        self.steps = torch.zeros(n, dtype=torch.int64, device=device)
+        self.terminated, self.truncated, self.success = torch.zeros(3, n, dtype=torch.bool, device=device)
+        self.info = _InfoTotals(rules)
+        self.final: tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]] | None = None
+
+    def add(self, result: StepResult, discount: float) -> None:
+        self.reward += torch.where(self.alive, result.reward, 0.0) * discount
+        self.steps += self.alive
+        self.success = torch.where(self.alive, result.success, self.success)
+        self.info.add(result.info, self.alive)
+
+    def close(self, result: StepResult, ending: dict[str, Tensor]) -> None:
+        """Note the ends of this step; `ending` is the window that holds the final frames."""
+        rows = self.alive & result.done
+        self.terminated |= rows & result.terminated
+        self.truncated |= rows & result.truncated & ~result.terminated
+        self.alive &= ~rows
+        groups = (ending, dict(result.final_observation.actor), dict(result.final_observation.critic))
+        self.final = groups if self.final is None else _choose(rows, groups, self.final)
+
+    def result(self, jump: Tensor, window: dict[str, Tensor], observation: Observation) -> ChunkResult:
+        if self.final is not None:
+            now = (window, dict(observation.actor), dict(observation.critic))
+            window, actor, critic = _choose(self.alive, now, self.final)
+            observation = Observation(actor, critic)
+        return ChunkResult(
+            reward=self.reward,
+            steps=self.steps,
+            terminated=self.terminated,
+            truncated=self.truncated,
+            success=self.success,
+            jump=jump,
+            final_window=window,
+            final_observation=observation,
+            info=self.info.values(self.steps),
+        )
+
+
+class _EpisodeLog:
+    """Sums over episodes, all steps included; turns them into `Episode`s where they end."""
+
+    def __init__(self, world: WorldSpec) -> None:
+        n, device = world.num_envs, world.device
+        self.index, self.steps, self.filler, self.first = torch.zeros(4, n, dtype=torch.int64, device=device)
+        self.reward, self.jump = torch.zeros(2, n, device=device)
+        self.info = _InfoTotals(world.info)
+        self.finished: list[Episode] = []
+
+    def add_jump(self, jump: Tensor) -> None:
+        self.jump = torch.maximum(self.jump, jump)
+
+    def add_step(self, result: StepResult, filler: Tensor) -> None:
+        self.steps += 1
+        self.filler += filler
+        self.reward += result.reward
+        self.first = torch.where(result.success & (self.first == 0), self.steps, self.first)  # 0: not yet
+        self.info.add(result.info)
+        rows = result.done.nonzero().flatten().tolist()
+        if rows:
+            info = self.info.values(self.steps)
+            self.finished += [self._episode(row, result, info) for row in rows]
+            self.index += result.done
+            for values in (self.steps, self.filler, self.first, self.reward, self.jump):
+                values[rows] = 0
+            self.info.restart(rows)
+
+    def _episode(self, row: int, result: StepResult, info: Mapping[str, Tensor]) -> Episode:
+        return Episode(
+            env=row,
+            index=int(self.index[row]),
+            steps=int(self.steps[row]),
+            filler_steps=int(self.filler[row]),
+            reward=float(self.reward[row]),
+            success_end=bool(result.success[row]),
+            success_ever=bool(self.first[row] > 0),
+            steps_to_success=int(self.first[row]) or None,
+            terminated=bool(result.terminated[row]),
+            truncated=bool(result.truncated[row] & ~result.terminated[row]),
+            max_jump=float(self.jump[row]),
+            info={key: float(value[row]) for key, value in info.items()},
+        )
+
+
+def _choose(rows: Tensor, ours: tuple[dict, ...], others: tuple[dict, ...]) -> tuple[dict[str, Tensor], ...]:
+    """Group by group and key by key: our values in `rows` (n,) bool, the others elsewhere."""
+
+    def mixed(one: Tensor, other: Tensor) -> Tensor:
+        return torch.where(rows.view(-1, *[1] * (one.ndim - 1)), one, other)
+
+    return tuple({key: mixed(one[key], other[key]) for key in one} for one, other in zip(ours, others))

@@ -1,0 +1,305 @@
+"""Reading a LeRobotDataset v3.0 into numpy, checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from score_rl.contracts import COMMAND
+from score_rl.core.errors import ScoreError
+from score_rl.core.files import read_json
+from score_rl.data import layout
+from score_rl.data.layout import ARROW_TYPES, INDEX_FEATURES, Feature
+
+ACTION = "action"
+OBSERVATION = "observation."
+"""Prefix of observed features: actor key K of a world is stored as `observation.K`."""
+TIMESTAMP_TOLERANCE = 0.1
+"""How far a frame may be from its place on the grid of 1/fps, in frames."""
+
+_STANDARD_COLUMNS = {"episode_index", "tasks", "length", "dataset_from_index", "dataset_to_index"}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All frames of all episodes, one after the other."""
+
+    root: Path
+    """Where it was read from; named in errors."""
+    fps: float
+    """Control steps per second."""
+    robot_type: str
+    """Label of the robot that recorded it."""
+    columns: Mapping[str, NDArray[Any]]
+    """Feature -> (frames, d), in the type that it was recorded in."""
+    names: Mapping[str, tuple[str, ...] | None]
+    """Feature -> names of its elements."""
+    starts: NDArray[np.int64]
+    """(episodes,) first frame of every episode."""
+    ends: NDArray[np.int64]
+    """(episodes,) frame behind the last one of every episode."""
+    tasks: tuple[str, ...]
+    """Task text of every episode."""
+    extra: Mapping[str, NDArray[Any]]
+    """What the writer recorded once per episode: name -> (episodes, ...)."""
+    skipped: tuple[str, ...] = ()
+    """Features that were not read: video, images, text and arrays of several dimensions."""
+    derived: tuple[str, ...] = ()
+    """Features that are not in the files but computed from others."""
+
+    @property
+    def num_episodes(self) -> int:
+        """Episodes."""
+        return len(self.starts)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of all episodes."""
+        return int(self.ends[-1])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(episodes,) frames of every episode."""
+        return self.ends - self.starts
+
+    def episode(self, index: int) -> dict[str, NDArray[Any]]:
+        """Feature -> (T, d) of one episode (views, not copies)."""
+        frames = slice(self.starts[index], self.ends[index])
+        return {name: column[frames] for name, column in self.columns.items()}
+
+    def require(self, features: Mapping[str, int], fps: float | None = None) -> None:
+        """Raise ScoreError unless the dataset has these features (name -> width) and this rate."""
+        for name, width in features.items():
+            if name not in self.columns:
+                hint = " (it is there, but only low-dimensional data is read)" if name in self.skipped else ""
+                have = ", ".join(sorted(self.columns))
+                raise ScoreError(f"{self.root} has no feature '{name}'{hint}; it has {have}")
+            have_width = self.columns[name].shape[1]
+            if have_width != width:
+                raise ScoreError(f"{self.root}: '{name}' has {have_width} dimensions, expected {width}")
+        if fps is not None and abs(self.fps - fps) > 1e-6:
+            raise ScoreError(f"{self.root} was recorded at {self.fps:g} Hz, expected {fps:g} Hz")
+
+
+def load_dataset(root: str | os.PathLike[str]) -> Dataset:
+    """Read the low-dimensional features of a dataset; video is left out and listed in `Dataset.skipped`.
+
+    `observation.command`, where it was not recorded, is the action of the frame before (zeros in an episode's
+    first frame). Raises ScoreError for missing or corrupt files, another format version, columns that do not
+    match info.json, gaps in the index, timestamps off the grid of 1/fps, and NaN or infinity.
+    """
+    root = Path(root)
+    info = _read_info(root)
+    features, skipped = _split_features(info["features"], root)
+    episodes = _read_episodes(root, info)
+    starts = np.array(episodes["dataset_from_index"], dtype=np.int64)
+    ends = np.array(episodes["dataset_to_index"], dtype=np.int64)
+    columns = _read_data(root, info, episodes, {**features, **INDEX_FEATURES})
+    _check_index(root, columns, starts, ends, float(info["fps"]))
+    columns = {name: columns[name] for name in features}
+    _check_finite(root, columns, starts)
+    names = {name: feature.names for name, feature in features.items()}
+    derived: tuple[str, ...] = ()
+    if ACTION in columns and OBSERVATION + COMMAND not in columns:
+        derived = (OBSERVATION + COMMAND,)
+        columns[derived[0]] = _previous(columns[ACTION], starts)
+        names[derived[0]] = names[ACTION]
+    return Dataset(
+        root=root,
+        fps=float(info["fps"]),
+        robot_type=str(info.get("robot_type")),
+        columns=columns,
+        names=names,
+        starts=starts,
+        ends=ends,
+        tasks=tuple(", ".join(tasks) for tasks in episodes["tasks"]),
+        extra={name: _stack(values) for name, values in episodes.items() if _is_extra(name)},
+        skipped=skipped,
+        derived=derived,
+    )
+
+
+def _read_info(root: Path) -> dict[str, Any]:
+    if not root.is_dir():
+        raise ScoreError(f"{root} does not exist")
+    if (root / "staging").is_dir() and not (root / layout.INFO_PATH).exists():
+        raise ScoreError(f"{root} is unfinished: resume its collection to complete it")
+    info = read_json(root / layout.INFO_PATH)
+    needed = {"codebase_version", "fps", "features", "data_path", "total_frames", "total_episodes"}
+    missing = sorted(needed - info.keys()) if isinstance(info, dict) else sorted(needed)
+    if missing:
+        raise ScoreError(f"{root / layout.INFO_PATH} has no {', '.join(missing)}")
+    if info["codebase_version"] != layout.VERSION:
+        raise ScoreError(
+            f"{root} is a LeRobotDataset {info['codebase_version']}; this reads {layout.VERSION} "
+            "(convert it with lerobot's own conversion script)"
+        )
+    if not isinstance(info["fps"], (int, float)) or info["fps"] <= 0:
+        raise ScoreError(f"{root / layout.INFO_PATH}: fps is {info['fps']!r}")
+    for name, entry in info["features"].items():
+        if not isinstance(entry, dict) or not {"dtype", "shape"} <= entry.keys():
+            raise ScoreError(f"{root / layout.INFO_PATH}: feature '{name}' has no dtype or shape")
+    return info
+
+
+def _split_features(entries: Mapping[str, Any], root: Path) -> tuple[dict[str, Feature], tuple[str, ...]]:
+    """Low-dimensional features, and the names of the others."""
+    features: dict[str, Feature] = {}
+    skipped: list[str] = []
+    for name, entry in entries.items():
+        if name in INDEX_FEATURES:
+            continue
+        shape = tuple(entry["shape"])
+        if entry["dtype"] in ARROW_TYPES and len(shape) == 1:
+            features[name] = Feature(entry["dtype"], shape, _flat_names(entry.get("names")))
+        else:
+            skipped.append(name)
+    if not features:
+        raise ScoreError(f"{root} has no low-dimensional features; it has {', '.join(skipped) or 'none'}")
+    return features, tuple(skipped)
+
+
+def _flat_names(names: Any) -> tuple[str, ...] | None:
+    """Names as a flat tuple; some datasets wrap the list into a mapping such as {"motors": [...]}."""
+    if isinstance(names, dict) and len(names) == 1:
+        names = next(iter(names.values()))
+    return tuple(str(name) for name in names) if isinstance(names, list) else None
+
+
+def _read_episodes(root: Path, info: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Columns of the episodes table (statistics left out), in the order of the episodes."""
+    paths = sorted((root / "meta" / "episodes").glob("chunk-*/file-*.parquet"))
+    if not paths:
+        raise ScoreError(f"{root / 'meta' / 'episodes'} holds no episode files")
+    columns: dict[str, list[Any]] = {}
+    for path in paths:
+        table = _read_parquet(path)
+        for name in table.column_names:
+            if not name.startswith("stats/"):
+                columns.setdefault(name, []).extend(table[name].to_pylist())
+    needed = _STANDARD_COLUMNS | {"data/chunk_index", "data/file_index"}
+    if missing := sorted(needed - columns.keys()):
+        raise ScoreError(f"{paths[0]} has no columns {', '.join(missing)}")
+    if columns["episode_index"] != list(range(info["total_episodes"])):
+        raise ScoreError(
+            f"{root}: info.json counts {info['total_episodes']} episodes, meta/episodes lists "
+            f"{len(columns['episode_index'])} (or not in order)"
+        )
+    return columns
+
+
+def _read_data(
+    root: Path, info: Mapping[str, Any], episodes: Mapping[str, list[Any]], features: Mapping[str, Feature]
+) -> dict[str, NDArray[Any]]:
+    """Columns (frames, d) of all data files, in the order of the episodes."""
+    places = dict.fromkeys(zip(episodes["data/chunk_index"], episodes["data/file_index"], strict=True))
+    pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in features}
+    for chunk_index, file_index in places:
+        path = root / info["data_path"].format(chunk_index=chunk_index, file_index=file_index)
+        table = _read_parquet(path, list(features))
+        for name, feature in features.items():
+            pieces[name].append(_to_numpy(table[name], name, feature, path))
+    columns = {name: np.concatenate(parts) for name, parts in pieces.items()}
+    frames = len(columns["index"])
+    if frames != info["total_frames"]:
+        raise ScoreError(f"{root}: info.json counts {info['total_frames']} frames, the data has {frames}")
+    return columns
+
+
+def _read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    if not path.is_file():
+        raise ScoreError(f"{path} does not exist")
+    try:
+        with pq.ParquetFile(path) as stream:
+            missing = sorted(set(columns or ()) - set(stream.schema_arrow.names))
+            if not missing:
+                return stream.read(columns)
+    except (pa.ArrowException, OSError) as error:
+        raise ScoreError(f"{path} is corrupt: {error}") from error
+    raise ScoreError(f"{path} has no columns {', '.join(missing)}, which info.json lists")
+
+
+def _to_numpy(column: pa.ChunkedArray, name: str, feature: Feature, path: Path) -> NDArray[Any]:
+    """Column (frames, d) of the type that info.json declares."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # what older pyarrow returns
+        array = pa.concat_arrays(array.chunks)
+    lists = pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type)
+    values = array.flatten() if lists else array
+    if array.null_count or values.null_count:
+        raise ScoreError(f"{path}: column '{name}' has missing values")
+    same_width = not lists or np.all(np.asarray(array.value_lengths()) == feature.width)
+    if len(values) != len(array) * feature.width or not same_width:
+        raise ScoreError(f"{path}: column '{name}' does not have the {feature.width} dimensions of info.json")
+    if values.type != ARROW_TYPES[feature.dtype]:
+        raise ScoreError(f"{path}: column '{name}' is {values.type}, info.json says {feature.dtype}")
+    return values.to_numpy(zero_copy_only=False).reshape(len(array), feature.width)
+
+
+def _check_index(
+    root: Path,
+    columns: Mapping[str, NDArray[Any]],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    fps: float,
+) -> None:
+    """The episodes follow each other without gaps, and the frames of each lie on the grid of 1/fps."""
+    total = len(columns["index"])
+    lengths = ends - starts
+    if not len(starts) or np.any(lengths < 1) or starts[0] or ends[-1] != total or np.any(starts[1:] != ends[:-1]):
+        raise ScoreError(f"{root}: the episodes in meta/episodes do not cover the {total} frames one by one")
+    frame = np.arange(total) - np.repeat(starts, lengths)
+    expected = {
+        "index": np.arange(total),
+        "frame_index": frame,
+        "episode_index": np.repeat(np.arange(len(starts)), lengths),
+    }
+    for name, values in expected.items():
+        wrong = np.flatnonzero(columns[name][:, 0] != values)
+        if len(wrong):
+            row = wrong[0]
+            raise ScoreError(f"{root}: {name} is {columns[name][row, 0]} in row {row}, expected {values[row]}")
+    wrong = np.flatnonzero(np.abs(columns["timestamp"][:, 0] * fps - frame) > TIMESTAMP_TOLERANCE)
+    if len(wrong):
+        row = wrong[0]
+        raise ScoreError(
+            f"{root}: timestamp {columns['timestamp'][row, 0]:.4f} s in row {row} (frame {frame[row]}) "
+            f"does not fit {fps:g} Hz"
+        )
+
+
+def _check_finite(root: Path, columns: Mapping[str, NDArray[Any]], starts: NDArray[np.int64]) -> None:
+    for name, values in columns.items():
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(bad):
+            episode = int(np.searchsorted(starts, bad[0], side="right")) - 1
+            frame = bad[0] - starts[episode]
+            raise ScoreError(f"{root}: NaN or infinity in '{name}', first in episode {episode}, frame {frame}")
+
+
+def _previous(values: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any]:
+    """Row t - 1 in row t; zeros in the first row of every episode."""
+    shifted = np.roll(values, 1, axis=0)
+    shifted[starts] = 0
+    return shifted
+
+
+def _stack(values: list[Any]) -> NDArray[Any]:
+    """(episodes,) or (episodes, k) array; lists of different lengths stay objects."""
+    if len({len(value) if isinstance(value, list) else None for value in values}) == 1:
+        return np.array(values)
+    stacked = np.empty(len(values), dtype=object)
+    stacked[:] = values
+    return stacked
+
+
+def _is_extra(name: str) -> bool:
+    return name not in _STANDARD_COLUMNS and "/" not in name

@@ -1,0 +1,289 @@
+"""Writing a LeRobotDataset v3.0 episode by episode: a killed collection keeps every finished episode."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from score_rl.core.checkpoints import load_tensors, save_tensors
+from score_rl.core.errors import ScoreError
+from score_rl.core.files import read_json, require_free_space, to_plain, write_bytes, write_json
+from score_rl.data import layout
+from score_rl.data.layout import INDEX_FEATURES, Feature
+
+EpisodeValue = bool | int | float | str | Sequence[float]
+"""What may be recorded once per episode, beside the frames."""
+
+
+class DatasetWriter:
+    """Collects episodes in a staging folder and merges them into a dataset at the end.
+
+    Opening a folder in which a writer was killed continues behind its last complete episode; the finished
+    dataset is byte for byte that of an uninterrupted writer.
+    """
+
+    def __init__(
+        self, root: str | os.PathLike[str], fps: int, features: Mapping[str, Feature], robot_type: str
+    ) -> None:
+        """fps: control steps per second. Raises ScoreError where `root` holds a dataset of another kind."""
+        if fps != int(fps) or fps < 1:
+            raise ScoreError(f"fps must be a positive whole number (LeRobot stores an integer), got {fps}")
+        for name, feature in features.items():
+            layout.check_feature(name, feature)
+        self.root = Path(root)
+        self.fps = int(fps)
+        self.features = dict(features)
+        self.robot_type = robot_type
+        self._staging = self.root / "staging"
+        self._open()
+
+    @property
+    def finalized(self) -> bool:
+        """Whether the dataset is complete; nothing can be added then."""
+        return (self.root / layout.INFO_PATH).exists()
+
+    @property
+    def num_episodes(self) -> int:
+        """Episodes that are safe on disk: where to continue."""
+        return self._num_episodes
+
+    def add_episode(
+        self,
+        frames: Mapping[str, NDArray[Any]],
+        task: str,
+        extra: Mapping[str, EpisodeValue] | None = None,
+    ) -> int:
+        """Store an episode and return its index; it survives a crash from here on.
+
+        frames: one array (T, d) per feature, (T,) allowed where d = 1; index columns are added by the writer.
+        extra: further columns of the episodes table (e.g. its seed), the same names for every episode.
+        Raises ScoreError for missing or unknown features, other widths or lengths, and NaN or infinity.
+        """
+        if self.finalized:
+            raise ScoreError(f"{self.root} is a finished dataset; nothing can be added to it")
+        episode = self._num_episodes
+        arrays = _checked_frames(frames, self.features, f"episode {episode}")
+        extra = _checked_extra(extra or {}, f"episode {episode}")
+        if episode and sorted(extra) != self._extra_names:
+            raise ScoreError(
+                f"episode {episode} has the extra columns {sorted(extra)}, earlier ones {self._extra_names}"
+            )
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        metadata = {"kind": "episode", "task": task, "extra": extra}
+        save_tensors(self._staged(episode), tensors, metadata)
+        self._extra_names = sorted(extra)
+        self._num_episodes += 1
+        return episode
+
+    def finalize(self) -> None:
+        """Merge the staged episodes into the dataset; repeating or interrupting it does no harm.
+
+        Raises ScoreError without episodes, or where the disk has no room for the result.
+        """
+        if not self.finalized:
+            if not self._num_episodes:
+                raise ScoreError(f"{self.root} has no episodes to make a dataset of")
+            staged_size = sum(path.stat().st_size for path in self._staging.iterdir())
+            require_free_space(self.root, 2 * staged_size)
+            self._merge()
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+    def _open(self) -> None:
+        spec = {
+            "fps": self.fps,
+            "robot_type": self.robot_type,
+            "features": {name: feature.to_info() for name, feature in self.features.items()},
+        }
+        path = self.root / layout.INFO_PATH if self.finalized else self._staging / "spec.json"
+        if path.exists():
+            stored = read_json(path)
+            own = {name: stored["features"][name] for name in stored["features"] if name not in INDEX_FEATURES}
+            stored = {"fps": stored["fps"], "robot_type": stored["robot_type"], "features": own}
+            different = [key for key in spec if spec[key] != stored[key]]
+            if different:
+                raise ScoreError(f"{self.root} holds a dataset with other {', '.join(different)}")
+        elif self.root.exists() and any(path != self._staging for path in self.root.iterdir()):
+            raise ScoreError(f"{self.root} is not empty and holds no dataset")
+        else:
+            write_json(path, spec)
+        if self.finalized:
+            self._num_episodes = read_json(path)["total_episodes"]
+            return
+        self._num_episodes = 0
+        while self._staged(self._num_episodes).exists():
+            self._num_episodes += 1
+        self._extra_names = sorted(self._load(0)[1]["extra"]) if self._num_episodes else []
+
+    def _staged(self, episode: int) -> Path:
+        return self._staging / f"episode-{episode:06d}.safetensors"
+
+    def _load(self, episode: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        tensors, metadata = load_tensors(self._staged(episode), "episode")
+        return {name: tensors[name].numpy() for name in self.features}, metadata
+
+    def _merge(self) -> None:
+        """Write every file of the dataset, info.json last."""
+        tasks: list[str] = []
+        rows: list[dict[str, Any]] = []
+        pieces: list[dict[str, NDArray[Any]]] = []
+        files = _DataFiles(self.root, {**self.features, **INDEX_FEATURES})
+        total = 0
+        for episode in range(self._num_episodes):
+            frames, metadata = self._load(episode)
+            if metadata["task"] not in tasks:
+                tasks.append(metadata["task"])
+            length = len(next(iter(frames.values())))
+            task_index = tasks.index(metadata["task"])
+            columns = {**frames, **_index_columns(length, self.fps, episode, total, task_index)}
+            chunk_index, file_index = files.add(columns)
+            row = {"episode_index": episode, "tasks": [metadata["task"]], "length": length}
+            row.update({"data/chunk_index": chunk_index, "data/file_index": file_index})
+            row.update(dataset_from_index=total, dataset_to_index=total + length)
+            for name, values in columns.items():
+                for statistic, value in layout.episode_statistics(values).items():
+                    row[f"stats/{name}/{statistic}"] = value
+            row.update({"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}, **metadata["extra"])
+            rows.append(row)
+            pieces.append(columns)
+            total += length
+        files.close()
+        _write_parquet(self.root / layout.EPISODES_PATH.format(chunk_index=0, file_index=0), [self._table(rows)])
+        _write_parquet(self.root / layout.TASKS_PATH, [layout.tasks_table(tasks)])
+        joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+        statistics = {name: layout.episode_statistics(values) for name, values in joined.items()}
+        write_json(self.root / layout.STATS_PATH, statistics)
+        write_json(self.root / layout.INFO_PATH, self._info(total, len(tasks)))
+
+    def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
+        """The episodes table; columns of our own, whose types pyarrow infers, stand at its end."""
+        types = {"episode_index": pa.int64(), "tasks": pa.list_(pa.string()), "length": pa.int64()}
+        types.update({"data/chunk_index": pa.int64(), "data/file_index": pa.int64()})
+        types.update(dataset_from_index=pa.int64(), dataset_to_index=pa.int64())
+        for name, feature in {**self.features, **INDEX_FEATURES}.items():
+            for statistic in layout.STATISTICS:
+                types[f"stats/{name}/{statistic}"] = layout.statistics_type(feature, statistic)
+        types.update({"meta/episodes/chunk_index": pa.int64(), "meta/episodes/file_index": pa.int64()})
+        columns = {}
+        for name in rows[0]:
+            try:
+                columns[name] = pa.array([row[name] for row in rows], types.get(name))
+            except pa.ArrowInvalid as error:
+                raise ScoreError(f"extra column '{name}' mixes types: {error}") from error
+        return pa.table(columns)
+
+    def _info(self, frames: int, tasks: int) -> dict[str, Any]:
+        features = {**self.features, **INDEX_FEATURES}
+        return {
+            "codebase_version": layout.VERSION,
+            "robot_type": self.robot_type,
+            "total_episodes": self._num_episodes,
+            "total_frames": frames,
+            "total_tasks": tasks,
+            "chunks_size": layout.FILES_PER_CHUNK,
+            "data_files_size_in_mb": layout.DATA_FILE_MB,
+            "video_files_size_in_mb": 200,
+            "fps": self.fps,
+            "splits": {"train": f"0:{self._num_episodes}"},
+            "data_path": layout.DATA_PATH,
+            "video_path": None,
+            "features": {name: feature.to_info() for name, feature in features.items()},
+        }
+
+
+class _DataFiles:
+    """Data files of limited size, one row group per episode."""
+
+    def __init__(self, root: Path, features: Mapping[str, Feature]) -> None:
+        self._root, self._features = root, features
+        self._schema = layout.data_schema(features)
+        self._number, self._tables = 0, list[pa.Table]()
+
+    def add(self, columns: Mapping[str, NDArray[Any]]) -> tuple[int, int]:
+        """Append an episode; returns (chunk index, file index) of where it goes."""
+        if sum(table.nbytes for table in self._tables) >= layout.DATA_FILE_MB * 1e6:
+            self.close()
+        arrays = [_arrow_array(columns[name], feature) for name, feature in self._features.items()]
+        self._tables.append(pa.Table.from_arrays(arrays, schema=self._schema))
+        return divmod(self._number, layout.FILES_PER_CHUNK)
+
+    def close(self) -> None:
+        """Write the current file and begin the next."""
+        chunk_index, file_index = divmod(self._number, layout.FILES_PER_CHUNK)
+        path = self._root / layout.DATA_PATH.format(chunk_index=chunk_index, file_index=file_index)
+        _write_parquet(path, self._tables)
+        self._number, self._tables = self._number + 1, []
+
+
+def _write_parquet(path: Path, tables: Sequence[pa.Table]) -> None:
+    """Write tables of one schema as the row groups of one file, atomically."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, tables[0].schema, compression="snappy") as stream:
+        for table in tables:
+            stream.write_table(table, row_group_size=len(table))
+    write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def _arrow_array(values: NDArray[Any], feature: Feature) -> pa.Array:
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1), layout.ARROW_TYPES[feature.dtype])
+    return flat if feature.width == 1 else pa.FixedSizeListArray.from_arrays(flat, feature.width)
+
+
+def _index_columns(length: int, fps: int, episode: int, first: int, task: int) -> dict[str, NDArray[Any]]:
+    frame = np.arange(length, dtype=np.int64)[:, None]
+    return {
+        "timestamp": (frame / fps).astype(np.float32),
+        "frame_index": frame,
+        "episode_index": np.full_like(frame, episode),
+        "index": first + frame,
+        "task_index": np.full_like(frame, task),
+    }
+
+
+def _checked_frames(
+    frames: Mapping[str, NDArray[Any]], features: Mapping[str, Feature], where: str
+) -> dict[str, NDArray[Any]]:
+    if frames.keys() != features.keys():
+        missing, unknown = sorted(features.keys() - frames.keys()), sorted(frames.keys() - features.keys())
+        raise ScoreError(f"{where}: missing features {missing}, unknown features {unknown}")
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, feature in features.items():
+        array = np.asarray(frames[name])
+        array = array[:, None] if array.ndim == 1 and feature.width == 1 else array
+        if array.ndim != 2 or array.shape[1] != feature.width or not len(array):
+            raise ScoreError(f"{where}: feature '{name}' has shape {array.shape}, expected (frames, {feature.width})")
+        if not np.can_cast(array.dtype, feature.dtype, "same_kind"):
+            raise ScoreError(f"{where}: feature '{name}' is {array.dtype}, expected {feature.dtype}")
+        if not np.isfinite(array).all():
+            raise ScoreError(f"{where}: NaN or infinity in feature '{name}', {_first_bad(array)}")
+        arrays[name] = array.astype(feature.dtype)
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise ScoreError(f"{where}: features of different lengths {lengths}")
+    return arrays
+
+
+def _checked_extra(extra: Mapping[str, EpisodeValue], where: str) -> dict[str, Any]:
+    plain: dict[str, Any] = to_plain(extra)
+    taken = {"episode_index", "tasks", "length", "dataset_from_index", "dataset_to_index"}
+    for name, value in plain.items():
+        if name in taken or "/" in name or not name:
+            raise ScoreError(f"{where}: '{name}' is no name for an extra column")
+        for item in value if isinstance(value, list) else [value]:
+            if not isinstance(item, (bool, int, float, str)) or (isinstance(item, float) and math.isnan(item)):
+                raise ScoreError(f"{where}: extra column '{name}' has the value {extra[name]!r}")
+    return plain
+
+
+def _first_bad(array: NDArray[Any]) -> str:
+    frame, element = np.argwhere(~np.isfinite(array))[0]
+    return f"first in frame {frame}, element {element}"

@@ -1,0 +1,1 @@
+"""The bundle: one folder for the robot's computer; its specification, manifest and export."""

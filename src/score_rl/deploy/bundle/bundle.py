@@ -1,0 +1,276 @@
+"""The bundle: one folder with everything that a robot's computer needs, and the policy that it holds.
+
+    BUNDLE/manifest.json                size and SHA-256 of every file (`deploy.bundle.manifest`)
+    BUNDLE/bundle.json                  the specification (`deploy.bundle.spec.BundleSpec`)
+    BUNDLE/base/policy.{json,safetensors}          base policy with its normalisers
+    BUNDLE/steering/steering.{json,safetensors}    steering policy, where there is one
+
+Equal inputs give equal bytes. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from score_rl.contracts import PolicySpec
+from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.files import (
+    previous_folder,
+    read_json,
+    replace_folder,
+    restore_folder,
+    write_bytes,
+    write_json,
+)
+from score_rl.core.runs import read_run
+from score_rl.deploy.bundle.manifest import MANIFEST, Manifest, verify_manifest, write_manifest
+from score_rl.deploy.bundle.spec import (
+    VERSION,
+    BundleSpec,
+    ObservationField,
+    RobotLimits,
+    check_policy,
+    check_spec,
+    parse_spec,
+)
+from score_rl.policies.flow import policy as base_files
+from score_rl.policies.flow.policy import ConditionalFlow, load_policy
+from score_rl.steering import policy as steering_files
+from score_rl.steering.method import Decider, Trained
+from score_rl.steering.methods import load_trained
+from score_rl.steering.policy import BaseDecider, Decision, fingerprint
+
+KIND = "score_rl.bundle"
+SPEC, BASE, STEERING = "bundle.json", "base", "steering"
+
+Array = Tensor | np.ndarray
+
+
+class Bundle:
+    """A policy ready to run: observation history in, chunk of actions out."""
+
+    def __init__(
+        self,
+        spec: BundleSpec,
+        base: ConditionalFlow,
+        steering: Trained | None,
+        manifest: Manifest,
+        deterministic: bool = True,
+    ) -> None:
+        self.spec, self.base, self.steering, self.manifest = spec, base, steering, manifest
+        self.fallback: Decider = BaseDecider(base)
+        """The base policy alone."""
+        self.decider = self.fallback if steering is None else _decider(steering, base, deterministic)
+        """The policy, unclipped, for `score_rl.evaluation`."""
+        self._low, self._high = torch.tensor(spec.action_low), torch.tensor(spec.action_high)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything in the bundle: its identity."""
+        return self.manifest.digest
+
+    def decide(self, window: Mapping[str, Array], noise: Array) -> Decision:
+        """Chunks (n, h, a) within the action bounds for windows {key: (n, history, d)} and noise (n, h, a) ~ N(0, I).
+
+        Further keys in the window are ignored. Numbers that are not finite pass through: guard the output.
+        Raises ScoreError for missing keys and wrong shapes.
+        """
+        return self._decide(self.decider, window, noise)
+
+    def base_decide(self, window: Mapping[str, Array], noise: Array) -> Decision:
+        """As `decide`, by the base policy alone with z = noise: what to fall back to where steering is in doubt."""
+        return self._decide(self.fallback, window, noise)
+
+    def _decide(self, decider: Decider, window: Mapping[str, Array], noise: Array) -> Decision:
+        if missing := [key for key in self.spec.observation if key not in window]:
+            raise ScoreError(f"the window lacks {', '.join(missing)}; it has {', '.join(sorted(window))}")
+        tensors = {key: _tensor(window[key]) for key in self.spec.observation}
+        noise, n = _tensor(noise), len(next(iter(tensors.values())))
+        if tuple(noise.shape) != (n, *self.spec.latent_shape):
+            raise ScoreError(f"noise has shape {tuple(noise.shape)}, expected {(n, *self.spec.latent_shape)}")
+        decision = decider.decide(tensors, noise)
+        return replace(decision, chunk=torch.clamp(decision.chunk, self._low, self._high))
+
+
+def create_bundle(
+    out: str | Path,
+    policy_dir: str | Path,
+    steering_dir: str | Path | None,
+    limits: RobotLimits,
+    task: str,
+    evaluation: Sequence[Mapping[str, Any]] = (),
+    execute_steps: int | None = None,
+    overwrite: bool = False,
+) -> Bundle:
+    """Pack a base policy and its steering into a new folder `out`; it appears complete or not at all.
+
+    Args:
+        policy_dir: folder of `save_policy`. steering_dir: folder of `save_steering`; None: the base policy alone.
+        limits: the robot. execute_steps: None takes those of the steering's training, else half a chunk.
+        evaluation: result records to carry along. overwrite: replace a bundle that is there.
+
+    A bundle whose replacement was killed between its two renames is put back first. Raises ScoreError before
+    anything is written where the parts do not belong together.
+    """
+    out = Path(out)
+    restore_folder(out)
+    base = load_policy(policy_dir)
+    steering = load_trained(steering_dir, base) if steering_dir is not None else None
+    spec = _make_spec(base, steering, limits, task, evaluation, execute_steps)
+    spec = replace(spec, provenance=_provenance(base, Path(policy_dir), steering_dir))
+    check_spec(spec)
+    _check_target(out, overwrite)
+    # Always the same name, so that what a killed process left is cleared by the next.
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    _copy(Path(policy_dir), partial / BASE, (base_files.DESCRIPTION, base_files.WEIGHTS))
+    if steering_dir is not None:
+        names = (steering_files.DESCRIPTION, steering_files.WEIGHTS)
+        _copy(Path(steering_dir), partial / STEERING, names)
+    write_json(partial / SPEC, spec)
+    write_manifest(partial, KIND, VERSION)
+    load_bundle(partial)
+    replace_folder(partial, out)
+    return load_bundle(out)
+
+
+def load_bundle(path: str | Path, deterministic: bool = True) -> Bundle:
+    """Check every byte of a bundle and load it. `deterministic`: the steering's mean instead of a draw.
+
+    Raises ScoreError that says what is wrong: a changed, missing or additional file, another version, or parts that
+    do not belong together.
+    """
+    path = Path(path)
+    manifest, spec = _verified(path)
+    base = load_policy(path / BASE)
+    check_policy(spec, base.spec)
+    folder = path / STEERING
+    steering = load_trained(folder, base) if folder.is_dir() else None
+    return Bundle(spec, base, steering, manifest, deterministic)
+
+
+def read_manifest(path: str | Path) -> tuple[Manifest, BundleSpec]:
+    """Manifest and specification of a bundle, every byte checked, no policy loaded. Raises ScoreError."""
+    return _verified(Path(path))
+
+
+def default_steps(policy: PolicySpec, steering: Trained | None) -> int:
+    """Control steps to run of every chunk: as in the steering's training; half a chunk of a policy never steered."""
+    return steering.spec.execute_steps if steering is not None else max(1, policy.horizon // 2)
+
+
+def _verified(path: Path) -> tuple[Manifest, BundleSpec]:
+    if not path.is_dir():
+        if (kept := previous_folder(path)).is_dir():
+            raise ScoreError(
+                f"{path} was being replaced when that was cut off; the one of before is complete in {kept}: rename "
+                f"it to {path.name}, or repeat `score bundle`, which puts it back first"
+            )
+        raise ScoreError(f"{path} is no bundle: there is no such folder")
+    manifest = verify_manifest(path, KIND, VERSION)
+    return manifest, parse_spec(read_json(path / SPEC), path / SPEC)
+
+
+def _make_spec(
+    base: ConditionalFlow,
+    steering: Trained | None,
+    limits: RobotLimits,
+    task: str,
+    evaluation: Sequence[Mapping[str, Any]],
+    execute_steps: int | None,
+) -> BundleSpec:
+    policy = base.spec
+    if policy.action_names != limits.robot.joint_names:
+        raise ScoreError(
+            f"the policy acts on {list(policy.action_names)}, but {limits.robot.name} takes "
+            f"{list(limits.robot.joint_names)}"
+        )
+    return BundleSpec(
+        version=VERSION,
+        method="base" if steering is None else steering.spec.method,
+        task=task,
+        observation={key: _field(key, width, limits) for key, width in policy.observation.items()},
+        history=policy.history,
+        horizon=policy.horizon,
+        execute_steps=execute_steps or default_steps(policy, steering),
+        action_names=policy.action_names,
+        action_unit=policy.action_units,
+        action_low=limits.action_low,
+        action_high=limits.action_high,
+        action_velocity_limit=limits.action_velocity_limit,
+        action_acceleration_limit=limits.action_acceleration_limit,
+        control_rate_hz=policy.control_rate_hz,
+        robot=limits.robot,
+        provenance={},
+        evaluation=tuple(evaluation),
+    )
+
+
+def _field(key: str, width: int, limits: RobotLimits) -> ObservationField:
+    """What the robot says about a key that the policy reads."""
+    if key not in limits.observation:
+        raise unknown_choice(f"observation of {limits.robot.name}", key, limits.observation)
+    field = limits.observation[key]
+    if field.width != width:
+        raise ScoreError(f"the policy reads {width} numbers of '{key}', but {limits.robot.name} shows {field.width}")
+    return field
+
+
+def _provenance(base: ConditionalFlow, policy_dir: Path, steering_dir: str | Path | None) -> dict[str, Any]:
+    """What the parts, and the run directories that they lie in, say about themselves."""
+    provenance: dict[str, Any] = {
+        "base_fingerprint": fingerprint(base),
+        "base": base_files.load_provenance(policy_dir) | _run(policy_dir),
+    }
+    if steering_dir is not None:
+        folder = Path(steering_dir)
+        description = read_json(folder / steering_files.DESCRIPTION)
+        provenance["steering"] = description["provenance"] | _run(folder, folder.parent)
+    return provenance
+
+
+def _run(*folders: Path) -> dict[str, Any]:
+    """Commit, seeds, versions and hashes of the inputs of the run in the first of the folders that holds one."""
+    for folder in folders:
+        if (folder / "run.json").is_file():
+            run, config = read_run(folder)
+            kept = {name: run.get(name) for name in ("stage", "command", "commit", "seeds", "versions", "started_at")}
+            return {"run": kept | {"inputs": config.get("inputs", {})}}
+    return {}
+
+
+def _check_target(out: Path, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not overwrite:
+        raise ScoreError(f"{out} exists; choose another folder or pass --overwrite")
+    if not (out / MANIFEST).is_file():
+        raise ScoreError(f"{out} is no bundle (no {MANIFEST}); not deleting it")
+
+
+def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
+    for name in names:
+        write_bytes(target / name, (source / name).read_bytes())
+
+
+def _decider(steering: Trained, base: ConditionalFlow, deterministic: bool) -> Decider:
+    """The steering's mean or its draws, as evaluated; a method that knows only one way to decide has that one."""
+    deciders = steering.deciders(base)
+    if len(deciders) == 1:
+        return next(iter(deciders.values()))
+    return deciders[f"{steering.spec.method}_{'det' if deterministic else 'stoch'}"]
+
+
+def _tensor(values: Array) -> Tensor:
+    """float32 tensor; arrays are copied, since those of a message are read-only."""
+    if isinstance(values, Tensor):
+        return values.to(torch.float32)
+    return torch.from_numpy(np.array(values, dtype=np.float32))

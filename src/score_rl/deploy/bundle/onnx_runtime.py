@@ -1,0 +1,96 @@
+"""Runs an exported policy with numpy and ONNX Runtime alone: this module imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from score_rl.core.errors import ScoreError
+
+NOISE, CHUNK, LATENT = "noise", "chunk", "latent"
+"""Names of an input and of the outputs; the other inputs are the keys of the observation."""
+
+FORMAT_KEY, SPEC_KEY, BUNDLE_KEY = "score_rl.format", "score_rl.spec", "score_rl.bundle"
+"""Metadata of the file: version of this layout, the bundle's specification as JSON, the bundle's digest."""
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class OnnxDecision:
+    """One decision per row."""
+
+    chunk: np.ndarray
+    """(n, h, a) actions in physical units, within their bounds."""
+    latent: np.ndarray
+    """(n, h, a) latent that was decoded."""
+
+
+class OnnxPolicy:
+    """The policy of an exported file.
+
+    >>> policy = OnnxPolicy("pinch_cube.onnx")                                   # doctest: +SKIP
+    >>> noise = generator.standard_normal((1, *policy.latent_shape))             # doctest: +SKIP
+    >>> chunk = policy.decide(window, noise).chunk                               # doctest: +SKIP
+    """
+
+    spec: Mapping[str, Any]
+    """The bundle's specification (`deploy.bundle.spec.BundleSpec`) as plain JSON values."""
+    digest: str
+    """SHA-256 of the bundle that it was exported from."""
+
+    def __init__(self, path: str | Path, threads: int = 1) -> None:
+        """Load a file of `export_onnx`; `threads`: of one decision (small policies gain nothing from more).
+
+        Raises ScoreError where the file is missing, corrupt, or no export of a bundle.
+        """
+        self._session = _open_session(Path(path), threads)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        if metadata.get(FORMAT_KEY) != str(FORMAT_VERSION):
+            raise ScoreError(
+                f"{path} is no policy that `score export` of this version (format {FORMAT_VERSION}) has written"
+            )
+        self.spec, self.digest = json.loads(metadata[SPEC_KEY]), metadata[BUNDLE_KEY]
+
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """(h, a): shape of the noise of one decision."""
+        return (self.spec["horizon"], len(self.spec["action_names"]))
+
+    def decide(self, window: Mapping[str, np.ndarray], noise: np.ndarray) -> OnnxDecision:
+        """Chunks for windows {key: (n, history, d)} and noise (n, h, a) ~ N(0, I); further keys are ignored.
+
+        Raises ScoreError for missing keys and wrong shapes.
+        """
+        shapes = {NOISE: self.latent_shape} | {
+            key: (self.spec["history"], field["width"]) for key, field in self.spec["observation"].items()
+        }
+        given = {**window, NOISE: noise}
+        feeds = {}
+        for name, shape in shapes.items():
+            if name not in given:
+                raise ScoreError(f"the window lacks {name}; it has {', '.join(sorted(window))}")
+            feeds[name] = np.ascontiguousarray(given[name], dtype=np.float32)
+            if feeds[name].shape != (len(noise), *shape):
+                raise ScoreError(f"{name} has shape {feeds[name].shape}, expected {(len(noise), *shape)}")
+        return OnnxDecision(*self._session.run([CHUNK, LATENT], feeds))
+
+
+def _open_session(path: Path, threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ScoreError("running an exported policy needs onnxruntime: pip install onnxruntime") from error
+    if not path.is_file():
+        raise ScoreError(f"{path} does not exist")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors share no base class of their own
+        raise ScoreError(f"{path} is corrupt or no ONNX file: {error}") from error

@@ -1,0 +1,291 @@
+"""A simulated robot as a process of its own: a rehearsal for hardware, with its clock, its wire and its faults.
+
+    score robot --world twin --address /tmp/robot.sock
+
+The robot lives at its control rate on an absolute schedule, whether anybody listens or not. Period k begins with
+the measurement that is published then. A command that arrives within `grace` of the period counts for it, from its
+beginning (the robot's own dead time is part of the simulated domain); without one the robot brakes and holds, within
+its limits, by the same guard that the policy's computer runs. After a second of that it stops until the next episode.
+
+Messages are lines of JSON (`drivers.lines`). From a client: {"do": "hello" | "begin" | "command" | "stop" | "status"}
+with an "id" that the answer repeats. To the client that began the episode also, unasked, one {"reading": ...} per
+period. The latest `begin` owns the robot while its connection lives; others may ask for its status.
+"""
+
+from __future__ import annotations
+
+import json
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from score_rl.contracts import Frame, StepResult
+from score_rl.core.errors import ScoreError
+from score_rl.core.seeding import rng
+from score_rl.deploy.bundle.spec import franka_leap_limits
+from score_rl.deploy.drivers.lines import LineError, Lines, encode
+from score_rl.deploy.drivers.proxy import Faults, RobotProcessConfig
+from score_rl.deploy.guard.guard import Guard, GuardAction, guard_limits, summarize_counts
+from score_rl.sim.world import SimulatedWorld, make_world
+
+
+class RobotProcess:
+    """The robot: a world of one environment, a guard, and whoever is connected.
+
+    A control period has two halves: `_awaiting` a command, and then, once the command is settled and the physics of
+    the period is computed, waiting for the next period's beginning.
+    """
+
+    def __init__(
+        self, world: SimulatedWorld, config: RobotProcessConfig, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock`: seconds, never running backwards. Raises ScoreError for settings out of range."""
+        if config.speed < 0 or not 0 < config.grace <= 1:
+            raise ScoreError(f"need speed >= 0 and grace in (0, 1], got {config.speed} and {config.grace}")
+        self.world, self.config, self._clock = world, config, clock
+        robot = world.robot
+        self.guard = Guard(guard_limits(franka_leap_limits(robot), robot.joint_names, world.spec.control_rate_hz))
+        self._period_s = 1 / (world.spec.control_rate_hz * config.speed) if config.speed else 0.0
+        self._selector = selectors.DefaultSelector()
+        self._owner: socket.socket | None = None
+        self._running = self._awaiting = self._closing = False
+        self._step, self._commands, self._missed, self._ended, self._held = 0, 0, 0, "", ""
+        self._reading: dict[str, Any] = {}
+        self._late: list[tuple[float, bytes]] = []
+        self._episode_began, self._period, self._deadline = 0.0, 0, 0.0
+
+    # ---- loop ---------------------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Listen and live until `close`; when this returns the robot rests."""
+        path = self.config.address
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            self._selector.register(listener, selectors.EVENT_READ, None)
+            while not self._closing:
+                for key, _ in self._selector.select(self._wait_s()):
+                    if key.data is None:
+                        connection, _ = listener.accept()
+                        # A client that does not read must never hold up the robot: it is dropped (`_transmit`).
+                        connection.setblocking(False)
+                        self._selector.register(connection, selectors.EVENT_READ, Lines(connection))
+                    else:
+                        self._receive(key.data)
+                self._live(self._clock())
+        self.guard.stop("closed")
+        while self._running:
+            self._settle(None)
+            self._simulate()
+        self._selector.close()
+        path.unlink(missing_ok=True)
+
+    def close(self, *_: Any) -> None:
+        """Leave `serve` soon; may be a signal handler."""
+        self._closing = True
+
+    def _wait_s(self) -> float:
+        """Time until something is due; never more than 0.2 s, so that signals are noticed."""
+        due = [when for when, _ in self._late]
+        if self._running and self.config.speed:
+            due.append(self._deadline if self._awaiting else self._began(self._period + 1))
+        return min(max(0.0, min(due) - self._clock()), 0.2) if due else 0.2
+
+    def _live(self, now: float) -> None:
+        """Do whatever is due."""
+        for message in [message for message in self._late if message[0] <= now]:
+            self._late.remove(message)
+            self._transmit(self._owner, message[1])
+        alone = self._owner is None or bool(self.guard.stopped)
+        if self._running and self._awaiting and (alone or (self.config.speed and now >= self._deadline)):
+            self._missed += 1
+            self._settle(None)
+            self._simulate()
+        if not self._awaiting and self._running and now >= self._began(self._period + 1):
+            self._next_period()
+
+    # ---- one control period -------------------------------------------------------------------------------------
+
+    def _begin(self, seed: int) -> None:
+        frame = self.world.reset([seed]).actor
+        self.guard.start(frame["command"][0].numpy())
+        self._chance = rng("robot faults", self.config.faults.seed, seed)
+        self._step, self._commands, self._missed, self._ended, self._held, self._frozen = 0, 0, 0, "", "", 0
+        self._running = True
+        self._late.clear()
+        self._reading = {"frame": _plain(frame), "forces_n": None, "success": False, "ended": ""}
+        self._episode_began, self._period = self._clock(), 0
+        self._publish(faultless=True)
+
+    def _began(self, period: int) -> float:
+        """When a control period of the episode begins, counted from its start so that nothing adds up on the way."""
+        return self._episode_began + period * self._period_s
+
+    def _next_period(self) -> None:
+        self._period += 1
+        self._publish()
+
+    def _publish(self, faultless: bool = False) -> None:
+        """A period begins: send its measurement and wait for a command."""
+        began = self._began(self._period) if self.config.speed else self._clock()
+        self._deadline = began + self.config.grace * self._period_s
+        self._awaiting, self._running = not self._ended, not self._ended
+        self._reading |= {"number": self._step, "measured_at": began}
+        faults, (late, breaks, drops) = self.config.faults, self._chance.random(3)
+        line = encode({"reading": self._reading})
+        if not faultless and breaks < faults.disconnect:
+            self._drop(self._owner)
+        if not faultless and drops < faults.drop_readings and not self._ended:
+            return
+        late_s = 0.0 if faultless else faults.delay_s + late * faults.jitter_s
+        if late_s:
+            self._late.append((began + late_s / (self.config.speed or 1.0), line))
+        else:
+            self._transmit(self._owner, line)
+
+    def _settle(self, command: Any) -> NDArray[np.float32]:
+        """Decide what this period sends: the command within the limits, or braking; returns it."""
+        try:
+            verdict = self.guard.step(command)
+        except (TypeError, ValueError):  # no list of the right numbers
+            verdict = self.guard.step(None)
+        self._held = verdict.reason if verdict.action in (GuardAction.HOLD, GuardAction.STOP) else ""
+        self._awaiting = False
+        return verdict.command
+
+    def _simulate(self) -> None:
+        """The physics of a period whose command is settled."""
+        result = self.world.step(torch.from_numpy(self.guard.last)[None])
+        self._step += 1
+        self._ended = _ending(result)
+        if not self._ended and self.guard.stopped and self.guard.resting:
+            self._ended = "stopped"
+        freezes, self._frozen = self._chance.random() < self.config.faults.freeze, max(0, self._frozen - 1)
+        if freezes and not self._frozen:
+            self._frozen = self.config.faults.freeze_steps
+        if not self._frozen:
+            self._reading |= {"frame": _plain(result.final_observation.actor)}
+        force = [float(result.info["peak_force_n"][0])] if self.config.sense_forces else None
+        self._reading |= {"success": bool(result.success[0]), "ended": self._ended, "forces_n": force}
+        if self._closing and self._ended:
+            self._running = False
+
+    # ---- messages -----------------------------------------------------------------------------------------------
+
+    def _receive(self, lines: Lines) -> None:
+        connection = lines.connection
+        try:
+            messages = lines.receive()
+        except LineError as error:
+            self._transmit(connection, encode({"error": str(error)}))
+            messages = None
+        if messages is None:
+            self._drop(connection)
+        for message in messages or ():
+            try:
+                answer = self._answer(connection, message)
+            except (ScoreError, TypeError, ValueError) as error:
+                answer = {"error": str(error)}
+            if answer:
+                self._transmit(connection, encode({"id": message.get("id")} | answer))
+            if message.get("do") == "command" and "sent" in answer and not answer["refused"]:
+                self._simulate()  # behind the answer, which need not wait for the physics
+
+    def _answer(self, connection: socket.socket, message: Mapping[str, Any]) -> dict[str, Any]:
+        """What a message is answered; {}: nothing. Raises ScoreError for what cannot be done."""
+        do = message.get("do")
+        if do == "hello":
+            spec = self.world.spec
+            described = {"name": self.world.robot.name, "observation": dict(spec.actor), "speed": self.config.speed}
+            return described | {"action_names": spec.action_names, "control_rate_hz": spec.control_rate_hz}
+        if do == "status":
+            return self.status()
+        if do == "begin":
+            if self._owner not in (None, connection):
+                raise ScoreError("somebody else drives the robot")
+            self._owner = connection
+            self._begin(int(message["seed"]))
+            return {"began": True}
+        if connection is not self._owner:
+            raise ScoreError("begin an episode first")
+        if do == "stop":
+            self.guard.stop("requested")
+            return {"stopped": True}
+        if do == "command":
+            return self._command(message.get("command"))
+        raise ScoreError(f"unknown message {do!r}")
+
+    def _command(self, command: Any) -> dict[str, Any]:
+        if self._running and self._chance.random() < self.config.faults.drop_commands:
+            return {}
+        self._commands += 1
+        if not self._running or not self._awaiting:
+            return {"sent": self.guard.last.tolist(), "refused": self._ended or "late"}
+        return {"sent": self._settle(command).tolist(), "refused": ""}
+
+    def status(self) -> dict[str, Any]:
+        """What the robot is doing, for whoever looks after it."""
+        state = "moving" if self._running and not self._held else "holding"
+        return {
+            "state": "stopped" if self.guard.stopped else state,
+            "reason": self.guard.stopped or self._held or self._ended,
+            "resting": self.guard.resting,
+            "step": self._step,
+            "commands": self._commands,
+            "missed": self._missed,
+            "driven": self._owner is not None,
+            "guard": summarize_counts(self.guard.counts),
+        }
+
+    def _transmit(self, connection: socket.socket | None, line: bytes) -> None:
+        try:
+            if connection is not None:
+                connection.sendall(line)
+        except OSError:
+            self._drop(connection)
+
+    def _drop(self, connection: socket.socket | None) -> None:
+        """Hang up; an episode that this client drove goes on without commands, so the robot brakes and holds."""
+        if connection is None or connection.fileno() < 0:
+            return
+        self._selector.unregister(connection)
+        connection.close()
+        if connection is self._owner:
+            self._owner = None
+
+
+def _plain(frame: Frame) -> dict[str, list[float]]:
+    return {key: value[0].tolist() for key, value in frame.items()}
+
+
+def _ending(result: StepResult) -> str:
+    """Why an episode ended; empty where it goes on."""
+    if not bool(result.done[0]):
+        return ""
+    named = [name for name in ("fault", "nan") if bool(result.info[name][0])]
+    return named[0] if named else "success" if bool(result.terminated[0]) else "time_limit"
+
+
+def run_robot(config: RobotProcessConfig) -> None:
+    """Be the robot until SIGTERM or SIGINT. Raises ScoreError for an unknown task or domain."""
+    torch.set_num_threads(1)
+    robot = RobotProcess(make_world(config.task, config.world, 1, config.robot_seed, threads=1), config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, robot.close)
+    robot.serve()
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    faults = Faults(**given.pop("faults", {}))
+    run_robot(RobotProcessConfig(**given | {"address": Path(given["address"]), "faults": faults}))

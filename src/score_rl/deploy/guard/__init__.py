@@ -1,0 +1,1 @@
+"""The guard: nothing leaves for the robot that is outside its limits."""

@@ -1,0 +1,1 @@
+"""The robot client: planning ahead, the control loop, recordings."""

@@ -1,0 +1,291 @@
+"""One episode on a robot: a command at every tick of an absolute schedule, whatever else happens.
+
+One control step: wait for the tick and for its measurement; move the window on; let the player say which action is
+due, and ask the planner for the next decision in time; pass the action through the guard; send it; write down what
+really was sent.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from score_rl.contracts import COMMAND
+from score_rl.core.chunks import advance_window, start_window
+from score_rl.core.errors import ScoreError
+from score_rl.deploy.bundle.spec import BundleSpec
+from score_rl.deploy.drivers.protocol import Reading, RobotDriver
+from score_rl.deploy.guard.guard import ACTIONS, Guard, GuardAction, GuardConfig, Log, Sensed, Verdict
+from score_rl.deploy.guard.watchdog import Watchdog
+from score_rl.deploy.runtime.planner import Planner, Player, Request, as_base
+from score_rl.deploy.runtime.recorder import Recorder
+from score_rl.steering.policy import decision_noise
+
+STATE = "state"
+"""Key of the measured joints, in which frozen sensors are looked for."""
+
+BRAKING_STEPS = 50
+"""Control steps within which any legal motion comes to rest; a robot that does not is stopped all the same."""
+
+UNPACED_S = 30.0
+"""How long a robot that waits for every command is waited for."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How a robot is driven. Shares are of one control period; seconds are the robot's."""
+
+    time_limit_s: float = 60.0
+    """An episode that neither the robot nor a person ended is ended after this long."""
+    lead_steps: int | None = None
+    """Control steps ahead of its first action at which a decision is asked for; None: as few as the policy's measured
+    latency needs (none where it decides within its share of a period)."""
+    reading_share: float = 0.2
+    """How long after its tick a step waits for its measurement before the last one must do."""
+    decision_share: float = 0.4
+    """How long after its tick a step waits for a decision before the rest of the old chunk must do."""
+    deadline_share: float = 0.5
+    """A command that is sent later than this after its tick has missed its deadline."""
+    watchdog_hold_s: float = 0.4
+    """Silence of the loop after which the watchdog brakes and holds."""
+    watchdog_stop_s: float = 1.5
+    """Silence after which it stops the robot for good."""
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    """When commands and sensors are doubted."""
+
+
+@dataclass
+class EpisodeReport:
+    """What became of one episode."""
+
+    seed: int
+    ended: str = ""
+    """Why: what the robot said ("success", "fault", ...), "time_limit", "interrupted", "watchdog", "robot_lost", or
+    the guard's reason for a stop."""
+    success: bool | None = None
+    """The success condition held in the end; None where the robot does not know."""
+    steps: int = 0
+    """Control steps with a command."""
+    decisions: int = 0
+    fallbacks: int = 0
+    """Decisions of the base policy in place of a steered one that the guard refused."""
+    missed_deadlines: int = 0
+    """Commands sent too late, and ticks without any."""
+    unconfirmed: int = 0
+    """Commands that the robot did not confirm."""
+    repeated_readings: int = 0
+    """Ticks whose measurement did not come in time."""
+    latency_s: list[float] = field(default_factory=list)
+    """From each measurement to its command."""
+    decision_s: list[float] = field(default_factory=list)
+    """What each decision took."""
+    guard: dict[str, int] = field(default_factory=dict)
+    """How often the guard did what, and why."""
+
+    def plain(self) -> dict[str, Any]:
+        """As written to the log: quantiles in place of the lists, milliseconds."""
+        summary = {key: value for key, value in vars(self).items() if not isinstance(value, list)}
+        for name, values in (("latency", self.latency_s), ("decision", self.decision_s)):
+            if values:
+                p50, p99 = np.quantile(values, (0.5, 0.99))
+                summary |= {f"{name}_p50_ms": 1e3 * p50, f"{name}_p99_ms": 1e3 * p99}
+                summary |= {f"{name}_max_ms": 1e3 * max(values)}
+        return summary
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an episode is driven with."""
+
+    spec: BundleSpec
+    driver: RobotDriver
+    guard: Guard
+    planner: Planner
+    recorder: Recorder | None
+    log: Log
+    lock: threading.Lock
+    """Held while guard and wire are used: by the loop, or by the watchdog."""
+    interrupted: threading.Event
+    speed: float
+    """Times real time; 0: the robot waits for every command."""
+    lead_steps: int
+
+
+class ControlLoop:
+    """One episode, from its first measurement to rest."""
+
+    def __init__(
+        self, parts: Parts, config: RunConfig, report: EpisodeReport, reading: Reading, watchdog: Watchdog
+    ) -> None:
+        self.parts, self.config, self.report, self.watchdog = parts, config, report, watchdog
+        spec = parts.spec
+        self._tick_s = 1 / (spec.control_rate_hz * parts.speed) if parts.speed else 0.0
+        """Control period on this computer's clock; 0 where the robot waits for every command."""
+        self._start = reading.measured_at
+        self._limit = round(config.time_limit_s * spec.control_rate_hz)
+        self._player = Player(spec.execute_steps, parts.lead_steps)
+        self._reading, self._valid = reading, True
+        self._shown = {key: reading.frame.get(key) for key in parts.driver.spec.observation}
+        """The last good value of everything that the robot measures: what is recorded."""
+        if missing := [key for key, values in self._shown.items() if values is None or not np.isfinite(values).all()]:
+            raise ScoreError(f"the robot begins without a measurement of {', '.join(missing)}")
+        self._window = start_window(_tensors(self._shown, spec), spec.observation, spec.history)
+        parts.guard.start(reading.frame[COMMAND])
+
+    def run(self) -> None:
+        """Drive to the end. Raises RobotLost."""
+        step, braking = 0, 0
+        while True:
+            self.report.ended = self.report.ended or self._ending(step)
+            if self.report.ended:
+                if self._reading.ended or self.parts.guard.resting or braking > BRAKING_STEPS:
+                    break
+                self.parts.guard.stop(self.report.ended)
+                braking += 1
+            self._act(step)
+            step = self._next(step)
+            self._read(step)
+        self.report.success = self._reading.success
+
+    def _ending(self, step: int) -> str:
+        """Why the episode should end now; empty where it should go on."""
+        if self._reading.ended:
+            return self._reading.ended
+        if self.watchdog.tripped:
+            return "watchdog"
+        if self.parts.interrupted.is_set():
+            return "interrupted"
+        return self.parts.guard.stopped or ("time_limit" if step >= self._limit else "")
+
+    # ---- ticks and measurements -----------------------------------------------------------------------------------
+
+    def _next(self, step: int) -> int:
+        """Sleep until the next tick; its number is one more, unless whole periods have been missed."""
+        if not self._tick_s:
+            return step + 1
+        late = int((time.monotonic() - self._start) / self._tick_s) - (step + 1)
+        if late > 0:
+            self.report.missed_deadlines += late
+        due = step + 1 + max(0, late)
+        time.sleep(max(0.0, self._start + due * self._tick_s - time.monotonic()))
+        return due
+
+    def _read(self, step: int) -> None:
+        """The measurement of this tick, or the last one where it does not come in time."""
+        due = self._start + step * self._tick_s
+        until = due + self.config.reading_share * self._tick_s if self._tick_s else time.monotonic() + UNPACED_S
+        last = self._reading.number
+        while True:
+            self._reading = self.parts.driver.observe(max(0.0, until - time.monotonic()))
+            # One that was late for its own tick is not yet this tick's.
+            if self._reading.measured_at >= due - self._tick_s / 2 or time.monotonic() >= until or not self._tick_s:
+                break
+        self.report.repeated_readings += self._reading.number == last
+        good = {key: values for key, values in self._reading.frame.items() if self._is_good(key, values)}
+        read = self.parts.spec.observation.keys()
+        self._valid = read <= good.keys()
+        # What the policy reads is taken whole or not at all: a frame never mixes measurements of different times.
+        self._shown |= good if self._valid else {key: good[key] for key in good.keys() - read}
+        self._window = advance_window(self._window, _tensors(self._shown, self.parts.spec))
+
+    def _is_good(self, key: str, values: NDArray[Any]) -> bool:
+        expected = self._shown.get(key)
+        return expected is not None and values.shape == expected.shape and bool(np.isfinite(values).all())
+
+    def _sensed(self) -> Sensed:
+        age_s = (time.monotonic() - self._reading.measured_at) * self.parts.speed
+        return Sensed(age_s, self._valid, self._reading.frame.get(STATE), self._reading.forces_n)
+
+    # ---- what to send ---------------------------------------------------------------------------------------------
+
+    def _act(self, step: int) -> None:
+        """Decide what is due, guard it, send it, record it."""
+        sensed = self._sensed()
+        usable = sensed.valid and sensed.age_s <= self.config.guard.stale_s and not self.parts.guard.stopped
+        asked, fresh = self._due_action(step) if usable else (None, False)
+        with self.parts.lock:
+            before = self.parts.guard.last
+            verdict = self.parts.guard.step(asked, sensed, fresh)
+            sent = self._transmit(verdict, before)
+        self.watchdog.feed()
+        if not usable or (asked is not None and verdict.action in (GuardAction.HOLD, GuardAction.STOP)):
+            # What was decided before a hold is out of date after it.
+            self._player.drop()
+            self.parts.planner.cancel()
+        now, due = time.monotonic(), self._start + step * self._tick_s
+        self.report.steps += 1
+        self.report.missed_deadlines += bool(self._tick_s) and now > due + self.config.deadline_share * self._tick_s
+        latency_s = (now - self._reading.measured_at) * (self.parts.speed or 1.0)
+        self.report.latency_s.append(latency_s)
+        if self.parts.recorder is not None:
+            number = ACTIONS.index(verdict.action)
+            finite = asked if asked is not None and np.isfinite(asked).all() else None
+            self.parts.recorder.add(self._shown, sent, finite, number, latency_s, self._reading.success)
+
+    def _transmit(self, verdict: Verdict, before: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Send a verdict; what the robot says that it was sent is what the guard goes on from."""
+        try:
+            sent = self.parts.driver.command(verdict.command)
+        except TimeoutError:  # it did not arrive, so the robot still holds the one before
+            self.report.unconfirmed += 1
+            self.parts.log({"event": "unconfirmed", "step": self.report.steps})
+            sent = before
+        if not np.array_equal(sent, verdict.command):
+            self.parts.guard.confirm(sent)
+        return sent
+
+    def _due_action(self, step: int) -> tuple[NDArray[np.float32] | None, bool]:
+        """(action, whether a new chunk begins with it) of this step; None where there is none in time."""
+        planner = self.parts.planner
+        if self._player.asks(step) and not planner.busy:
+            spec = self.parts.spec
+            noise = decision_noise([self.report.seed], self.report.decisions, spec.latent_shape)
+            planner.submit(Request(step, self.report.decisions, self._window, noise))
+            self.report.decisions += 1
+        if self._player.needs(step) and planner.busy:
+            patience = (step + self.config.decision_share) * self._tick_s
+            until = self._start + patience if self._tick_s else time.monotonic() + UNPACED_S
+            while planner.busy and self._take_over(step, max(0.0, until - time.monotonic())):
+                pass
+        return self._player.action(step)
+
+    def _take_over(self, step: int, wait_s: float) -> bool:
+        """Change to the next plan if it is there and good; whether another decision was asked for instead."""
+        guard, planner = self.parts.guard, self.parts.planner
+        try:
+            plan = planner.take(wait_s)
+        except Exception as error:  # whatever a policy throws, the robot must be brought to rest
+            planner.cancel()
+            guard.stop("policy_error")
+            self.parts.log({"event": "policy_error", "error": repr(error)})
+            return False
+        if plan is None:
+            return False
+        self.report.decision_s.append(plan.seconds)
+        rows = plan.chunk[step - plan.request.step :]
+        if not len(rows):
+            self._player.drop()
+            return False
+        action, _ = guard.review(rows, plan.support, plan.request.base)
+        if action is GuardAction.PASS:
+            self._player.take(plan)
+        elif action is GuardAction.FALLBACK:
+            self.report.fallbacks += 1
+            planner.submit(as_base(plan.request))
+            return True
+        else:
+            self._player.drop()
+        return False
+
+
+def _tensors(frame: Mapping[str, NDArray[Any]], spec: BundleSpec) -> dict[str, Tensor]:
+    """What the policy reads of a frame, as a batch of one."""
+    return {key: torch.from_numpy(np.array(frame[key], dtype=np.float32))[None] for key in spec.observation}

@@ -1,0 +1,185 @@
+"""The runtime: drives a robot by a policy, episode after episode, and leaves it at rest in any case.
+
+With a healthy robot and a policy that decides within its share of a period, the commands are those of
+`score_rl.evaluation` on the same seeds, to the bit: the same windows, the same noise (drawn from the episode's seed
+and the decision's number alone), the same rows of the same chunks, and a guard that passes what is within the limits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from score_rl.core.errors import ScoreError
+from score_rl.deploy.bundle.spec import BundleSpec
+from score_rl.deploy.drivers.protocol import RobotDriver, RobotLost, RobotSpec
+from score_rl.deploy.guard.guard import Guard, Log, guard_limits, summarize_counts
+from score_rl.deploy.guard.watchdog import Watchdog
+from score_rl.deploy.runtime.control_loop import ControlLoop, EpisodeReport, Parts, RunConfig
+from score_rl.deploy.runtime.planner import Planner, SupportScore
+from score_rl.deploy.runtime.recorder import Recorder
+from score_rl.steering.policy import Decision
+
+WARM_UPS = 20
+"""Decisions after which a policy's latency is known."""
+
+
+class RunnablePolicy(Protocol):
+    """What can be run; `deploy.bundle.bundle.Bundle` is one."""
+
+    spec: BundleSpec
+
+    def decide(self, window: Mapping[str, Tensor], noise: Tensor) -> Decision:
+        """Chunks (n, h, a) for windows {key: (n, history, d)} and noise (n, h, a)."""
+        ...
+
+    def base_decide(self, window: Mapping[str, Tensor], noise: Tensor) -> Decision:
+        """The same by the base policy alone."""
+        ...
+
+
+def check_robot(spec: BundleSpec, robot: RobotSpec) -> None:
+    """Raise ScoreError where a bundle cannot drive a robot."""
+    for key, entry in spec.observation.items():
+        if robot.observation.get(key) != entry.width:
+            has = dict(robot.observation)
+            raise ScoreError(f"the bundle reads '{key}' ({entry.width} values), but {robot.name} measures {has}")
+    if robot.action_names != spec.action_names:
+        raise ScoreError(
+            f"the bundle commands {list(spec.action_names)}, {robot.name} takes {list(robot.action_names)}"
+        )
+    if abs(robot.control_rate_hz - spec.control_rate_hz) > 1e-6:
+        raise ScoreError(
+            f"the bundle acts at {spec.control_rate_hz:g} Hz, {robot.name} expects {robot.control_rate_hz:g} Hz"
+        )
+
+
+class Runtime:
+    """Drives one connected robot by one policy; `interrupt` ends it from a signal handler or another thread."""
+
+    def __init__(
+        self,
+        policy: RunnablePolicy,
+        driver: RobotDriver,
+        robot: RobotSpec,
+        config: RunConfig | None = None,
+        recorder: Recorder | None = None,
+        log: Log = lambda record: None,
+        support: SupportScore | None = None,
+    ) -> None:
+        """robot: what `driver.connect` returned. Raises ScoreError where policy and robot do not fit."""
+        check_robot(policy.spec, robot)
+        self.config = config or RunConfig()
+        self.guard = Guard(
+            guard_limits(policy.spec, policy.spec.action_names, policy.spec.control_rate_hz), self.config.guard, log
+        )
+        lead = self.config.lead_steps
+        if lead is not None and not 0 <= lead < policy.spec.execute_steps:
+            raise ScoreError(f"lead_steps is {lead}, expected 0 to {policy.spec.execute_steps - 1}")
+        period_s = 1 / (policy.spec.control_rate_hz * robot.speed) if robot.speed else math.inf
+        self._parts = Parts(
+            spec=policy.spec,
+            driver=driver,
+            guard=self.guard,
+            planner=Planner(policy.decide, policy.base_decide, support),
+            recorder=recorder,
+            log=log,
+            lock=threading.Lock(),
+            interrupted=threading.Event(),
+            speed=robot.speed,
+            lead_steps=measured_lead(policy, period_s, self.config.decision_share, support) if lead is None else lead,
+        )
+
+    def interrupt(self, *_: Any) -> None:
+        """Brake, hold and return soon, with everything recorded; may be a signal handler."""
+        self._parts.interrupted.set()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether `interrupt` was called."""
+        return self._parts.interrupted.is_set()
+
+    def run(self, seeds: Sequence[int]) -> list[EpisodeReport]:
+        """One episode per seed, fewer where interrupted or where the robot was lost."""
+        reports: list[EpisodeReport] = []
+        for seed in seeds:
+            if self.interrupted or (reports and reports[-1].ended in ("robot_lost", "watchdog", "policy_error")):
+                break
+            reports.append(self.episode(seed))
+        return reports
+
+    def close(self) -> None:
+        """End the planner's thread."""
+        self._parts.planner.close()
+
+    def episode(self, seed: int) -> EpisodeReport:
+        """Drive one episode to its end; the robot rests when this returns, or is lost."""
+        parts, report, before = self._parts, EpisodeReport(seed), Counter(self.guard.counts)
+        try:
+            reading = parts.driver.begin(seed)
+            if parts.recorder is not None:
+                parts.recorder.begin(seed)
+            with self._watchdog() as watchdog:
+                ControlLoop(parts, self.config, report, reading, watchdog).run()
+        except RobotLost as error:
+            report.ended = "robot_lost"
+            parts.log({"event": "robot_lost", "error": str(error)})
+        finally:
+            parts.planner.cancel()
+            with contextlib.suppress(OSError, ScoreError):  # lost, or not answering: it must hold by itself
+                parts.driver.stop()
+            report.guard = summarize_counts(self.guard.counts - before)
+            if parts.recorder is not None and parts.recorder.recording:
+                parts.recorder.end(report.ended or "error", report.success)
+            parts.log({"event": "episode", **report.plain()})
+        return report
+
+    def _watchdog(self) -> Watchdog:
+        """Where the robot waits for every command, nothing is late: then the watchdog sleeps."""
+        config, speed = self.config, self._parts.speed or 1e-3
+        return Watchdog(
+            hold=self._hold,
+            stop=self._parts.driver.stop,
+            hold_s=config.watchdog_hold_s / speed,
+            stop_s=config.watchdog_stop_s / speed,
+            period_s=1 / (self._parts.spec.control_rate_hz * speed),
+        )
+
+    def _hold(self) -> None:
+        """One step of braking, sent in place of the silent loop."""
+        parts = self._parts
+        if not parts.lock.acquire(timeout=0.01):  # the loop hangs in the wire itself: only `stop` is left
+            return
+        try:
+            parts.driver.command(parts.guard.step(None).command)
+            parts.log({"event": "watchdog"})
+        finally:
+            parts.lock.release()
+
+
+def measured_lead(policy: RunnablePolicy, period_s: float, share: float, support: SupportScore | None = None) -> int:
+    """Control steps ahead at which decisions must be asked for: 0 where one takes well less than `share` of a period.
+
+    Judged by twice the median of some decisions on empty windows. Rarer delays are bridged by the old chunk.
+    """
+    if math.isinf(period_s):
+        return 0
+    spec, seconds = policy.spec, []
+    window = {key: torch.zeros(1, spec.history, entry.width) for key, entry in spec.observation.items()}
+    for _ in range(WARM_UPS):
+        began = time.perf_counter()
+        decision = policy.decide(window, torch.zeros(1, *spec.latent_shape))
+        if support is not None:
+            support(window, decision)
+        seconds.append(time.perf_counter() - began)
+    late_s = 2 * float(np.median(seconds)) - share * period_s
+    return min(max(0, math.ceil(late_s / period_s)), spec.execute_steps - 1)

@@ -1,0 +1,202 @@
+"""One client's side of the policy: its history of frames and its noise, from the messages that it sends.
+
+A message names every key of the observation, and asks for one decision. Each value has one of two shapes:
+
+    (d,)    the newest frame alone
+    (m, d)  the newest m frames, one per control step, oldest first and the newest last
+
+Frames are put behind the history that the connection already has, and the last `history` of it are the window. So
+m = history (or more) says all that the policy reads, and m = steps since the last decision says what is new.
+Control steps of which no frame was sent are filled on the straight line between the frames around them. How
+many these are follows from `elapsed_steps`.
+
+Further names, all optional:
+
+    reset           true: an episode starts; the history begins with this message's first frame (repeated as padding).
+                    The first message of a connection always does that.
+    elapsed_steps   control steps from the newest frame of the message before to the newest of this one. If not
+                    given: m for values (m, d), the server's `frame_steps` for values (d,).
+    seed            of the episode's noise, from this decision on. If not given: drawn from the server's seed, the
+                    connection's number and the episode's.
+    decision        number of this decision in its episode, from 0. If not given: one more than the last. With seed,
+                    decision and a full history, the answer depends on the message alone.
+    prompt          accepted and ignored (openpi's clients often send one)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.seeding import derive_seed
+from score_rl.steering.policy import Decision, decision_noise
+
+RESET, ELAPSED, SEED, DECISION, PROMPT = "reset", "elapsed_steps", "seed", "decision", "prompt"
+OPTIONS = (RESET, ELAPSED, SEED, DECISION, PROMPT)
+
+MAX_FRAMES = 1024
+"""Frames in one message."""
+MAX_INTEGER = 2**53
+"""Integers from the wire are below it."""
+QUATERNION = ("qw", "qx", "qy", "qz")
+"""Names of the numbers of an observation that are an orientation."""
+
+
+class Field(Protocol):
+    """One key of the observation; `deploy.bundle.spec.ObservationField` is one."""
+
+    width: int
+    names: tuple[str, ...]
+
+
+class ServedSpec(Protocol):
+    """What the server needs to know of a policy; `deploy.bundle.spec.BundleSpec` is one."""
+
+    observation: Mapping[str, Field]
+    history: int
+    horizon: int
+    execute_steps: int
+    action_names: tuple[str, ...]
+    action_unit: str
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    control_rate_hz: float
+    task: str
+    method: str
+
+
+class ServedPolicy(Protocol):
+    """What can be served; `deploy.bundle.bundle.Bundle` is one."""
+
+    spec: ServedSpec
+
+    @property
+    def digest(self) -> str:
+        """Identity of weights and specification."""
+        ...
+
+    def decide(self, window: Mapping[str, Tensor], noise: Tensor) -> Decision:
+        """Chunks (n, h, a) for windows {key: (n, history, d)} and noise (n, h, a)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """One decision that somebody waits for: a batch of one row."""
+
+    window: Mapping[str, Tensor]
+    """{key: (1, history, d)}."""
+    noise: Tensor
+    """(1, h, a)."""
+
+
+class Session:
+    """History and noise of one connection."""
+
+    def __init__(self, spec: ServedSpec, frame_steps: int, seed: int, number: int) -> None:
+        """`seed`: of the server. `number`: of the connection; see the module for `frame_steps`."""
+        self._spec, self._frame_steps, self._key = spec, frame_steps, ("serve", seed, number)
+        self._past: dict[str, np.ndarray] | None = None
+        self._episode = self._decision = 0
+        self._seed = derive_seed(*self._key, 0)
+
+    def request(self, message: Mapping[str, Any]) -> Request:
+        """The decision that a message asks for; the session moves on by it.
+
+        Raises ScoreError for anything unknown, missing, of a wrong type or shape, or not finite; the session is
+        then what it was.
+        """
+        known = (*self._spec.observation, *OPTIONS)
+        if unknown := [name for name in message if name not in known]:
+            raise unknown_choice("name in the message", unknown[0][:80], known)
+        frames, single = self._frames(message)
+        reset = _boolean(message, RESET) or self._past is None
+        steps = self._frame_steps if single else len(next(iter(frames.values())))
+        elapsed = _integer(message, ELAPSED, steps)
+        if not reset and elapsed < (1 if single else steps):
+            raise ScoreError(f"{ELAPSED} is {elapsed}, but the message brings {1 if single else steps} frames")
+        anew = reset and self._past is not None
+        episode = self._episode + anew
+        seed = _integer(message, SEED, derive_seed(*self._key, episode) if anew else self._seed)
+        decision = _integer(message, DECISION, 0 if reset else self._decision)
+        past = None if reset else self._past
+        self._past = {
+            key: extend(past[key] if past else None, values, elapsed, self._spec.history, self._orientation(key))
+            for key, values in frames.items()
+        }
+        self._episode, self._seed, self._decision = episode, seed, decision + 1
+        window = {key: torch.from_numpy(values.copy())[None] for key, values in self._past.items()}
+        return Request(window, decision_noise([seed], decision, (self._spec.horizon, len(self._spec.action_names))))
+
+    def _frames(self, message: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], bool]:
+        """({key: (m, d) float32}, whether they were sent as single frames (d,))."""
+        frames: dict[str, np.ndarray] = {}
+        shapes: set[tuple[int, ...]] = set()
+        for key, field in self._spec.observation.items():
+            values = message.get(key)
+            if not isinstance(values, np.ndarray):
+                raise ScoreError(f"the message lacks an array '{key}' of {field.width} numbers")
+            if values.ndim not in (1, 2) or values.shape[-1] != field.width or not 1 <= len(values) <= MAX_FRAMES:
+                raise ScoreError(
+                    f"'{key}' has shape {values.shape}; expected ({field.width},), or (m, {field.width}) for the "
+                    f"newest m frames"
+                )
+            if values.dtype == bool:
+                raise ScoreError(f"'{key}' holds booleans, expected numbers")
+            with np.errstate(over="ignore"):
+                frames[key] = np.atleast_2d(values).astype(np.float32)
+            if not np.isfinite(frames[key]).all():
+                raise ScoreError(f"'{key}' holds numbers that are not finite")
+            shapes.add(values.shape[:-1])
+        if len(shapes) > 1:
+            raise ScoreError(f"all keys must bring the same frames, not {sorted(shapes)}")
+        return frames, shapes == {()}
+
+    def _orientation(self, key: str) -> slice | None:
+        """Where a quaternion is among the numbers of a key."""
+        names = self._spec.observation[key].names
+        start = names.index("qw") if "qw" in names else None
+        return slice(start, start + 4) if start is not None and names[start : start + 4] == QUATERNION else None
+
+
+def extend(
+    past: np.ndarray | None, frames: np.ndarray, elapsed: int, history: int, orientation: slice | None = None
+) -> np.ndarray:
+    """The last `history` frames (history, d) behind which `frames` (m, d) came, the newest `elapsed` steps later.
+
+    past (history, d): None where an episode starts, which repeats the first frame as padding. Steps without a frame
+    lie on the straight line between those around them; an `orientation` (quaternion) stays of unit length.
+    """
+    if past is None:
+        padding = np.repeat(frames[:1], history, axis=0)
+        return np.concatenate((padding, frames))[-history:]
+    gap = elapsed - len(frames)
+    steps = np.arange(max(1, gap + 1 - history), gap + 1, dtype=np.float32)[:, None]
+    before, after = past[-1], frames[0].copy()
+    if orientation is not None and before[orientation] @ after[orientation] < 0:
+        after[orientation] *= -1  # q and -q are one rotation: take the short way
+    between = (before + (after - before) * (steps / np.float32(gap + 1))).astype(np.float32)
+    if orientation is not None and len(between):
+        norm = np.linalg.norm(between[:, orientation], axis=1, keepdims=True)
+        between[:, orientation] /= np.maximum(norm, np.float32(1e-6))
+    return np.concatenate((past, between, frames))[-history:]
+
+
+def _boolean(message: Mapping[str, Any], name: str) -> bool:
+    value = message.get(name, False)
+    if not isinstance(value, bool | np.bool_):
+        raise ScoreError(f"{name} is a {type(value).__name__}, expected true or false")
+    return bool(value)
+
+
+def _integer(message: Mapping[str, Any], name: str, default: int) -> int:
+    value = message.get(name, default)
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value < MAX_INTEGER:
+        raise ScoreError(f"{name} is {str(value)[:40]!r}, expected an integer from 0 to 2^53")
+    return int(value)

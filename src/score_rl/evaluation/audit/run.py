@@ -1,0 +1,137 @@
+"""Running the panel: the same episodes in every variation, one line of a log per virtual robot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from score_rl.contracts import World
+from score_rl.core.errors import ScoreError
+from score_rl.core.files import JsonLines
+from score_rl.core.progress import progress
+from score_rl.core.runs import Run
+from score_rl.evaluation.audit.panel import JOINT, NOMINAL, Variation, panel
+from score_rl.evaluation.evaluate import evaluate
+from score_rl.evaluation.results import Episode
+from score_rl.evaluation.support.measure import measure
+from score_rl.evaluation.support.meter import SupportMeter
+from score_rl.sim.domain import Domain
+from score_rl.steering.method import Decider
+
+LOG = "panel.jsonl"
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """How much is asked."""
+
+    sizes: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
+    """Sizes of every mismatch, in its unit."""
+    episodes: int = 48
+    """Episodes of every mismatch and size."""
+    joint_episodes: int = 96
+    """Episodes of all mismatches together, per size."""
+    robots: int = 12
+    """Virtual robots of the joint variations; half as many for a mismatch with a direction per joint or axis."""
+    only: tuple[str, ...] = ()
+    """Only these mismatches (names of domain parameters, physics_step, joint); by default all."""
+    support: bool = True
+    """Also measure support, in the nominal twin and in the joint variations."""
+    first_seed: int = 2_000_000
+    """Episodes have the seeds first_seed, first_seed + 1, ..., the same in every variation."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a policy in one variation."""
+
+    variation: Variation
+    episodes: Mapping[int, Sequence[Episode]]
+    """Virtual robot -> its episodes."""
+
+    @property
+    def all(self) -> list[Episode]:
+        """The episodes of all virtual robots, by seed."""
+        return sorted((e for episodes in self.episodes.values() for e in episodes), key=lambda e: e.seed)
+
+    @property
+    def success(self) -> float:
+        """Success rate."""
+        return sum(e.success_end for e in self.all) / len(self.all)
+
+
+def check(domain: Domain, config: AuditConfig) -> None:
+    """Raise ScoreError for settings out of range, or for the proxy, which an audit must not know."""
+    if domain.name.startswith("proxy"):
+        raise ScoreError(f"{domain.name} is the robot's stand-in: an audit asks in the calibrated twin (--domain)")
+    if not config.sizes or min(config.sizes) <= 0 or list(config.sizes) != sorted(set(config.sizes)):
+        raise ScoreError(f"sizes must be positive and increase, got {config.sizes}")
+    if min(config.episodes, config.joint_episodes) < config.robots or config.robots < 1:
+        raise ScoreError(
+            f"every virtual robot needs an episode: robots is {config.robots}, episodes {config.episodes}"
+        )
+
+
+def run_panel(
+    decider: Decider,
+    domain: Domain,
+    world_of: Callable[[Domain, int], World],
+    execute_steps: int,
+    config: AuditConfig,
+    run: Run,
+    meter: SupportMeter | None = None,
+) -> list[Outcome]:
+    """Play all variations; a resumed run goes on behind its last virtual robot.
+
+    world_of: makes a world of a domain with a number of environments. meter: measures support, where it is asked for.
+    """
+    cells = [
+        (variation, robot, seeds)
+        for variation in panel(domain, config.sizes, config.robots, config.only)
+        for robot, seeds in enumerate(_seeds(variation, config))
+    ]
+    log = JsonLines(run.path(LOG))
+    with progress("audit", len(cells), done=len(log)) as advance:
+        for variation, robot, seeds in cells[len(log) :]:
+            measured = meter if variation.mismatch in (NOMINAL, JOINT) else None
+            played = _play(world_of(variation.robots[robot], len(seeds)), decider, seeds, execute_steps, measured)
+            label = {"mismatch": variation.mismatch, "direction": variation.direction, "size": variation.size}
+            log.append({**label, "robot": robot, "episodes": [_without_none(vars(episode)) for episode in played]})
+            advance(note=f"{variation.mismatch} {variation.direction} {variation.text}")
+    records = iter(log.read())
+    outcomes: dict[int, Outcome] = {}
+    for variation, robot, _ in cells:
+        found = outcomes.setdefault(id(variation), Outcome(variation, {}))
+        kept = [Episode(**{**MISSING, **episode}) for episode in next(records)["episodes"]]
+        found.episodes[robot] = kept  # type: ignore[index]
+    return list(outcomes.values())
+
+
+MISSING = {"steps_to_success": None, "peak_force_n": None}
+"""Fields of an episode without a default, as they are where they were left out of the log."""
+
+
+def _play(
+    world: World, decider: Decider, seeds: Sequence[int], execute_steps: int, meter: SupportMeter | None
+) -> list[Episode]:
+    """One episode per seed, with support figures where there is a meter."""
+    outcome = evaluate(world, decider, seeds, execute_steps, reader=meter.policy.spec if meter is not None else None)
+    world.close()
+    return outcome.episodes if meter is None else measure(meter, outcome)[0]
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _seeds(variation: Variation, config: AuditConfig) -> list[list[int]]:
+    """Seeds of every virtual robot: together the same ones in every variation of a kind.
+
+    The nominal twin plays those of the joint variations too, which are at least as many.
+    """
+    many = max(config.episodes, config.joint_episodes)
+    n = many if variation.mismatch == NOMINAL else config.episodes
+    n = config.joint_episodes if variation.mismatch == JOINT else n
+    robots = len(variation.robots)
+    return [list(range(config.first_seed + robot, config.first_seed + n, robots)) for robot in range(robots)]

@@ -1,1 +1,0 @@
-"""PPO glue: decision rollouts, the training loop, resume."""

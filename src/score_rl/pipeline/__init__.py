@@ -1,0 +1,1 @@
+"""The stages of the loop, and experiments made of them."""

@@ -1,0 +1,1 @@
+"""Base policies: flow policies of our own, and other people's."""

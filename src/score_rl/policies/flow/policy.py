@@ -1,0 +1,219 @@
+"""The base policy: a conditional flow from latents z ~ N(0, I) to action chunks, and its bundle on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from score_rl.contracts import PolicySpec, Window
+from score_rl.core import flow
+from score_rl.core.checkpoints import load_module, load_tensors, save_tensors
+from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.files import read_json, write_json
+from score_rl.core.parallel import map_rows
+from score_rl.policies.flow.networks import NetworkConfig, make_network
+from score_rl.policies.flow.representation import (
+    Representation,
+    RepresentationConfig,
+    blank_representation,
+)
+
+WEIGHTS, DESCRIPTION = "policy.safetensors", "policy.json"
+KIND, VERSION = "score_rl.flow_policy", 1
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """The flow itself."""
+
+    steps: int = 5
+    """Midpoint steps of the sampler (two network evaluations each)."""
+    width: float | None = 0.1
+    """Width s of the actions given the observation, in normalised units, for the analytic skip of
+    `core.flow.gaussian_skip`. None: the network is the whole velocity, which a small one can not be: it
+    would have to pass all h x a numbers of x through its hidden layers."""
+    context_limit: float = 10.0
+    """The network sees the context clamped to this many units, so that states far from the data stay finite."""
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Everything that determines the policy but its weights."""
+
+    representation: RepresentationConfig = field(default_factory=RepresentationConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+
+
+class ConditionalFlow(nn.Module):
+    """A `contracts.FlowPolicy`: frozen after pretraining, deterministic given the latent.
+
+    The flow runs in normalised coordinates x of an action chunk; its parameters and all normalisers are one state
+    dict. Gradients flow through `velocity` only.
+    """
+
+    def __init__(self, spec: PolicySpec, config: PolicyConfig, representation: Representation) -> None:
+        super().__init__()
+        check_flow(config.flow)
+        self.spec, self.config = spec, config
+        self.representation = representation
+        self.network = make_network(config.network, spec.latent_shape, representation.context_width)
+
+    @torch.no_grad()
+    def encode(self, window: Window) -> Tensor:
+        """Context (n, c) of {key: (n, history, d)}: its normalised features. Raises ScoreError for other shapes."""
+        check_window(self.spec, window)
+        return self.representation.context(window)
+
+    def decode(self, context: Tensor, latent: Tensor) -> Tensor:
+        """Action chunk (n, h, a) in physical units, unclipped, of latents (n, h, a)."""
+        self._check_chunk("latent", latent)
+        return map_rows(self._decode, context, latent)
+
+    def _decode(self, context: Tensor, latent: Tensor) -> Tensor:
+        x = flow.midpoint(self._field(context), latent, self.config.flow.steps)
+        return self.representation.denormalize(context, x)
+
+    @torch.no_grad()
+    def invert(
+        self, context: Tensor, chunk: Tensor, tolerance: float = 1e-5, max_iterations: int = 500
+    ) -> flow.Inversion:
+        """Latents that `decode` maps to the chunks (n, h, a); the residual is in normalised units."""
+        self._check_chunk("action chunk", chunk)
+        x = self.representation.normalize(context, chunk)
+        return flow.invert_midpoint(self._field(context), x, self.config.flow.steps, tolerance, max_iterations)
+
+    def normalize(self, context: Tensor, chunk: Tensor) -> Tensor:
+        """Chunks (n, h, a) in physical units -> the flow's coordinates x."""
+        return self.representation.normalize(context, chunk)
+
+    def denormalize(self, context: Tensor, x: Tensor) -> Tensor:
+        """Inverse of `normalize`."""
+        return self.representation.denormalize(context, x)
+
+    def velocity(self, context: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
+        """Velocity (n, h, a) of the flow at normalised x (n, h, a) and flow time t, (n,) or one for all."""
+        return self._field(context)(x, t)
+
+    def _field(self, context: Tensor) -> Callable[[Tensor, Tensor | float], Tensor]:
+        """The velocity (x, t) at fixed contexts."""
+        limit, width = self.config.flow.context_limit, self.config.flow.width
+        condition = self.network.prepare(context.clamp(-limit, limit))
+
+        def velocity(x: Tensor, t: Tensor | float) -> Tensor:
+            t = torch.as_tensor(t, dtype=x.dtype, device=x.device).reshape(-1)  # (n,) or (1,)
+            output = self.network(x, t, condition)
+            if width is None:
+                return output
+            skip, scale = flow.gaussian_skip(t.view(-1, 1, 1), width)
+            return skip * x + scale * output
+
+        return velocity
+
+    def _check_chunk(self, name: str, chunk: Tensor) -> None:
+        if tuple(chunk.shape[1:]) != self.spec.latent_shape:
+            raise ScoreError(f"{name} has shape {tuple(chunk.shape)}, expected (n, *{self.spec.latent_shape})")
+
+
+def check_flow(config: FlowConfig) -> None:
+    """Raise ScoreError for settings of the flow that can not work."""
+    if config.steps < 1:
+        raise ScoreError(f"the sampler's steps must be at least 1, not {config.steps}")
+    if config.width is not None and not 0.0 < config.width <= 1.0:
+        raise ScoreError(f"flow.width must lie in (0, 1] or be None, not {config.width}")
+
+
+def check_window(spec: PolicySpec, window: Window) -> None:
+    """Raise ScoreError unless the window holds every key of the policy as (n, history, d)."""
+    for key, width in spec.observation.items():
+        if key not in window:
+            raise ScoreError(f"the policy reads {key!r}, but the window only has {sorted(window)}")
+        if tuple(window[key].shape[1:]) != (spec.history, width):
+            raise ScoreError(
+                f"window of {key!r} has shape {tuple(window[key].shape)}, expected (n, {spec.history}, {width})"
+            )
+
+
+def save_policy(directory: str | Path, policy: ConditionalFlow, provenance: Mapping[str, Any]) -> None:
+    """Write the bundle: `policy.safetensors` (weights and normalisers) and `policy.json` (everything else).
+
+    `provenance` says where the policy comes from (dataset and its hash, training configuration, results).
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    save_tensors(directory / WEIGHTS, policy.state_dict(), {"kind": KIND, "version": VERSION})
+    description = {
+        "kind": KIND,
+        "version": VERSION,
+        "spec": asdict(policy.spec),
+        "config": asdict(policy.config),
+        "provenance": dict(provenance),
+    }
+    write_json(directory / DESCRIPTION, description)
+
+
+def load_policy(directory: str | Path, device: str = "cpu") -> ConditionalFlow:
+    """Read a bundle written by `save_policy`; the policy comes frozen and in evaluation mode.
+
+    Raises ScoreError where a file is missing, corrupt, of another version, or does not fit the other.
+    """
+    directory = Path(directory)
+    description = read_json(directory / DESCRIPTION)
+    _check_description(directory / DESCRIPTION, description)
+    spec = _parse_spec(description["spec"])
+    config = _parse(PolicyConfig, description["config"], "config")
+    tensors, _ = load_tensors(directory / WEIGHTS, KIND)
+    with torch.random.fork_rng(devices=[]):  # the initial weights, drawn to be overwritten, leave no trace
+        policy = ConditionalFlow(spec, config, blank_representation(spec, config.representation))
+    load_module(policy, tensors, directory / WEIGHTS)
+    return policy.requires_grad_(False).eval().to(device)
+
+
+def load_provenance(directory: str | Path) -> dict[str, Any]:
+    """Where the policy of a bundle comes from."""
+    description = read_json(Path(directory) / DESCRIPTION)
+    _check_description(Path(directory) / DESCRIPTION, description)
+    return description["provenance"]
+
+
+def _check_description(path: Path, description: Any) -> None:
+    if not isinstance(description, dict) or description.get("kind") != KIND:
+        raise ScoreError(f"{path} does not describe a flow policy (kind {KIND!r})")
+    if description.get("version") != VERSION:
+        raise ScoreError(f"{path} has format version {description.get('version')}; this program reads {VERSION}")
+    if missing := {"spec", "config", "provenance"} - description.keys():
+        raise ScoreError(f"{path} lacks {', '.join(sorted(missing))}")
+
+
+def _parse_spec(values: Any) -> PolicySpec:
+    spec = _parse(PolicySpec, values, "spec")
+    if not isinstance(spec.observation, dict) or not all(isinstance(w, int) for w in spec.observation.values()):
+        raise ScoreError(f"observation of the policy must map keys to widths, not {spec.observation!r}")
+    return spec
+
+
+_NESTED = {"representation": RepresentationConfig, "network": NetworkConfig, "flow": FlowConfig}
+
+
+def _parse(cls: type, values: Any, where: str) -> Any:
+    """Dataclass of plain JSON values; every field must be there and no other."""
+    names = [f.name for f in fields(cls)]
+    if not isinstance(values, dict) or (missing := [name for name in names if name not in values]):
+        raise ScoreError(f"{DESCRIPTION}: {where} lacks {', '.join(missing) if isinstance(values, dict) else names}")
+    for name in values:
+        if name not in names:
+            raise unknown_choice(f"field of {where} in {DESCRIPTION}", name, names)
+    parsed = {
+        name: _parse(_NESTED[name], value, f"{where}.{name}")
+        if name in _NESTED
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for name, value in values.items()
+    }
+    return cls(**parsed)

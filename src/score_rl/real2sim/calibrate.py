@@ -1,0 +1,375 @@
+"""The real-to-sim step: fit the twin to one robot from its demonstrations alone.
+
+Joint offsets, play, gains, lag and delay come from replaying the contact-free beginnings of the demonstrations
+(`joints.py`), the error of the object's pose from the objects that lie and are held (`camera.py`), sensor jitter
+from both. What the demonstrations cannot tell keeps its prior (`priors.py`). The uncertainty of every estimate
+becomes the width of its distribution in the calibrated twin: steering then meets every robot that the
+demonstrations could have come from.
+
+`mujoco.sysid` is not used: it fits fields of a MuJoCo model to the response to given controls, whereas delay, lag
+and play stand in front of the model, and one replay of all episodes and candidates side by side on
+`mujoco.batch` gives all derivatives at once.
+
+The fit replays at a fine physics step, at which the estimates are the robot's own. The twin's steps are as long as
+the time constants in question, which shifts its response, and dry friction in sixteen joints would make it slow;
+so lag, delay and play are then fitted once more at the twin's own step, with everything else held, and the twin
+gets these `effective` values: play that stands for play and friction (width + 2 friction / gain), lag and delay that
+make up for the steps.
+
+Not identifiable here: torque limits and contact properties, which show in contact only, where forces are unknown.
+Delay and lag are known better as their sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from score_rl.core.checkpoints import save_tensors
+from score_rl.core.files import write_json
+from score_rl.core.runs import Run
+from score_rl.data.lerobot import Dataset
+from score_rl.real2sim.camera import CameraFit, fit_camera
+from score_rl.real2sim.joints import DYNAMICS, OFFSETS, Belief, Fit, ReplayFunction, fit_joints, prior_beliefs
+from score_rl.real2sim.priors import FLOORS, PRIORS
+from score_rl.real2sim.replay import Array, Replay, Segments, Values, contact_free, require_features
+from score_rl.sim.domain import PARAMETERS, Distribution, Domain, Physics, save_domain
+from score_rl.sim.robot import Robot
+from score_rl.sim.task import Task
+
+DOMAIN_FILE = "domain.toml"
+"""The calibrated twin; a world's domain by its path."""
+ESTIMATES_FILE = "calibration.json"
+REPLAY_FILE = "replay.safetensors"
+"""Some held-out episodes: `measured`, `before`, `after` (e, frames, joints) rad, `valid` (e, frames), and
+`joint_names` in the header."""
+FORMAT_VERSION = 1
+EFFECTIVE = ("lag_s", "delay_s", "hand_backlash_rad")
+"""Parameters whose best value in the twin depends on its physics step."""
+
+
+@dataclass(frozen=True)
+class CalibrateConfig:
+    """What of the demonstrations is used."""
+
+    fit_episodes: int = 24
+    """Episodes whose contact-free beginnings are replayed for the fit, spread evenly; others judge it."""
+    max_frames: int = 25
+    """Frames of an episode's beginning that are used at most."""
+    min_frames: int = 5
+    """Shorter contact-free beginnings are left out."""
+    object_distance_m: float = 0.07
+    """Free of contact: fingertips are this far from the object's centre (the palm twice as far)."""
+    table_clearance_m: float = 0.04
+    """Free of contact: fingertips are this high above the base plane."""
+    touching_m: float = 0.055
+    """Fingertips this near to the centre of a lifted object hold it."""
+    width_scale: float = 1.0
+    """Factor on the widths (not the values) that the calibrated twin randomises with."""
+    protective_stop_n: float = 0.0
+    """Contact force of the robot's own protective stop, known from its controller's settings; the calibrated twin
+    gets it, so that steering sees such episodes end. 0: as in the twin, which has none."""
+    plot_episodes: int = 4
+    """Held-out episodes whose trajectories are kept for plots."""
+    timestep_s: float = 1 / 240
+    """Physics step of the replays that identify the robot (other settings of `Physics`: the defaults)."""
+    threads: int = 0
+    """Simulation threads; 0: all cores."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One domain parameter of this robot."""
+
+    value: tuple[float, ...]
+    """Best estimate, in the parameter's units."""
+    sd: tuple[float, ...]
+    """Its uncertainty, floors included: the width of the randomisation (before `width_scale`)."""
+    statistical_sd: tuple[float, ...]
+    """The part that more demonstrations would reduce."""
+    identified: bool
+    """Whether the demonstrations reduced the prior's uncertainty by half or more, for most elements."""
+    source: str
+    """Evidence: "free motion", "rest, grasp and carry" or "prior"."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Replay against measurement, on episodes that the fit has not seen (where there are any)."""
+
+    held_out: bool
+    """False where there were too few episodes to spare some."""
+    episodes: int
+    frames: int
+    before_rms_rad: tuple[float, ...]
+    """Per joint: the twin as it was."""
+    after_rms_rad: tuple[float, ...]
+    """Per joint: the calibrated twin."""
+    arm_before_rms_rad: float
+    arm_after_rms_rad: float
+    hand_before_rms_rad: float
+    hand_after_rms_rad: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Everything that `score calibrate` found out."""
+
+    domain: Domain
+    """The calibrated twin: estimates at the level robot, uncertainty at the level episode."""
+    estimates: Mapping[str, Estimate]
+    """The robot, {parameter: estimate}."""
+    effective: Mapping[str, tuple[float, ...]]
+    """Values that the twin has instead, because of its long physics steps (see the module's docstring)."""
+    lag_plus_delay_s: tuple[float, float]
+    """Sum and its standard deviation: better known than either."""
+    comparison: Comparison
+    used: Mapping[str, int]
+    """How many episodes (or frames) gave each kind of evidence."""
+    trajectories: Mapping[str, Array]
+    """See `REPLAY_FILE`."""
+    joint_names: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """Everything but domain and trajectories, as plain data."""
+        return {
+            "version": FORMAT_VERSION,
+            "estimates": {name: asdict(estimate) for name, estimate in self.estimates.items()},
+            "effective": dict(self.effective),
+            "lag_plus_delay_s": {"value": self.lag_plus_delay_s[0], "sd": self.lag_plus_delay_s[1]},
+            "replay": asdict(self.comparison),
+            "used": dict(self.used),
+            "joint_names": list(self.joint_names),
+        }
+
+    def save(self, directory: Path, provenance: Mapping[str, str] | None = None) -> None:
+        """Write `DOMAIN_FILE`, `ESTIMATES_FILE` and `REPLAY_FILE`."""
+        save_domain(directory / DOMAIN_FILE, self.domain, provenance)
+        write_json(directory / ESTIMATES_FILE, self.summary())
+        tensors = {name: torch.from_numpy(array) for name, array in self.trajectories.items()}
+        save_tensors(directory / REPLAY_FILE, tensors, {"kind": "replay", "joint_names": list(self.joint_names)})
+
+
+def calibrate(
+    dataset: Dataset,
+    task: Task,
+    twin: Domain,
+    config: CalibrateConfig = CalibrateConfig(),
+    run: Run | None = None,
+) -> Calibration:
+    """Fit a twin to the robot that recorded the demonstrations.
+
+    Needs the features state, command, object_pose, palm_pose and fingertip_pos at 10 Hz. With `run`, the results
+    are written into its directory and the run is finished.
+    Raises ScoreError where features are missing, of other dimensions, another rate or not finite, or where no
+    episode begins free of contact.
+    """
+    robot = task.robot
+    require_features(dataset, robot)
+    segments = contact_free(
+        dataset, config.object_distance_m, config.table_clearance_m, config.min_frames, config.max_frames
+    )
+    fitted, judged = _split(segments, config.fit_episodes)
+    nominal = centre(twin)
+
+    # Arms without torque limits: a saturated one may chatter, and its path would jump with every parameter.
+    fine = replace(twin, physics=Physics(timestep_s=config.timestep_s, arm_torque_scale=100.0))
+    coarse = replace(twin, physics=replace(twin.physics, arm_torque_scale=100.0))
+
+    def make_replay(domain: Domain, pieces: Segments, candidates: int) -> ReplayFunction:
+        return Replay(task, domain, robot, pieces, candidates, config.threads).run
+
+    fit = fit_joints(fitted, nominal, prior_beliefs((*OFFSETS, *DYNAMICS)), partial(make_replay, fine))
+    beliefs, held = _effective_problem(fit, nominal, robot)
+    effective = fit_joints(fitted, held, beliefs, partial(make_replay, coarse))
+    offset = np.concatenate([fit.values(name) for name in OFFSETS])
+    rest_height = float(task.spawn(np.random.default_rng(0), nominal)[2])
+    camera = fit_camera(dataset, robot, offset, rest_height, config.touching_m)
+    estimates = {**_joint_estimates(fit), **_camera_estimates(camera), **_from_priors(twin)}
+    instead = {name: tuple(effective.values(name).tolist()) for name in EFFECTIVE}
+    instead["hand_dry_friction_nm"] = tuple(nominal["hand_dry_friction_nm"].tolist())
+    held_out = judged is not None
+    judged = judged if judged is not None else fitted
+    values = {**{name: estimate.value for name, estimate in estimates.items()}, **instead}
+    calibrated = {**nominal, **{name: np.array(value) for name, value in values.items()}}
+    before, after = _predictions(make_replay(twin, judged, 2), [nominal, calibrated])
+    jitter = {
+        "joint_jitter_rad": _joint_jitter(fit, fitted.valid),
+        "object_position_jitter_m": camera.position_jitter_m,
+        "object_rotation_jitter_rad": camera.rotation_jitter_rad,
+    }
+    result = Calibration(
+        domain=calibrated_domain(_with_stop(twin, config), estimates, instead, jitter, config.width_scale),
+        estimates=estimates,
+        effective=instead,
+        lag_plus_delay_s=_sum_of_delays(fit),
+        comparison=_compare(judged, before, after, robot.arm_dof, held_out),
+        used={"free_motion_fitted": len(fitted.start), "free_motion": len(segments.start), **camera.used},
+        trajectories=_trajectories(judged, before, after, config.plot_episodes),
+        joint_names=robot.joint_names,
+    )
+    if run is not None:
+        result.save(run.directory, {"robot": dataset.robot_type, "episodes": str(dataset.num_episodes)})
+        run.finish(result.summary()["replay"])
+    return result
+
+
+def calibrated_domain(
+    twin: Domain,
+    estimates: Mapping[str, Estimate],
+    effective: Mapping[str, tuple[float, ...]],
+    jitter: Mapping[str, float],
+    width_scale: float = 1.0,
+) -> Domain:
+    """The twin with estimates (`effective` values first) at the level robot, their uncertainty at the level episode.
+
+    What else the twin randomises (objects) is kept; sensor jitter is replaced by the measured one.
+    """
+    robot, episode = dict(twin.robot), dict(twin.episode)
+    for name, estimate in estimates.items():
+        if name == "hand_dry_friction_nm":  # stays the twin's own; the effective play stands for it
+            continue
+        robot[name] = Distribution("constant", (effective.get(name, estimate.value),))
+        width = tuple(width_scale * sd for sd in estimate.sd)
+        episode[name] = Distribution("normal", ((0.0,), width))
+    for name, value in jitter.items():
+        robot.pop(name, None)
+        parameter = PARAMETERS[name]
+        episode[name] = Distribution("constant", ((float(np.clip(value, parameter.low, parameter.high)),),))
+    return replace(twin, name=f"{twin.name}_calibrated", robot=robot, episode=episode)
+
+
+def _with_stop(twin: Domain, config: CalibrateConfig) -> Domain:
+    stop = twin.protective_stop
+    return replace(twin, protective_stop=replace(stop, force_n=config.protective_stop_n or stop.force_n))
+
+
+def centre(domain: Domain) -> dict[str, Array]:
+    """The parameters in the middle of a domain, {name: (size,)}: means, or nominal where it says nothing."""
+    values = {}
+    for name, parameter in PARAMETERS.items():
+        parts = [level[name] for level in (domain.robot, domain.episode) if name in level]
+        means = [np.mean([np.broadcast_to(x, parameter.size) for x in _ends(part)], axis=0) for part in parts]
+        value = np.sum(means, axis=0) if means else np.full(parameter.size, float(parameter.nominal))
+        values[name] = np.clip(value, parameter.low, parameter.high)
+    return values
+
+
+def _ends(distribution: Distribution) -> list[tuple[float, ...]]:
+    """Numbers whose mean is the distribution's."""
+    return list(distribution.arguments) if distribution.kind == "uniform" else [distribution.arguments[0]]
+
+
+def _split(segments: Segments, fit_episodes: int) -> tuple[Segments, Segments | None]:
+    """Episodes for the fit and episodes to judge it; None where all are needed."""
+    count = len(segments.start)
+    spare = min(count // 4, max(count - fit_episodes, 0)) if count <= 2 * fit_episodes else fit_episodes
+    order = np.arange(count)
+    if not spare:
+        chosen = order if count <= fit_episodes else order[np.linspace(0, count - 1, fit_episodes).astype(int)]
+        return segments.subset(chosen), None
+    judged = np.linspace(1, count - 1, spare).astype(int)
+    others = np.setdiff1d(order, judged)
+    chosen = others[np.unique(np.linspace(0, len(others) - 1, min(fit_episodes, len(others))).astype(int))]
+    return segments.subset(chosen), segments.subset(judged)
+
+
+def _effective_problem(fit: Fit, nominal: Values, robot: Robot) -> tuple[dict[str, Belief], dict[str, Array]]:
+    """What is fitted at the twin's own step, from where, and all that is held there."""
+    gain = np.array(robot.kp[robot.arm_dof :]) * fit.values("hand_gain_scale")
+    friction = fit.values("hand_dry_friction_nm") - nominal["hand_dry_friction_nm"]
+    beliefs = {name: Belief(fit.values(name), PRIORS[name].sd) for name in (*OFFSETS, "lag_s", "delay_s")}
+    play = fit.values("hand_backlash_rad") + np.maximum(2 * friction / gain, 0)
+    beliefs["hand_backlash_rad"] = Belief(play, PRIORS["hand_backlash_rad"].sd)
+    held = {name: fit.values(name) for name in DYNAMICS if name not in (*EFFECTIVE, "hand_dry_friction_nm")}
+    return beliefs, {**nominal, **held}
+
+
+def _from_priors(twin: Domain) -> dict[str, Estimate]:
+    """What nothing was learnt about, unless the twin's file already says something."""
+    name = "hand_torque_limit_nm"
+    if name in twin.robot or name in twin.episode:
+        return {}
+    prior = PRIORS[name]
+    return {name: _estimate(name, np.array([prior.mean]), np.array([prior.sd]), "prior")}
+
+
+def _joint_estimates(fit: Fit) -> dict[str, Estimate]:
+    """Estimates with floors; a hand joint whose play was not seen may have stopped anywhere within it."""
+    play = "hand_backlash_rad"
+    unseen = np.clip(fit.sd(play) / PRIORS[play].sd, 0, 1)
+    hysteresis = {"hand_joint_bias_rad": fit.values(play) / np.sqrt(12) * unseen}
+    return {
+        name: _estimate(name, fit.values(name), fit.sd(name), "free motion", hysteresis.get(name, 0.0))
+        for name in (*OFFSETS, *DYNAMICS)
+    }
+
+
+def _camera_estimates(camera: CameraFit) -> dict[str, Estimate]:
+    found = {
+        "camera_position_bias_m": (camera.position_bias_m, camera.position_sd_m),
+        "camera_yaw_bias_rad": (camera.yaw_bias_rad, camera.yaw_sd_rad),
+        "table_height_m": (camera.table_height_m, camera.table_sd_m),
+    }
+    return {
+        name: _estimate(name, np.atleast_1d(value), np.atleast_1d(sd), "rest, grasp and carry")
+        for name, (value, sd) in found.items()
+    }
+
+
+def _estimate(name: str, value: Array, statistical: Array, source: str, systematic: Array | float = 0.0) -> Estimate:
+    floor = FLOORS.get(name, 0.0)
+    sd = np.sqrt(statistical**2 + floor**2 + np.square(systematic))
+    parameter = PARAMETERS[name]
+    value = np.clip(value, parameter.low, parameter.high)
+    identified = bool(np.median(statistical) <= PRIORS[name].sd / 2)
+    return Estimate(tuple(value.tolist()), tuple(sd.tolist()), tuple(statistical.tolist()), identified, source)
+
+
+def _sum_of_delays(fit: Fit) -> tuple[float, float]:
+    where = [fit.names.index("lag_s"), fit.names.index("delay_s")]
+    floor = np.hypot(FLOORS["lag_s"], FLOORS["delay_s"])
+    return float(fit.mean[where].sum()), float(np.sqrt(fit.covariance[np.ix_(where, where)].sum() + floor**2))
+
+
+def _joint_jitter(fit: Fit, valid: np.ndarray) -> float:
+    """Standard deviation per frame: third differences of the residual, in which errors of the model vanish."""
+    together = valid[:, 3:] & valid[:, :-3]
+    difference = np.diff(fit.residual_rad, n=3, axis=1)[together]
+    return float(1.4826 * np.median(np.abs(difference)) / np.sqrt(20)) if difference.size else 0.0
+
+
+def _predictions(replay: ReplayFunction, candidates: Sequence[Values]) -> Array:
+    """(candidates, e, t + 1, joints) measured positions that the twin predicts."""
+    offsets = np.stack([np.concatenate([values[name] for name in OFFSETS]) for values in candidates])
+    return replay(candidates) - offsets[:, None, None]
+
+
+def _compare(judged: Segments, before: Array, after: Array, arm: int, held_out: bool) -> Comparison:
+    rms = [np.sqrt(np.mean((path - judged.measured)[judged.valid] ** 2, axis=0)) for path in (before, after)]
+    parts = {
+        f"{part}_{when}_rms_rad": float(np.sqrt(np.mean(values[joints] ** 2)))
+        for when, values in zip(("before", "after"), rms)
+        for part, joints in (("arm", slice(0, arm)), ("hand", slice(arm, None)))
+    }
+    return Comparison(
+        held_out=held_out,
+        episodes=len(judged.start),
+        frames=int(judged.valid.sum()),
+        before_rms_rad=tuple(rms[0].tolist()),
+        after_rms_rad=tuple(rms[1].tolist()),
+        **parts,
+    )
+
+
+def _trajectories(judged: Segments, before: Array, after: Array, episodes: int) -> dict[str, Array]:
+    """The longest episodes, for plots."""
+    longest = np.argsort(-judged.valid.sum(1), kind="stable")[:episodes]
+    arrays = {"measured": judged.measured, "before": before, "after": after, "valid": judged.valid}
+    return {name: array[longest].astype(np.float32) for name, array in arrays.items()}

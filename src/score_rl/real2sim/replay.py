@@ -1,0 +1,161 @@
+"""Contact-free replay: what would the twin's joints have done under the commands that the robot was sent?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from mujoco.batch import Batch
+from numpy.typing import NDArray
+
+from score_rl.contracts import COMMAND
+from score_rl.core.errors import ScoreError
+from score_rl.data.lerobot import OBSERVATION, Dataset
+from score_rl.sim.actuation import Actuation
+from score_rl.sim.domain import Domain
+from score_rl.sim.fields import ModelFields
+from score_rl.sim.robot import Robot
+from score_rl.sim.scene import joint_addresses, scene_spec
+from score_rl.sim.task import Task
+from score_rl.sim.world import CONTROL_RATE_HZ
+
+Array = NDArray[np.float64]
+Values = Mapping[str, Array]
+"""Domain parameters {name: (size,)}."""
+
+FEATURES = {"state": "joints", "command": "joints", "object_pose": 7, "palm_pose": 7, "fingertip_pos": 12}
+"""Observed features that calibration reads; "joints": as many as the robot has."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The beginnings of e episodes, from the held start posture until the hand comes near anything.
+
+    Padded to t + 1 frames; joint positions in rad.
+    """
+
+    measured: Array
+    """(e, t + 1, joints) measured positions."""
+    start: Array
+    """(e, joints) command that the robot holds at the first frame."""
+    sent: Array
+    """(e, t, joints) command sent at frame k; its effect is seen from frame k + 1 on."""
+    valid: NDArray[np.bool_]
+    """(e, t + 1) frames that exist and are free of contact."""
+
+    def subset(self, episodes: NDArray[np.int64]) -> Segments:
+        """Some of the episodes, cut to the longest of them."""
+        frames = int(self.valid[episodes].sum(1).max())
+        return Segments(
+            self.measured[episodes, :frames],
+            self.start[episodes],
+            self.sent[episodes, : frames - 1],
+            self.valid[episodes, :frames],
+        )
+
+
+def require_features(dataset: Dataset, robot: Robot) -> None:
+    """Raise ScoreError unless the dataset is a recording of this robot at the worlds' control rate."""
+    joints = len(robot.joint_names)
+    widths = {OBSERVATION + key: joints if width == "joints" else width for key, width in FEATURES.items()}
+    dataset.require(widths, fps=CONTROL_RATE_HZ)
+    if OBSERVATION + COMMAND in dataset.derived:
+        raise ScoreError(
+            f"{dataset.root}: calibration needs the commands that were really sent; record observation.command"
+        )
+    for name in widths:
+        if not np.isfinite(dataset.columns[name]).all():
+            raise ScoreError(f"{dataset.root}: NaN or infinity in '{name}'")
+
+
+def contact_free(
+    dataset: Dataset, object_distance_m: float, table_clearance_m: float, min_frames: int, max_frames: int
+) -> Segments:
+    """Cut every episode where the hand comes near the object or the table; short pieces are left out.
+
+    Near: a fingertip within `object_distance_m` of the object's centre or `table_clearance_m` above the base
+    plane, or the palm within twice the distance of the object.
+    Raises ScoreError where nothing is left.
+    """
+    pieces = []
+    for index in range(dataset.num_episodes):
+        frames = {key: dataset.episode(index)[OBSERVATION + key].astype(np.float64) for key in FEATURES}
+        tips = frames["fingertip_pos"].reshape(-1, 4, 3)
+        centre = frames["object_pose"][:, None, :3]
+        near = (np.linalg.norm(tips - centre, axis=2) < object_distance_m).any(1)
+        near |= (tips[..., 2] < table_clearance_m).any(1)
+        palm = frames["palm_pose"][:, :3] - centre[:, 0]
+        near |= np.linalg.norm(palm, axis=1) < 2 * object_distance_m
+        free = int(np.argmax(near)) if near.any() else len(near)
+        if free >= min_frames:
+            pieces.append((frames["state"], frames["command"], min(free, max_frames)))
+    if not pieces:
+        raise ScoreError(
+            f"{dataset.root}: none of {dataset.num_episodes} episodes begins with {min_frames} frames in which the "
+            f"hand is free (fingertips {object_distance_m} m from the object, {table_clearance_m} m above the table)"
+        )
+    joints, longest = pieces[0][0].shape[1], max(free for *_, free in pieces)
+    measured = np.zeros((len(pieces), longest, joints))
+    sent = np.zeros((len(pieces), longest - 1, joints))
+    valid = np.zeros((len(pieces), longest), bool)
+    for row, (state, command, free) in enumerate(pieces):
+        measured[row, :free], sent[row, : free - 1] = state[:free], command[1:free]
+        measured[row, free:], sent[row, free - 1 :] = state[free - 1], command[free - 1]
+        valid[row, :free] = True
+    return Segments(measured, np.stack([command[0] for _, command, _ in pieces]), sent, valid)
+
+
+class Replay:
+    """The twin without contacts, for given numbers of candidates and segments: all run side by side."""
+
+    def __init__(
+        self,
+        task: Task,
+        domain: Domain,
+        robot: Robot,
+        segments: Segments,
+        candidates: int,
+        threads: int = 0,
+    ):
+        spec = scene_spec(task, domain.physics)
+        # Free space: nothing touches, and with gravity off the (gravity-compensated) robot is left as it is while
+        # the task's object stays where it stands.
+        spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
+        spec.option.gravity = [0, 0, 0]
+        for sensor in list(spec.sensors):
+            spec.delete(sensor)
+        model = spec.compile()
+        self._segments, self._candidates = segments, candidates
+        self._rows = candidates * len(segments.start)
+        self._batch = Batch(model, self._rows, threads)
+        self._fields = ModelFields(model, self._batch, robot)
+        self._joints = joint_addresses(model, robot)[0]
+        self._qpos = self._batch.bind("qpos")
+        self._substeps = round(1 / CONTROL_RATE_HZ / domain.physics.timestep_s)
+        self._timestep_s = domain.physics.timestep_s
+
+    def run(self, candidates: Sequence[Values]) -> Array:
+        """True joint positions (candidates, e, t + 1, joints) at the frames of the segments, rad."""
+        if len(candidates) != self._candidates:
+            raise ValueError(f"got {len(candidates)} candidates, made for {self._candidates}")
+        episodes, frames, joints = self._segments.sent.shape
+        rows = np.arange(self._rows)
+        start = np.tile(self._segments.start, (self._candidates, 1))
+        actuation = Actuation(self._rows, joints, self._substeps, self._timestep_s)
+        for index, values in enumerate(candidates):
+            mine = slice(index * episodes, (index + 1) * episodes)
+            actuation.delay_s[mine], actuation.lag_s[mine] = values["delay_s"], values["lag_s"]
+            play = np.concatenate([values["arm_backlash_rad"], values["hand_backlash_rad"]])
+            actuation.backlash_rad[mine] = play
+            self._fields.apply(rows[mine], values)
+        actuation.reset(rows, start)
+        sent = np.tile(self._segments.sent, (self._candidates, 1, 1))
+        targets = np.concatenate([actuation.targets(sent[:, k]) for k in range(frames)], axis=1)
+        self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
+        self._qpos[:, self._joints] = start
+        record = self._batch.rollout(targets.shape[1], targets, record=["qpos"])["qpos"]
+        reached = record[:, self._substeps - 1 :: self._substeps][:, :, self._joints]
+        path = np.concatenate([start[:, None], reached], axis=1)
+        return path.reshape(self._candidates, episodes, frames + 1, joints)

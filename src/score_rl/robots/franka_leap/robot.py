@@ -1,0 +1,68 @@
+"""Franka FR3 arm with a right LEAP hand: joints, limits and gains.
+
+The published values (Franka Robotics' FR3 data sheet and robot description; Shaw, Agarwal, Pathak: LEAP Hand, RSS
+2023, and its published model). `robots.franka_leap.model` holds the bodies.
+
+Frames: the base frame is the arm's mounting point on the table, x forward, z up.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from score_rl.sim.robot import Robot
+
+if TYPE_CHECKING:
+    from mujoco import MjSpec
+
+FINGERTIPS = ("index", "middle", "ring", "thumb")
+"""Fingers in the order of the fingertip features."""
+
+_ARM_JOINTS = tuple(f"fr3_joint{i}" for i in range(1, 8))
+_FINGER_JOINTS = tuple(f"{finger}_{joint}" for finger in FINGERTIPS[:3] for joint in ("mcp", "rot", "pip", "dip"))
+_THUMB_JOINTS = tuple(f"thumb_{joint}" for joint in ("cmc", "axl", "mcp", "ipl"))
+
+
+def _add_bodies(spec: MjSpec, robot: Robot) -> None:
+    from score_rl.robots.franka_leap.model import add_bodies  # needs MuJoCo, which a robot's computer need not have
+
+    add_bodies(spec, robot)
+
+
+def _franka_leap() -> Robot:
+    fingers, pi_fourth = 3, math.pi / 4
+    finger_lower, finger_upper = (-0.314, -1.047, -0.506, -0.366), (2.23, 1.047, 1.885, 2.042)
+    thumb_lower, thumb_upper = (-0.349, -0.349, -0.47, -1.34), (2.094, 2.094, 2.443, 1.88)
+    hand_lower, hand_upper = finger_lower * fingers + thumb_lower, finger_upper * fingers + thumb_upper
+    return Robot(
+        name="franka_leap",
+        joint_names=_ARM_JOINTS + _FINGER_JOINTS + _THUMB_JOINTS,
+        joint_lower=(-2.9007, -1.8361, -2.9007, -3.077, -2.8763, 0.4398, -3.0508, *hand_lower),
+        joint_upper=(2.9007, 1.8361, 2.9007, -0.1169, 2.8763, 4.6216, 3.0508, *hand_upper),
+        # The paper's target limits; joint 6 is cut at the FR3's stop (the paper allows 0.28).
+        target_lower=(-2.60, -1.46, -2.60, -2.77, -2.60, 0.45, -2.60, *hand_lower),
+        target_upper=(2.60, 1.46, 2.60, -0.37, 2.60, 3.45, 2.60, *hand_upper),
+        # 0.15 of the usual position gains: the full ones saturate the wrist's torque at 60 Hz physics.
+        kp=(675.0, 675.0, 525.0, 525.0, 300.0, 300.0, 300.0) + (3.0,) * 16,
+        kd=(67.5, 67.5, 52.5, 52.5, 30.0, 30.0, 30.0) + (0.05,) * 16,
+        effort=(86.0,) * 4 + (11.5,) * 3 + (0.6,) * 16,
+        # Arm: FR3 data sheet ("Limits for Franka Research 3": q_dot_max, q_ddot_max, tau_j_max). Hand: LEAP's servos,
+        # Dynamixel XC330-M288-T at 5 V (Robotis e-manual: no-load speed 81 rev/min, stall torque 0.93 N m). Their
+        # acceleration has no published limit; 300 rad/s^2 is what `effort` gives the reflected inertia alone.
+        velocity_limit_rad_s=(2.62,) * 4 + (5.26, 4.18, 5.26) + (81.0 * 2.0 * math.pi / 60.0,) * 16,
+        acceleration_limit_rad_s2=(10.0,) * 7 + (300.0,) * 16,
+        torque_limit_nm=(87.0,) * 4 + (12.0,) * 3 + (0.93,) * 16,
+        armature=(0.195,) * 4 + (0.074,) * 3 + (2e-3,) * 16,
+        damping=(0.21,) * 7 + (0.03,) * 16,
+        home=(0.311, 0.004, -0.311, -2.051, 0.001, 2.055, pi_fourth - 0.004)
+        + (0.3, 0.0, 0.3, 0.2) * fingers
+        + (1.0, 0.3, 0.2, 0.2),
+        arm_dof=7,
+        fingers=FINGERTIPS,
+        add_bodies=_add_bodies,
+    )
+
+
+FRANKA_LEAP = _franka_leap()
+"""The robot of the paper: 7 arm and 16 hand joints, absolute position targets in radians."""

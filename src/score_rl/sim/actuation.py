@@ -1,0 +1,54 @@
+"""What happens between a command and the servos' targets: delay, lag and play; batched numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Actuation:
+    """Turns one command per control step into servo targets per physics step, for n environments.
+
+    command -> dead time -> first-order lag -> backlash (play of full width b).
+    In the physics step in which a command arrives it counts in proportion to the time that is left of the step, so
+    that trajectories depend smoothly on the delay (`score_rl.real2sim`). The lag is integrated exactly for a
+    target that is constant within a physics step: x += (1 - exp(-dt / lag)) (target - x). Play moves its output
+    only when the input pushes it: the output stays within b / 2 of the input.
+    """
+
+    def __init__(self, num_envs: int, num_joints: int, substeps: int, timestep_s: float):
+        self._substep_times = np.arange(substeps) * timestep_s
+        self._timestep_s = timestep_s
+        shape = (num_envs, num_joints)
+        self.previous = np.zeros(shape)
+        """Command of the control step before this one."""
+        self._lagged = np.zeros(shape)
+        self._output = np.zeros(shape)
+        self.delay_s = np.zeros(num_envs)
+        self.lag_s = np.zeros(num_envs)
+        self.backlash_rad = np.zeros(shape)
+
+    def reset(self, rows: np.ndarray, command: np.ndarray) -> None:
+        """Hold `command` (k, a) in the given rows, everything settled."""
+        self.previous[rows] = self._lagged[rows] = self._output[rows] = command
+
+    def targets(self, command: np.ndarray) -> np.ndarray:
+        """Servo targets (n, substeps, a) for one control step of commands (n, a)."""
+        # What no environment has is skipped; it would change nothing, to the bit.
+        delayed, lagging, playing = self.delay_s.any(), self.lag_s.any(), self.backlash_rad.any()
+        with np.errstate(divide="ignore"):
+            decay = np.exp(-self._timestep_s / self.lag_s)[:, None]  # 0 where there is no lag
+        half_play = self.backlash_rad / 2
+        result = np.empty((len(command), len(self._substep_times), command.shape[1]))
+        for k, time_s in enumerate(self._substep_times):
+            target = command
+            if delayed:
+                arrived = np.clip((time_s - self.delay_s) / self._timestep_s + 1, 0, 1)[:, None]
+                target = command + (1 - arrived) * (self.previous - command)
+            self._lagged[:] = target + decay * (self._lagged - target) if lagging else target
+            if playing:
+                np.clip(self._output, self._lagged - half_play, self._lagged + half_play, out=self._output)
+            else:
+                self._output[:] = self._lagged
+            result[:, k] = self._output
+        self.previous[:] = command
+        return result

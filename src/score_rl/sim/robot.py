@@ -1,0 +1,67 @@
+"""What a simulated robot is: joints, limits and gains in one record, and how its bodies enter a scene.
+
+Collision groups are the bits `HAND`, `OBJECT` and `ARM`: hand geoms touch objects and the table, arm geoms the table,
+and neither touches the robot itself. A scene gives its objects `contype=OBJECT, conaffinity=HAND | OBJECT` and its
+table `contype=0, conaffinity=HAND | OBJECT | ARM`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a robot's record is read on computers without a simulator
+    from mujoco import MjSpec
+
+HAND, OBJECT, ARM = 1, 2, 4
+"""Collision bits; see the module docstring."""
+
+
+@dataclass(frozen=True)
+class Robot:
+    """A position-controlled robot; tuples have one entry per joint, ordered as `joint_names`; rad, N m."""
+
+    name: str
+    """Written into datasets as the robot type."""
+    joint_names: tuple[str, ...]
+    """Joints, actuators and actions share this order."""
+    joint_lower: tuple[float, ...]
+    """Mechanical stops."""
+    joint_upper: tuple[float, ...]
+    target_lower: tuple[float, ...]
+    """Bounds of the commanded positions, inside the mechanical stops."""
+    target_upper: tuple[float, ...]
+    kp: tuple[float, ...]
+    """Position gains of the servos, N m / rad."""
+    kd: tuple[float, ...]
+    """Velocity gains of the servos, N m s / rad."""
+    effort: tuple[float, ...]
+    """Torque limits of the servos."""
+    velocity_limit_rad_s: tuple[float, ...]
+    """Largest joint speeds of the hardware, rad/s."""
+    acceleration_limit_rad_s2: tuple[float, ...]
+    """Largest joint accelerations of the hardware, rad/s^2."""
+    torque_limit_nm: tuple[float, ...]
+    """Largest joint torques of the hardware, N m; `effort` stays inside."""
+    armature: tuple[float, ...]
+    """Reflected rotor inertia, kg m^2."""
+    damping: tuple[float, ...]
+    """Passive joint damping, N m s / rad."""
+    home: tuple[float, ...]
+    """Posture at the start of an episode."""
+    arm_dof: int
+    """The first `arm_dof` joints are the arm's, the rest the hand's."""
+    fingers: tuple[str, ...]
+    """Fingers in the order of the fingertip features; `tip_<finger>` is the site at a finger's tip, and
+    `<finger>_distal` the body that carries it."""
+    add_bodies: Callable[[MjSpec, Robot], None]
+    """(scene, robot) -> None: adds bodies, joints, position servos and sites, in the robot's order."""
+    palm: str = "palm"
+    """Name of the palm site: origin at the middle of the palm, x along the extended fingers, z out of the
+    palm towards where the fingers close, y from the index towards the ring finger."""
+
+    @property
+    def fingertips(self) -> tuple[str, ...]:
+        """Names of the fingertip sites."""
+        return tuple(f"tip_{finger}" for finger in self.fingers)

@@ -1,0 +1,233 @@
+"""`best_of_n`: search instead of steering: of n latents per decision, take the one whose chunk is worth most.
+
+    z_1 .. z_n ~ N(0, I),    a_i = f(o, z_i),    decide for the a_i with the largest Q(o, a_i)
+
+Q is trained in the twin by regression on discounted returns: first of the base policy's own decisions, then of
+decisions of best-of-n, so that it learns the value of what it will be asked about. Every chunk is a sample of the
+base policy, so this control stays in the support by construction; what it can gain is bounded by n.
+
+    return_t = r_t + gamma^k return_{t+1} within an episode;  the value V(s) of the final state where time ran out
+
+V reads the privileged state, exists in training only and serves nothing but that bootstrap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from score_rl.contracts import FlowPolicy, Window
+from score_rl.core.checkpoints import (
+    load_module,
+    optimizer_to_tensors,
+    restore_optimizer,
+    take_prefix,
+    with_prefix,
+)
+from score_rl.core.errors import ScoreError
+from score_rl.steering.heads import Decision, LatentHead, more_noise
+from score_rl.steering.method import Decider, Method, SteeringSpec, latent_head
+from score_rl.steering.methods.unconstrained import check_coordinates
+from score_rl.steering.ppo import Critic, Penalty, PPOConfig, Sizes, explained_variance
+
+
+@dataclass(frozen=True)
+class BestOfNConfig:
+    """The search and its value function; widths, learning rate and discount are those of --learner.ppo."""
+
+    n: int = 16
+    """Latents per decision."""
+    base_iterations: int = 8
+    """First iterations, in which the base policy decides."""
+    memory: int = 12
+    """Newest iterations whose decisions are regressed on; they are part of the checkpoint."""
+    epochs: int = 4
+    """Passes over them per iteration, in minibatches of the same size as PPO's."""
+
+
+class Ranker(nn.Module):
+    """Q(o, a): what a chunk is worth, given the base policy's context."""
+
+    def __init__(self, spec: SteeringSpec) -> None:
+        super().__init__()
+        self.count = BestOfNConfig(**spec.options).n
+        width = spec.context_dim + spec.latent_shape[0] * spec.latent_shape[1]
+        self.value = Critic(width, spec.hidden, spec.activation)
+
+    @torch.no_grad()
+    def choose(self, policy: FlowPolicy, context: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Row of the best of the latents (n, m, h, a) in their flat order (n,), its features, all values (n, m).
+
+        Features (n, c + h a): the context, and the chunk as its difference to that of latent 0 in normalised actions.
+        """
+        n, m = candidates.shape[:2]
+        middle = policy.normalize(context, policy.decode(context, torch.zeros_like(candidates[:, 0])))
+        repeated = context.repeat_interleave(m, dim=0)
+        x = policy.normalize(repeated, policy.decode(repeated, candidates.flatten(0, 1)))
+        change = (x - middle.repeat_interleave(m, dim=0)).flatten(1)
+        features = torch.cat((repeated, change), dim=1)
+        values = self.value(features).view(n, m)
+        best = values.argmax(dim=1) + m * torch.arange(n, device=values.device)
+        return best, features[best], values
+
+
+class BestOfNPolicy:
+    """The trained search; see `steering.method.Trained`."""
+
+    def __init__(self, spec: SteeringSpec, device: str = "cpu") -> None:
+        self.spec = spec
+        self.actor = Ranker(spec).requires_grad_(False).eval().to(device)
+
+    def deciders(self, policy: FlowPolicy) -> dict[str, Decider]:
+        """There is one way to deploy it."""
+        return {"best_of_n": BestOfNDecider(policy, self)}
+
+
+class BestOfNDecider:
+    """Candidates from the decision's noise, the first one being the noise itself: the base policy's choice."""
+
+    def __init__(self, policy: FlowPolicy, trained: BestOfNPolicy) -> None:
+        self.spec, self.policy, self.trained = policy.spec, policy, trained
+
+    def decide(self, window: Window, noise: Tensor) -> Decision:
+        """See `steering.method.Decider`."""
+        ranker, bound = self.trained.actor, self.trained.spec.latent.bound
+        candidates = torch.cat((noise.unsqueeze(1), more_noise(noise, ranker.count - 1)), dim=1).clamp(-bound, bound)
+        context = self.policy.encode(window)
+        best, _, _ = ranker.choose(self.policy, context, candidates)
+        latent = candidates.flatten(0, 1)[best]
+        return Decision(self.policy.decode(context, latent), latent)
+
+
+class BestOfNLearner:
+    """Regression of Q and V on returns; the counterpart of `steering.ppo.Learner`."""
+
+    def __init__(self, sizes: Sizes, ppo: PPOConfig, policy: FlowPolicy, spec: SteeringSpec, device: str) -> None:
+        """Initial weights come from torch's global generator. Raises ScoreError for settings out of range."""
+        ppo.validate()
+        self.policy, self.spec, self.ppo, self.device = policy, spec, ppo, device
+        self.config = BestOfNConfig(**spec.options)
+        self.actor = Ranker(spec).to(device)
+        self.critic = Critic(sizes.critic, ppo.hidden, ppo.activation).to(device)
+        self.optimizer = torch.optim.Adam([*self.actor.parameters(), *self.critic.parameters()], lr=ppo.learning_rate)
+        self.iteration = 0
+        self._memory: list[dict[str, Tensor]] = []
+        self.resize(sizes)
+
+    def resize(self, sizes: Sizes) -> None:
+        """See `steering.method.Learns`."""
+        self.minibatch = max(1, sizes.envs * sizes.decisions // self.ppo.minibatches)
+        self._rollout: list[dict[str, Tensor]] = []
+
+    @torch.no_grad()
+    def act(self, context: Tensor, critic: Tensor) -> Tensor:
+        """The chosen latents as w (n, h a): of one candidate in the first iterations, of n later."""
+        count = 1 if self.iteration < self.config.base_iterations else self.config.n
+        candidates = torch.randn(len(context), count, *self.spec.latent_shape, device=self.device)
+        candidates = candidates.clamp(-self.spec.latent.bound, self.spec.latent.bound)
+        best, features, values = self.actor.choose(self.policy, context, candidates)
+        self._step = {"features": features, "critic": critic, "gain": values.amax(dim=1) - values.mean(dim=1)}
+        return candidates.flatten(0, 1)[best].flatten(1)
+
+    @torch.no_grad()
+    def record(self, reward: Tensor, done: Tensor, truncated: Tensor, steps: Tensor, final_critic: Tensor) -> None:
+        """See `steering.method.Learns`; the bootstrap of a time-out is taken at once, with the V of the rollout."""
+        beyond = self.ppo.gamma ** steps.float() * self.critic(final_critic)
+        self._step |= {"reward": reward + torch.where(truncated, beyond, 0.0), "done": done}
+        self._rollout.append(self._step)
+
+    def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
+        """See `steering.method.Learns`."""
+        newest = self._with_returns(last_critic)
+        with torch.no_grad():
+            explained = explained_variance(self.actor.value(newest["features"]), newest["returns"])
+        gain = float(torch.stack([step["gain"] for step in self._rollout]).mean())
+        self._rollout = []
+        for network, inputs in ((self.actor.value, newest["features"]), (self.critic, newest["critic"])):
+            network.observe(inputs)
+        self._memory = [*self._memory, newest][-self.config.memory :]
+        losses = self._regress()
+        self.iteration += 1
+        return {"explained_variance": explained, "value_loss": losses[1], "q_loss": losses[0], "q_gain": gain}
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `steering.method.Learns`."""
+        optimizer, settings = optimizer_to_tensors(self.optimizer)
+        parts = {"actor": self.actor.state_dict(), "critic": self.critic.state_dict(), "optimizer": optimizer}
+        parts |= {f"memory{index}": kept for index, kept in enumerate(self._memory)}
+        tensors = {name: value for part, values in parts.items() for name, value in with_prefix(part, values).items()}
+        return tensors, {"optimizer": settings, "iteration": self.iteration, "memory": len(self._memory)}
+
+    def load_state(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any], source: object) -> None:
+        """See `steering.method.Learns`."""
+        load_module(self.actor, take_prefix("actor", tensors), source)
+        load_module(self.critic, take_prefix("critic", tensors), source)
+        restore_optimizer(self.optimizer, take_prefix("optimizer", tensors), settings["optimizer"], source)
+        self.iteration = settings["iteration"]
+        kept = [take_prefix(f"memory{index}", tensors) for index in range(settings["memory"])]
+        if not all(part.keys() == {"features", "critic", "returns"} for part in kept):
+            raise ScoreError(f"{source}: the memory of earlier iterations is incomplete")
+        self._memory = [{name: value.to(self.device) for name, value in part.items()} for part in kept]
+
+    @torch.no_grad()
+    def _with_returns(self, last_critic: Tensor) -> dict[str, Tensor]:
+        """Features, critic inputs and discounted returns of every decision of the rollout, flat."""
+        discount, following = self.ppo.gamma**self.spec.execute_steps, self.critic(last_critic)
+        returns: list[Tensor] = []
+        for step in reversed(self._rollout):
+            following = step["reward"] + torch.where(step["done"], 0.0, discount * following)
+            returns.append(following)
+        kept = {key: torch.cat([step[key] for step in self._rollout]) for key in ("features", "critic")}
+        return kept | {"returns": torch.cat(returns[::-1])}
+
+    def _regress(self) -> tuple[float, float]:
+        """Mean losses of Q and V over the passes."""
+        data = {key: torch.cat([part[key] for part in self._memory]) for key in self._memory[0]}
+        networks = ((self.actor.value, "features"), (self.critic, "critic"))
+        sums, steps = torch.zeros(2), 0
+        for _ in range(self.config.epochs):
+            for rows in torch.randperm(len(data["returns"])).to(self.device).split(self.minibatch):
+                target = data["returns"][rows]
+                losses = [(network(data[key][rows]) - target).square().mean() for network, key in networks]
+                self.optimizer.zero_grad()
+                sum(losses).backward()
+                for network, _ in networks:
+                    nn.utils.clip_grad_norm_(network.parameters(), self.ppo.max_grad_norm)
+                self.optimizer.step()
+                sums += torch.stack(losses).detach().cpu()
+                steps += 1
+        return tuple((sums / steps).tolist())
+
+
+def _head(spec: SteeringSpec, device: str) -> LatentHead:
+    """The learner chooses whole latents."""
+    return latent_head(replace(spec, latent=replace(spec.latent, kind="full")), device)
+
+
+def _learner(
+    sizes: Sizes, ppo: PPOConfig, penalties: Sequence[Penalty], policy: FlowPolicy, spec: SteeringSpec, device: str
+) -> BestOfNLearner:
+    if penalties:
+        raise ScoreError("best_of_n has no actor that --learner.prior-kl-coefficient could pull back")
+    return BestOfNLearner(sizes, ppo, policy, spec, device)
+
+
+def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
+    check_coordinates(policy)
+    config = BestOfNConfig(**spec.options)
+    if config.n < 2 or config.base_iterations < 1 or config.memory < 1 or config.epochs < 1:
+        raise ScoreError(f"best_of_n needs n >= 2 and positive base_iterations, memory and epochs, got {config}")
+
+
+BEST_OF_N = Method(
+    "best_of_n",
+    make_head=_head,
+    check=_check,
+    make_learner=_learner,
+    make_trained=lambda spec, head, device: BestOfNPolicy(spec, device),
+    searches=True,
+)

@@ -1,0 +1,1 @@
+"""Adroit door: the recipe; its world is gymnasium-robotics'."""

@@ -1,0 +1,1 @@
+"""Grasp Bottle: task, demonstrator, recipe."""

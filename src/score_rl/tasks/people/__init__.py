@@ -1,0 +1,1 @@
+"""People at the controls: what demonstrators of all tasks share."""

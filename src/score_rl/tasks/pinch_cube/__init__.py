@@ -1,0 +1,1 @@
+"""Pinch Cube: task, demonstrator, recipe."""

@@ -1,0 +1,86 @@
+"""Pinch Cube with a Franka arm and a LEAP hand: the main job, and a tiny version of it for tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from score_rl.evaluation.run import EvaluateConfig
+from score_rl.policies.flow.networks import NetworkConfig
+from score_rl.policies.flow.policy import FlowConfig, PolicyConfig
+from score_rl.policies.flow.representation import RepresentationConfig
+from score_rl.policies.flow.train import PretrainConfig
+from score_rl.real2sim.calibrate import CalibrateConfig
+from score_rl.steering.latent import LatentConfig
+from score_rl.steering.loop import SteerConfig
+from score_rl.tasks.people.collect import CollectConfig
+from score_rl.tasks.recipe import Recipe
+from score_rl.tasks.settings import (
+    CalibrateSettings,
+    CollectSettings,
+    EvaluateSettings,
+    PretrainSettings,
+    SteerSettings,
+)
+
+
+def pinch_cube() -> Recipe:
+    """The demo: demonstrations in the proxy, steering in the calibrated twin, the verdict in the proxy."""
+    policy = PolicyConfig(
+        representation=RepresentationConfig(
+            keys=("state", "command", "object_pose", "palm_pose", "fingertip_pos"),
+            history=2,
+            horizon=8,
+            observation="palm",
+            action="relative",
+            action_scale="standard",
+            per_step=True,
+        ),
+        network=NetworkConfig(kind="mlp", widths=(384, 384, 384)),
+        flow=FlowConfig(width=0.03),
+    )
+    return Recipe(
+        name="pinch_cube",
+        description="Franka + LEAP pinches a cube; demonstrations, calibration and verdict on one proxy robot",
+        collect=CollectSettings(
+            task="pinch_cube", world="proxy", num_envs=60, demonstrations=CollectConfig(episodes=300)
+        ),
+        pretrain=PretrainSettings(PretrainConfig(policy=policy, steps=8000, loss_weighting="network")),
+        calibrate=CalibrateSettings(task="pinch_cube", world="twin", fit=CalibrateConfig(protective_stop_n=30.0)),
+        steer=SteerSettings(
+            task="pinch_cube",
+            worlds=("twin",),
+            control_steps=(1_200_000,),
+            num_envs=128,
+            learner=SteerConfig(
+                execute_steps=8,
+                decisions=16,
+                latent=LatentConfig(kind="subspace", modes=1),
+                between_decisions="hold",
+            ),
+        ),
+        evaluate=EvaluateSettings(task="pinch_cube", world="proxy"),
+    )
+
+
+def debug() -> Recipe:
+    """Everything that `pinch_cube` does, too small to learn anything: the loop as a test, in seconds."""
+    full = pinch_cube()
+    training = replace(
+        full.pretrain.training,
+        policy=replace(full.pretrain.training.policy, network=NetworkConfig(widths=(32,))),
+        steps=60,
+        batch_size=64,
+        warmup_steps=10,
+        validate_every=30,
+        checkpoint_every=30,
+        log_every=10,
+    )
+    return Recipe(
+        name="debug",
+        description="the same loop in seconds, too small to learn anything",
+        collect=replace(full.collect, world="twin", num_envs=20, demonstrations=CollectConfig(episodes=20)),
+        pretrain=PretrainSettings(training),
+        calibrate=replace(full.calibrate, fit=CalibrateConfig(fit_episodes=6, protective_stop_n=30.0)),
+        steer=replace(full.steer, control_steps=(2_000,), num_envs=8),
+        evaluate=replace(full.evaluate, world="twin", evaluation=EvaluateConfig(episodes=4, num_envs=4, traced=1)),
+    )

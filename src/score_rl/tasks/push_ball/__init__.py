@@ -1,0 +1,1 @@
+"""Push Ball: task, demonstrator, recipe."""

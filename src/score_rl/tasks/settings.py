@@ -1,0 +1,112 @@
+"""What each stage of the loop can be told; a recipe is one value of each.
+
+These dataclasses are also the command line: a field is an option, its docstring the help text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from score_rl.evaluation.run import EvaluateConfig
+from score_rl.policies.flow.train import PretrainConfig
+from score_rl.real2sim.calibrate import CalibrateConfig
+from score_rl.steering.loop import SteerConfig
+from score_rl.steering.methods.bc_regularized import BCConfig
+from score_rl.steering.methods.best_of_n import BestOfNConfig
+from score_rl.steering.methods.residual import ResidualConfig
+from score_rl.steering.methods.unconstrained import UnconstrainedConfig
+from score_rl.steering.ppo import PPOConfig
+from score_rl.tasks.people.collect import CollectConfig
+
+FALLING_STEPS = PPOConfig(learning_rate=2e-3, final_learning_rate=0.1, clip=0.3)
+"""Large steps at first and small ones at the end, for small budgets."""
+
+
+@dataclass(frozen=True)
+class CollectSettings:
+    """Recording demonstrations."""
+
+    task: str = "pinch_cube"
+    """What to demonstrate; `score tasks` lists the names."""
+    world: str = "proxy"
+    """Robot to record on: a shipped domain (twin, proxy) or the path of a TOML file."""
+    robot_seed: int = 0
+    """Which robot of the domain: its systematic errors are drawn from this seed."""
+    num_envs: int = 50
+    """Episodes recorded side by side."""
+    demonstrations: CollectConfig = field(default_factory=CollectConfig)
+    """How many, and how the person behaves."""
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """Training the base policy on demonstrations."""
+
+    training: PretrainConfig = field(default_factory=PretrainConfig)
+    """Policy, optimiser and schedule."""
+
+
+@dataclass(frozen=True)
+class CalibrateSettings:
+    """Fitting the twin to the robot of the demonstrations."""
+
+    task: str = "pinch_cube"
+    """Task of the demonstrations; `score tasks` lists the names."""
+    world: str = "twin"
+    """The twin to start from: a shipped domain or a TOML file."""
+    fit: CalibrateConfig = field(default_factory=CalibrateConfig)
+    """What of the demonstrations is used."""
+
+
+@dataclass(frozen=True)
+class SteerSettings:
+    """Reinforcement learning on the latent of a frozen base policy, or by one of the methods it is compared with."""
+
+    task: str = "pinch_cube"
+    """Task to improve at; `score tasks` lists the names."""
+    method: str = "score"
+    """What is learned: score, or one of its rivals and controls (residual, unconstrained, bc_regularized,
+    score_residual, best_of_n)."""
+    worlds: tuple[str, ...] = ("twin",)
+    """Worlds to learn in, one after the other: domains or TOML files, usually the calibrated twin."""
+    control_steps: tuple[int, ...] = (1_200_000,)
+    """Budget of control steps in each of the worlds."""
+    num_envs: int = 128
+    """Environments that run side by side."""
+    threads: int = 1
+    """CPU threads of torch (the simulator uses all cores); results are bit-exact for the same number only."""
+    learner: SteerConfig = field(default_factory=SteerConfig)
+    """Latent, PPO and optional prior on real observations."""
+    residual: ResidualConfig = field(default_factory=ResidualConfig)
+    """For --method residual: how far an action may be moved."""
+    score_residual: ResidualConfig = field(default_factory=ResidualConfig)
+    """For --method score_residual: how far an action may be moved."""
+    unconstrained: UnconstrainedConfig = field(default_factory=UnconstrainedConfig)
+    """For --method unconstrained: the free shift."""
+    bc_regularized: BCConfig = field(default_factory=BCConfig)
+    """For --method bc_regularized: the free shift and what pulls it back."""
+    best_of_n: BestOfNConfig = field(default_factory=BestOfNConfig)
+    """For --method best_of_n: the search and its value function."""
+
+    def options(self) -> dict[str, Any]:
+        """The chosen method's own settings, as plain values; the field has its name, and `score` has none."""
+        return {} if self.method == "score" else asdict(getattr(self, self.method))
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Comparing policies on the same episodes."""
+
+    task: str = "pinch_cube"
+    """Task; `score tasks` lists the names."""
+    world: str = "proxy"
+    """Where to evaluate: a domain or a TOML file."""
+    robot_seed: int = 0
+    """Which robot of the domain; take the one that the demonstrations were recorded on."""
+    execute_steps: int | None = None
+    """Control steps run of every chunk; by default as in steering, or half the horizon without steering."""
+    policies: tuple[str, ...] = ()
+    """Only these of the policies, by name or by how it ends (base_z0, det); by default all."""
+    evaluation: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """How many episodes, and from which seed."""

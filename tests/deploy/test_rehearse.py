@@ -1,0 +1,167 @@
+"""Rehearsal, run and example with a whole bundle: small, untrained, and calm enough for the guard to pass."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from score_rl.cli import main as cli
+from score_rl.cli.rehearse import Rehearse, RehearseSettings
+from score_rl.cli.run import parse_options
+from score_rl.contracts import PolicySpec
+from score_rl.core.errors import ScoreError
+from score_rl.core.files import read_json, read_json_lines
+from score_rl.data.dataset import load_dataset
+from score_rl.deploy.bundle.bundle import create_bundle
+from score_rl.deploy.bundle.spec import franka_leap_limits
+from score_rl.deploy.drivers.proxy import Faults, ProxyRobot, RobotProcessConfig, robot_status, spawn_robot
+from score_rl.deploy.runtime.control_loop import RunConfig
+from score_rl.policies.flow.networks import NetworkConfig
+from score_rl.policies.flow.policy import ConditionalFlow, FlowConfig, PolicyConfig, save_policy
+from score_rl.policies.flow.representation import RepresentationConfig, blank_representation
+from score_rl.robots.franka_leap.robot import FRANKA_LEAP
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "deploy.py"
+SHORT_RAD = 0.02
+"""Actions of about this much per control step."""
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    keys = {"state": 23, "command": 23, "object_pose": 7}
+    config = RepresentationConfig(tuple(keys), history=2, horizon=6, action="delta")
+    spec = PolicySpec(keys, 2, 6, FRANKA_LEAP.joint_names, "rad", 10.0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        flow = FlowConfig(width=None, steps=1)
+        representation = blank_representation(spec, config)
+        policy = ConditionalFlow(spec, PolicyConfig(config, NetworkConfig(widths=(16,)), flow), representation)
+        for parameter in policy.network.head.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+    representation.actions.scale.fill_(SHORT_RAD)
+    folder = tmp_path_factory.mktemp("bundle")
+    save_policy(folder / "base", policy.requires_grad_(False).eval(), {})
+    create_bundle(folder / "bundle", folder / "base", None, franka_leap_limits(), "pinch_cube", execute_steps=4)
+    return folder / "bundle"
+
+
+def test_deployment_costs_nothing(bundle: Path, tmp_path: Path) -> None:
+    """Without faults, and with all the time in the world, every command of every episode is the evaluation's."""
+    settings = RehearseSettings(world="twin", episodes=2, first_seed=5, speed=0.0)
+    result = Rehearse(bundle, settings, tmp_path / "out").run()
+    assert result["identical_episodes"] == result["n"] == 2
+    assert (result["difference"], result["missed_deadlines"], list(result["guard"])) == (0.0, 0, ["pass"])
+    assert result["in_process_successes"] == result["deployed_successes"]
+    stored = read_json(tmp_path / "out" / "rehearsal.json")
+    assert stored["control_steps"] == load_dataset(tmp_path / "out" / "recording" / "dataset").num_frames
+    assert Rehearse(bundle, settings, tmp_path / "out").run() == stored  # done already: reused
+    assert [r["event"] for r in read_json_lines(tmp_path / "out" / "events.jsonl")].count("episode") == 2
+
+
+def test_faults_show(bundle: Path, tmp_path: Path) -> None:
+    """Lost commands are noticed, held for, and counted."""
+    short = RunConfig(time_limit_s=4.0)
+    settings = RehearseSettings("twin", episodes=1, speed=3.0, faults=Faults(drop_commands=0.3), runtime=short)
+    result = Rehearse(bundle, settings, tmp_path / "out").run()
+    assert 1 <= result["unconfirmed_commands"] <= 40
+    assert result["identical_episodes"] == 0
+
+
+def test_a_connection_that_breaks_is_an_error(bundle: Path, tmp_path: Path) -> None:
+    settings = RehearseSettings(world="twin", episodes=3, speed=0.0, faults=Faults(disconnect=0.05))
+    with pytest.raises(ScoreError, match="of 3 episodes were run"):
+        Rehearse(bundle, settings, tmp_path / "out").run()
+    assert load_dataset(tmp_path / "out" / "recording" / "dataset").extra["ended"][-1] == "robot_lost"
+
+
+def test_run_records_what_it_does(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    address = tmp_path / "robot.sock"
+    process = spawn_robot(RobotProcessConfig(world="twin", address=address, speed=0.0))
+    arguments = ["run", str(bundle), "--options", f"address={address}", "--out", str(tmp_path / "out")]
+    assert cli.main([*arguments, "--episodes", "2", "--time-limit-s", "2.5"]) == 0
+    assert "time_limit, 2" in " ".join(capsys.readouterr().err.split())
+    dataset = load_dataset(tmp_path / "out" / "dataset")
+    assert dataset.extra["ended"].tolist() == ["time_limit"] * 2
+    assert dataset.lengths.min() >= 25
+    np.testing.assert_array_equal(dataset.episode(0)["action"][:25], dataset.episode(0)["policy_action"][:25])
+    report = read_json(tmp_path / "out" / "report.json")
+    assert [episode["seed"] for episode in report["episodes"]] == [0, 1]
+    assert cli.main(arguments) == 2  # nothing recorded is ever replaced
+    assert "finished recording" in capsys.readouterr().err
+    # A robot that dies is an error that says so, and the recording is whole.
+    with ProxyRobot(address):
+        process.kill()
+        process.wait()
+    assert cli.main(["run", str(bundle), "--options", f"address={address}", "connect_s=0.2"]) == 2
+    assert "no robot answers" in capsys.readouterr().err
+
+
+def test_ctrl_c_brakes_and_closes_the_recording(bundle: Path, tmp_path: Path) -> None:
+    address, out = tmp_path / "robot.sock", tmp_path / "out"
+    process = spawn_robot(RobotProcessConfig(world="twin", address=address, speed=0.0))
+
+    def interrupt() -> None:
+        while not (journal := out / "journal" / "steps.bin").exists() or not journal.stat().st_size:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        options = ["--options", f"address={address}", "--out", str(out), "--episodes", "99"]
+        assert cli.main(["run", str(bundle), *options]) == 0
+        status = robot_status(address)
+    finally:
+        process.kill()
+        process.wait()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert (status["state"], status["resting"]) == ("stopped", True)
+    assert load_dataset(out / "dataset").extra["ended"][-1] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "BUNDLE", "--robot", "proxi"], "did you mean 'proxy'"),
+        (["run", "BUNDLE", "--options", "address"], "must look like NAME=VALUE"),
+        (["run", "nowhere"], "nowhere"),
+        (["run", "BUNDLE", "--episodes", "0"], "at least 1"),
+        (["rehearse", "BUNDLE", "--world", "proxi"], "unknown domain 'proxi'"),
+        (["rehearse", "BUNDLE", "--episodes", "0"], "at least 1"),
+        (["robot", "--task", "pinch"], "did you mean 'pinch_cube'"),
+    ],
+)
+def test_errors_come_first(
+    arguments: list[str], message: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([str(bundle) if word == "BUNDLE" else word for word in arguments]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_options() -> None:
+    assert parse_options(["a=1", "b=x=y"]) == {"a": "1", "b": "x=y"}
+
+
+def test_the_example_is_short_and_runs(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(EXAMPLE.read_text().splitlines()) < 40
+    runpy.run_path(str(EXAMPLE))["main"](str(bundle), str(tmp_path / "out"), speed=0.0)
+    assert capsys.readouterr().out.count("steps {'pass':") == 3
+    assert load_dataset(tmp_path / "out" / "dataset").num_episodes == 3
+
+
+def test_the_client_needs_neither_simulator_nor_torch() -> None:
+    """What the robot's computer must import to reach the simulated robot."""
+    check = "import sys, score_rl.deploy.drivers.proxy; assert not {'torch', 'mujoco'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)

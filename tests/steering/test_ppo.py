@@ -1,0 +1,220 @@
+"""PPO on decisions: returns by hand, the start at N(0, I), state that resumes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from score_rl.core.errors import ScoreError
+from score_rl.steering.ppo import (
+    GaussianActor,
+    Learner,
+    Penalty,
+    PPOConfig,
+    Sizes,
+    kl_to_prior,
+    prior_penalty,
+    seeded,
+)
+
+SIZES = Sizes(context=3, critic=2, action=4, envs=2, decisions=3)
+SMALL = PPOConfig(hidden=(8,), epochs=2, minibatches=2, gamma=0.9, gae_lambda=1.0)
+
+
+def learner_of(config=SMALL, sizes=SIZES, steps=2, **options):
+    with seeded("test"):
+        return Learner(sizes, config, steps, **options)
+
+
+def constant_critic(learner, value):
+    """V(s) = value everywhere."""
+    with torch.no_grad():
+        learner.critic.mlp[-1].weight.zero_()
+        learner.critic.mlp[-1].bias.fill_(value)
+
+
+def roll(learner, rewards, dones=(), truncated=(), steps=2):
+    """One rollout; `dones` and `truncated` are sets of (decision, row)."""
+    n = SIZES.envs
+    for t, reward in enumerate(rewards):
+        learner.act(torch.randn(n, SIZES.context), torch.randn(n, SIZES.critic))
+        cut = torch.tensor([(t, row) in truncated for row in range(n)])
+        done = torch.tensor([(t, row) in dones for row in range(n)]) | cut
+        learner.record(torch.tensor(reward), done, cut, torch.full((n,), steps), torch.randn(n, SIZES.critic))
+
+
+def returns_of(learner):
+    """Returns (decisions, n) as PPO will see them."""
+    learner._compute_values()
+    learner.algorithm.compute_returns({"critic": torch.zeros(SIZES.envs, SIZES.critic)})
+    return learner.algorithm.storage.returns.squeeze(-1)
+
+
+def test_the_actor_starts_at_the_prior_exactly():
+    with seeded("actor"):
+        actor = GaussianActor(3, 4, (16, 16), "elu")
+    mean, std = actor.mean_std(100.0 * torch.randn(50, 3))
+    assert torch.equal(mean, torch.zeros(50, 4))
+    assert torch.equal(std, torch.ones(4))
+
+
+def test_discount_is_gamma_to_the_number_of_control_steps():
+    learner = learner_of()
+    constant_critic(learner, 10.0)
+    roll(learner, [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
+    returns = returns_of(learner)
+    g = 0.9**2  # two control steps per decision
+    assert returns[2].tolist() == pytest.approx([3 + g * 10, g * 10])
+    assert returns[0].tolist() == pytest.approx([1 + g * (2 + g * (3 + g * 10)), g**3 * 10])
+
+
+def test_termination_cuts_the_value():
+    learner = learner_of()
+    constant_critic(learner, 10.0)
+    roll(learner, [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]], dones={(1, 0)})
+    returns = returns_of(learner)
+    g = 0.9**2
+    assert returns[:, 0].tolist() == pytest.approx([1 + g * 2, 2.0, 3 + g * 10])
+
+
+def test_a_time_out_is_bootstrapped_with_the_final_observation_and_its_own_steps():
+    """V is linear here, so that using any other observation or number of steps gives another number."""
+    learner = learner_of(PPOConfig(hidden=(1,), activation="identity", gamma=0.9, gae_lambda=1.0, minibatches=1))
+    with torch.no_grad():
+        learner.critic.mlp[0].weight.copy_(torch.tensor([[1.0, 0.0]]))
+        learner.critic.mlp[0].bias.zero_()
+        learner.critic.mlp[-1].weight.fill_(1.0)
+        learner.critic.mlp[-1].bias.zero_()
+    learner.moments.update = lambda values: None  # keep the moments at mean 0, std 1
+    scale = 1.0 + learner.moments.eps  # std + eps
+    for t in range(3):
+        learner.act(torch.zeros(2, 3), torch.full((2, 2), 5.0))
+        cut = torch.tensor([t == 1, False])
+        final = torch.tensor([[2.0, 0.0], [7.0, 0.0]])
+        learner.record(torch.tensor([1.0, 0.0]), cut, cut, torch.tensor([3, 2]), final)
+    returns = returns_of(learner)
+    assert returns[1, 0].item() == pytest.approx(1 + 0.9**3 * 2.0 / scale)
+    g = 0.9**2
+    assert returns[0, 0].item() == pytest.approx(1 + g * returns[1, 0].item())
+    assert returns[1, 1].item() == pytest.approx(0.0)  # row 1: no reward, and the last value is 0
+
+
+def test_incomplete_rollouts_are_refused():
+    learner = learner_of()
+    roll(learner, [[0.0, 0.0]])
+    with pytest.raises(ScoreError, match="1 of 3 decisions"):
+        learner.update(torch.zeros(2, 2))
+
+
+def test_update_moves_the_mean_towards_rewarded_actions():
+    sizes = Sizes(context=1, critic=1, action=1, envs=64, decisions=1)
+    learner = learner_of(PPOConfig(hidden=(16,), learning_rate=1e-2, minibatches=1), sizes)
+    done = torch.ones(64, dtype=torch.bool)
+    with seeded("update"):
+        for _ in range(20):
+            action = learner.act(torch.ones(64, 1), torch.ones(64, 1))
+            reward = -((action[:, 0] - 1.5) ** 2)
+            learner.record(reward, done, ~done, torch.ones(64), torch.ones(64, 1))
+            metrics = learner.update(torch.ones(64, 1))
+    mean, _ = learner.actor.mean_std(torch.ones(1, 1))
+    assert mean.item() == pytest.approx(1.5, abs=0.4)
+    assert 0.0 <= metrics["clip_fraction"] <= 1.0
+    assert metrics["kl"] >= 0.0
+
+
+def test_state_resumes_to_the_same_bits():
+    def iterate(learner, iteration):
+        with seeded("iterate", iteration):
+            roll(learner, [[1.0, 0.0]] * 3, truncated={(1, 1)})
+            learner.update(torch.randn(2, 2))
+
+    straight = learner_of()
+    for iteration in range(4):
+        iterate(straight, iteration)
+    stopped = learner_of()
+    for iteration in range(2):
+        iterate(stopped, iteration)
+    resumed = learner_of(PPOConfig(**{**vars(SMALL)}))
+    resumed.load_state(*stopped.state(), source="test")
+    for iteration in range(2, 4):
+        iterate(resumed, iteration)
+    expected, settings = straight.state()
+    got, got_settings = resumed.state()
+    assert settings == got_settings
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_state_of_another_learner_is_refused():
+    tensors, settings = learner_of(PPOConfig(hidden=(9,))).state()
+    with pytest.raises(ScoreError, match="here"):
+        learner_of().load_state(tensors, settings, source="here")
+
+
+def test_seeded_leaves_the_outer_generator_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    with seeded("inner", 1):
+        inner = torch.rand(3)
+    assert torch.equal(torch.rand(3), expected)
+    with seeded("inner", 1):
+        assert torch.equal(torch.rand(3), inner)
+
+
+def test_kl_to_prior_by_hand():
+    mean, std = torch.tensor([[0.0, 2.0]]), torch.tensor([1.0, 0.5])
+    assert kl_to_prior(mean, std).item() == pytest.approx(0.5 * (4 + 0.25 - 1 - 2 * math.log(0.5)))
+
+
+def test_the_prior_penalty_pulls_the_policy_back_to_the_prior():
+    """The same updates, with and without the KL term on the states that are visited."""
+
+    def train(coefficient):
+        sizes = Sizes(context=1, critic=1, action=2, envs=32, decisions=1)
+        penalties = (prior_penalty(torch.ones(5, 1), 16, coefficient),) if coefficient else ()
+        ppo = PPOConfig(hidden=(16,), learning_rate=1e-2, minibatches=1)
+        learner = learner_of(ppo, sizes, penalties=penalties)
+        done = torch.ones(32, dtype=torch.bool)
+        with seeded("anchors"):
+            for _ in range(15):
+                action = learner.act(torch.ones(32, 1), torch.ones(32, 1))
+                learner.record(action.sum(dim=1), done, ~done, torch.ones(32), torch.ones(32, 1))
+                metrics = learner.update(torch.ones(32, 1))
+        return kl_to_prior(*learner.actor.mean_std(torch.ones(1, 1))).item(), metrics
+
+    free, metrics = train(0.0)
+    assert "prior_kl_real" not in metrics
+    anchored, metrics = train(10.0)
+    assert anchored < 0.1 * free
+    assert metrics["prior_kl_real"] >= 0.0
+
+
+def test_penalties_add_up_with_their_coefficients_and_are_logged_before_them():
+    actor = GaussianActor(1, 2, (4,), "elu")
+    actor.penalties = (
+        Penalty("one", 2.0, lambda actor: torch.tensor([1.0, 3.0])),
+        Penalty("other", 0.5, lambda actor: torch.tensor([4.0])),
+    )
+    assert actor.output_entropy.tolist() == [-(2.0 * 2.0 + 0.5 * 4.0)]
+    assert actor.take_penalties() == {"one": 2.0, "other": 4.0}
+    assert actor.take_penalties() == {}
+
+
+@pytest.mark.parametrize("change", [{"learning_rate": 0.0}, {"epochs": 0}, {"gamma": 1.1}, {"gae_lambda": -0.1}])
+def test_bad_configurations_are_named(change):
+    with pytest.raises(ScoreError, match=next(iter(change))):
+        learner_of(PPOConfig(**change))
+
+
+def test_step_size_falls_linearly_to_its_final_share():
+    learner = learner_of(replace(SMALL, learning_rate=0.1, final_learning_rate=0.2))
+    used = []
+    for elapsed in (0.0, 0.25, 1.0):
+        roll(learner, [[0.0, 0.0]] * SIZES.decisions)
+        learner.update(torch.zeros(SIZES.envs, SIZES.critic), elapsed)
+        used.append(learner.algorithm.optimizer.param_groups[0]["lr"])
+    assert used == pytest.approx([0.1, 0.08, 0.02])
