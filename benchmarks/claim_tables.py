@@ -11,10 +11,9 @@ import numpy as np
 from score_rl.core.files import read_json
 from score_rl.core.statistics import wilson
 from score_rl.evaluation.audit.panel import PANEL
-from score_rl.evaluation.results import read_results
+from score_rl.evaluation.results import policy_name, read_results
 from score_rl.pipeline.experiment.arms import Arm, arms, complete, tasks_of
 from score_rl.pipeline.experiment.definition import REFERENCE_POLICIES
-from score_rl.report.charts import name as policy_name
 from score_rl.report.experiment import tables
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "src" / "score_rl"
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
-LINES_OF_CODE = re.compile(r"([a-z_/]+\.py): (\w+(?:\.\w+)*)")
+LINES_OF_CODE = re.compile(r"([a-z0-9_/]+\.py): (\w+(?:\.\w+)*)")
 
 
 def blocks(document: Path, language: str) -> list[str]:

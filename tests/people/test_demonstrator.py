@@ -141,7 +141,7 @@ def test_the_careful_person_pinches_and_lifts_a_cube():
     option.timestep, option.integrator = 1 / 60, mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     option.cone, option.jacobian = mujoco.mjtCone.mjCONE_ELLIPTIC, mujoco.mjtJacobian.mjJAC_DENSE
     option.impratio, option.iterations, option.ls_iterations = 10, 10, 20
-    add_bodies(spec)
+    add_bodies(spec, FRANKA_LEAP)
     spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=(2, 2, 0.1), conaffinity=7, contype=0)
     body = spec.worldbody.add_body(name="object")
     body.add_freejoint()

@@ -21,7 +21,7 @@ def _postures(arm: ArmKinematics, n: int, spread: float) -> np.ndarray:
 
 def test_forward_and_jacobian_agree_with_mujoco(arm):
     spec = mujoco.MjSpec()
-    add_bodies(spec)
+    add_bodies(spec, FRANKA_LEAP)
     model = spec.compile()
     data = mujoco.MjData(model)
     joints = _postures(arm, 3, 0.4)

@@ -16,7 +16,7 @@ def model() -> mujoco.MjModel:
     spec = mujoco.MjSpec()
     spec.option.timestep = 1 / 60
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    add_bodies(spec)
+    add_bodies(spec, FRANKA_LEAP)
     return spec.compile()
 
 

@@ -28,7 +28,7 @@ def write_audit(directory: Path, verdict: Verdict, labels: Mapping[str, Any]) ->
     record = {"schema_version": SCHEMA_VERSION, **labels, **as_json(verdict)}
     write_json(directory / RESULT, record)
     write_text(directory / TEXT, markdown(verdict, labels))
-    page = resources.files("score_rl.evaluation").joinpath("templates/report.html").read_text(encoding="utf-8")
+    page = resources.files("score_rl.report").joinpath("templates/report.html").read_text(encoding="utf-8")
     title = f"Transfer audit · {labels['task']} · {labels['policy']}"
     write_text(directory / PAGE, Template(page).substitute(title=html.escape(title), body=body(verdict, labels)))
     return record
