@@ -73,7 +73,7 @@ def main(benchmark: Benchmark) -> None:
     rows: list[dict[str, Any]] = []
     for task, robot_seed in experiment.cells():
         folder = out / "runs" / task / f"robot-{robot_seed}" / "calibration"
-        robot = values(load_domain(experiment.recipe(task).evaluate.world), robot_seed)
+        robot = values(load_domain(experiment.recipe_of(task).evaluate.world), robot_seed)
         _, config = read_run(folder)
         start, calibrated = load_domain(config["settings"]["world"]), load_domain(folder / DOMAIN_FILE)
         for twin, domain in (("uncalibrated", start), ("calibrated", calibrated)):

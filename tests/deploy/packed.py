@@ -8,13 +8,14 @@ from typing import Any
 import torch
 
 from score_rl.contracts import PolicySpec, Window, WorldSpec
+from score_rl.core.fingerprint import fingerprint
 from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.policies.flow.policy import ConditionalFlow, FlowConfig, PolicyConfig, save_policy
 from score_rl.policies.flow.representation import RepresentationConfig, fit_representation
 from score_rl.steering.latent import LatentConfig
 from score_rl.steering.method import SteeringSpec, Trained
 from score_rl.steering.methods import METHODS
-from score_rl.steering.policy import blank_policy, fingerprint, save_steering
+from score_rl.steering.policy import blank_policy, save_steering
 
 KEYS, NAMES = {"state": 4, "command": 2}, ("left", "right")
 

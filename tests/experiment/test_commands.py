@@ -20,7 +20,7 @@ from score_rl.sim.domain import load_domain
 
 EXPERIMENT = """
 name = "mini"
-tasks = ["debug"]
+tasks = ["pinch_cube"]
 robots = [101]
 
 [evaluation]
@@ -60,7 +60,7 @@ def test_from_a_file_to_a_report_and_an_audit(
     monkeypatch.setattr(module, "run_here", run_in_this_process)
     out = tmp_path / "out"
     assert cli.main(["benchmark", str(file), "--out", str(out), "--dry-run"]) == 0
-    assert "debug/robot-101/score/seed-0/steering" in capsys.readouterr().out and not out.exists()
+    assert "pinch_cube/robot-101/score/seed-0/steering" in capsys.readouterr().out and not out.exists()
     assert cli.main(["benchmark", str(file), "--out", str(out)]) == 0
     records = read_results(out / "result.json")
     assert [(r["policy"], r["evaluation"]) for r in records] == [
@@ -77,7 +77,7 @@ def test_from_a_file_to_a_report_and_an_audit(
     assert len(times) == len(plan(load_experiment(file))) == 10
     file.write_text(EXPERIMENT.replace("proxy_episodes = 2", "proxy_episodes = 3"))
     assert "4 jobs of another configuration" in failure(capsys, "benchmark", str(file), "--out", str(out))
-    _audit(out / "runs" / "debug" / "robot-101", tmp_path / "audit")
+    _audit(out / "runs" / "pinch_cube" / "robot-101", tmp_path / "audit")
 
 
 def _audit(robot: Path, out: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_worlds_of_jobs(file: Path, tmp_path: Path) -> None:
     assert {k: v.tolist() for k, v in same.draw_robot(51).items()} == {
         k: v.tolist() for k, v in proxy.draw_robot(51).items()
     }
-    calibration = tmp_path / "runs" / "debug" / "robot-101" / "calibration"
+    calibration = tmp_path / "runs" / "pinch_cube" / "robot-101" / "calibration"
     with_stop("twin", 30.0, calibration / "domain.toml")
     assert load_domain(world_file(jobs["steering"], tmp_path)).protective_stop.force_n == 10
     write_json(calibration / "config.json", {"settings": {"world": "twin"}})
@@ -135,5 +135,5 @@ def test_failed_jobs_are_an_error_behind_the_report(
     monkeypatch.setattr(module, "run_here", fail)
     monkeypatch.setattr(module, "render", lambda experiment, board: tmp_path)
     message = failure(capsys, "benchmark", str(file), "--out", str(tmp_path / "out"))
-    assert "1 of 10 jobs failed, first debug/robot-101/demonstrations" in message
+    assert "1 of 10 jobs failed, first pinch_cube/robot-101/demonstrations" in message
     assert run_job.__module__ == "score_rl.cli.benchmark"  # workers import it from there

@@ -14,7 +14,7 @@ from score_rl.pipeline.experiment.definition import changed, load_experiment, pa
 from score_rl.tasks.recipes import get_recipe
 
 ROOT = Path(__file__).parents[2]
-MINIMAL: dict[str, Any] = {"tasks": ["debug"], "robots": [1], "method": [{"name": "score", "role": "ours"}]}
+MINIMAL: dict[str, Any] = {"tasks": ["pinch_cube"], "robots": [1], "method": [{"name": "score", "role": "ours"}]}
 
 
 def parsed(**changes: Any) -> Any:
@@ -32,10 +32,10 @@ def test_settings_reach_recipes_and_methods() -> None:
     method = {"name": "bc", "method": "bc_regularized", "settings": {"bc_regularized.coefficient": 5}}
     experiment = parsed(
         settings={"steer.control_steps": [64], "steer.learner.ppo.learning_rate": 1},
-        task_settings={"debug": {"steer.control_steps": [128]}},
+        task_settings={"pinch_cube": {"steer.control_steps": [128]}},
         method=[method],
     )
-    recipe = experiment.recipe("debug")
+    recipe = experiment.recipe_of("pinch_cube")
     assert recipe.steer.control_steps == (128,)
     rate = recipe.steer.learner.ppo.learning_rate
     assert rate == 1.0 and isinstance(rate, float)
@@ -56,7 +56,7 @@ def test_a_sweep_is_one_method_per_value() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": ["debug"]}, "key 'task'; did you mean 'tasks'"),
+        ({"task": ["pinch_cube"]}, "key 'task'; did you mean 'tasks'"),
         ({"tasks": ["pinch"]}, "'pinch'; did you mean 'pinch_cube'"),
         ({"tasks": ["adroit_door"]}, "needs demonstrations from elsewhere"),
         ({"robots": []}, "robots must be a list of different entries"),
@@ -93,7 +93,7 @@ def test_files_that_are_missing_or_broken(tmp_path: Path) -> None:
 
 
 def test_changing_leaves_the_original_alone() -> None:
-    recipe = get_recipe("debug")
+    recipe = get_recipe("pinch_cube")
     other = changed(recipe, "steer.num_envs", 3, "here")
     assert other.steer.num_envs == 3 and recipe.steer.num_envs == 8
 

@@ -37,7 +37,7 @@ def experiment() -> Experiment:
             "values": [1.0, 100.0],
         },
     ]
-    return parse_experiment({"tasks": ["debug"], "robots": [1, 2], "method": methods, "description": "D"}, "exp.toml")
+    return parse_experiment({"tasks": ["pinch_cube"], "robots": [1, 2], "method": methods, "description": "D"}, "exp.toml")
 
 
 def episode(seed: int, success: bool, fault: bool, off: float) -> Episode:
@@ -87,7 +87,7 @@ def test_records_are_paired_across_runs(experiment: Experiment, left: Path) -> N
     assert (free["vs_base_wins"], free["vs_base_losses"]) == (0, 1)
     assert (free["vs_base_z0_wins"], free["vs_base_z0_losses"]) == (1, 0)
     assert (free["vs_ours_wins"], free["vs_ours_losses"]) == (1, 7)
-    assert free["role"] == "rival" and free["recipe"] == "debug"
+    assert free["role"] == "rival" and free["recipe"] == "pinch_cube"
     ours = next(r for r in records if r["policy"] == "score_det")
     assert "vs_ours_wins" not in ours and ours["label"] == "SCORE"
 

@@ -13,7 +13,7 @@ METHODS = [
     {"name": "bc", "method": "bc_regularized", "demonstrations": True},
     {"name": "best_of_n", "policy": "best_of_n", "role": "control"},
 ]
-TABLE = {"tasks": ["debug"], "robots": [1, 2], "training_seeds": [0, 1], "method": METHODS}
+TABLE = {"tasks": ["pinch_cube"], "robots": [1, 2], "training_seeds": [0, 1], "method": METHODS}
 
 
 def experiment(**changes: object) -> Experiment:
@@ -33,7 +33,7 @@ def test_every_job_stands_behind_what_it_needs() -> None:
 
 
 def test_a_method_may_be_tried_on_a_part_of_the_robots() -> None:
-    some = {"name": "free", "method": "unconstrained", "tasks": ["debug"], "robots": [2]}
+    some = {"name": "free", "method": "unconstrained", "tasks": ["pinch_cube"], "robots": [2]}
     jobs = plan(experiment(method=[{"name": "score", "role": "ours"}, some], training_seeds=[0]))
     assert len(jobs) == 2 * (3 + 3 + 4) + 4
     assert {job.robot for job in jobs if job.method == "free"} == {2}
@@ -41,20 +41,20 @@ def test_a_method_may_be_tried_on_a_part_of_the_robots() -> None:
 
 def test_what_a_job_is_given() -> None:
     jobs = {job.name: job for job in plan(experiment(evaluation={"support": ["proxy"]}))}
-    collect = jobs["debug/robot-2/demonstrations"]
+    collect = jobs["pinch_cube/robot-2/demonstrations"]
     assert collect.settings.robot_seed == 2 and collect.settings.demonstrations.seed == 0
-    steer = jobs["debug/robot-2/bc/seed-1/steering"]
+    steer = jobs["pinch_cube/robot-2/bc/seed-1/steering"]
     assert steer.settings.learner.seed == 1 and steer.settings.method == "bc_regularized"
-    assert steer.needs == ("debug/robot-2/base", "debug/robot-2/calibration", "debug/robot-2/demonstrations")
+    assert steer.needs == ("pinch_cube/robot-2/base", "pinch_cube/robot-2/calibration", "pinch_cube/robot-2/demonstrations")
     for name in ("steering", "twin"):
-        free = jobs[f"debug/robot-1/free/seed-0/{name}"]
+        free = jobs[f"pinch_cube/robot-1/free/seed-0/{name}"]
         assert free.twin_stop_n == 0.0 and free.twin_calibration == 0.5
-    proxy, twin = (jobs[f"debug/robot-2/score/seed-1/{name}"] for name in ("proxy", "twin"))
+    proxy, twin = (jobs[f"pinch_cube/robot-2/score/seed-1/{name}"] for name in ("proxy", "twin"))
     assert proxy.settings.robot_seed == 2 and twin.settings.robot_seed == 0 and twin.settings.world == "twin"
     assert proxy.settings.policies == ("stoch", "det") and proxy.settings.evaluation.support
     assert proxy.settings.execute_steps is None and not twin.settings.evaluation.support
-    assert jobs["debug/robot-2/best_of_n/seed-1/proxy"].settings.policies == ("best_of_n",)
-    references = jobs["debug/robot-2/references/proxy_raw"]
+    assert jobs["pinch_cube/robot-2/best_of_n/seed-1/proxy"].settings.policies == ("best_of_n",)
+    references = jobs["pinch_cube/robot-2/references/proxy_raw"]
     assert references.settings.policies == ("base", "base_z0") and references.settings.execute_steps == 8
 
 

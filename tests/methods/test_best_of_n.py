@@ -9,10 +9,10 @@ import torch
 from toys import ScaledToyPolicy
 
 from score_rl.core.errors import ScoreError
+from score_rl.core.fingerprint import fingerprint
 from score_rl.steering.latent import LatentConfig
 from score_rl.steering.method import SteeringSpec
 from score_rl.steering.methods.best_of_n import BestOfNConfig, BestOfNLearner, BestOfNPolicy
-from score_rl.steering.policy import fingerprint
 from score_rl.steering.ppo import PPOConfig, Sizes, seeded
 
 POLICY = ScaledToyPolicy()

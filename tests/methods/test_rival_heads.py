@@ -9,6 +9,7 @@ import torch
 from toys import ScaledToyPolicy, ToyPolicy
 
 from score_rl.core.errors import ScoreError
+from score_rl.core.fingerprint import fingerprint
 from score_rl.steering.latent import LatentConfig
 from score_rl.steering.method import SteeringSpec
 from score_rl.steering.methods import METHODS
@@ -16,7 +17,7 @@ from score_rl.steering.methods.bc_regularized import BCConfig
 from score_rl.steering.methods.best_of_n import BestOfNConfig
 from score_rl.steering.methods.residual import ResidualConfig
 from score_rl.steering.methods.unconstrained import UnconstrainedConfig
-from score_rl.steering.policy import BaseDecider, fingerprint
+from score_rl.steering.policy import BaseDecider
 
 WINDOW = {"state": torch.randn(5, 2, 2), "command": torch.randn(5, 2, 1)}
 POLICY = ScaledToyPolicy()

@@ -2,45 +2,149 @@
 
 Four groups, each `name = "package.module:object"` in the `pyproject.toml` of whoever provides it:
 
-    score_rl.tasks      a package with the modules `task` (TASK), `demonstrator` (ROUTINE) and `recipe` (RECIPES)
+    score_rl.tasks      a package with the modules `recipe` (RECIPES), and, where the task has a simulated scene,
+                        `task` (TASK) and `demonstrator` (ROUTINE)
     score_rl.worlds     a factory (num_envs: int, **options) -> contracts.World
     score_rl.policies   a factory (**options) -> contracts.FlowPolicy
     score_rl.robots     a factory (**options) -> deploy.drivers.protocol.RobotDriver
+
+Factories are also named directly, as "package.module:factory"; either form takes options, as in "NAME?key=value&...".
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
+from urllib.parse import parse_qsl
 
 from score_rl.core.errors import ScoreError, unknown_choice
 
 
 def names(group: str, part: str | None = None) -> tuple[str, ...]:
-    """Installed names of a group, sorted; with `part`, only packages that have a module of that name."""
-    found = {entry.name: entry for entry in entry_points(group=group)}
-    return tuple(sorted(name for name, entry in found.items() if part is None or _has(entry, part)))
+    """Installed names of a group, sorted; with `part`, only packages that have a module of that name.
+
+    A package that cannot even be imported counts as having everything: whoever asks for it learns what is wrong.
+    """
+    return tuple(sorted(name for name, entry in _installed(group).items() if part is None or _has(entry, part)))
 
 
 def load(group: str, name: str, kind: str) -> Any:
-    """The object of that name. Raises ScoreError that lists the choices, or where it cannot be imported."""
-    return _imported(lambda: find(group, name, kind).load(), f"{kind} {name!r}")
+    """The object of that name. Raises ScoreError that lists the choices, or says why it cannot be imported."""
+    entry = _find(group, name, kind)
+    return _imported(entry.load, f"{kind} '{name}' ({_origin(entry)})")
 
 
-def load_part(group: str, name: str, part: str, kind: str) -> Any:
-    """Module `part` of the package of that name; raises ScoreError that lists the packages that have it."""
+def load_part(group: str, name: str, part: str, attribute: str, kind: str, expected: type) -> Any:
+    """`attribute` of module `part` of the package of that name.
+
+    Raises ScoreError for a name that is not installed or has no such module (listing those that have one), and for a
+    plugin that cannot be imported or whose attribute is not of the type `expected`.
+    """
     choices = names(group, part)
     if name not in choices:
         raise unknown_choice(kind, name, choices)
-    value = find(group, name, kind).value
-    return _imported(lambda: importlib.import_module(f"{value}.{part}"), f"{kind} {name!r} ({value}.{part})")
+    entry = _installed(group)[name]
+    what = f"{kind} '{name}' ({_origin(entry, part)})"
+    module = _imported(lambda: importlib.import_module(f"{entry.value}.{part}"), what)
+    value = getattr(module, attribute, None)
+    if not isinstance(value, expected):
+        found = "has none" if value is None else f"has {value!r}"
+        raise ScoreError(f"{what} is broken: {attribute} must be a {expected.__name__}, but the module {found}")
+    return value
 
 
-def find(group: str, name: str, kind: str) -> EntryPoint:
-    """The entry point of that name; raises ScoreError that lists the choices."""
-    found = {entry.name: entry for entry in entry_points(group=group)}
+def parse_uri(uri: str) -> tuple[str, dict[str, Any]]:
+    """Target and options of "target?key=value&...". Values are JSON where they can be, else text.
+
+    >>> parse_uri("package.module:make?depth=2&name=a&deep=true")
+    ('package.module:make', {'depth': 2, 'name': 'a', 'deep': True})
+    """
+    target, _, query = uri.partition("?")
+    return target, {key: _value(text) for key, text in parse_qsl(query, keep_blank_values=True)}
+
+
+def check_factory(group: str, uri: str, kind: str, given: Iterable[str] = ()) -> None:
+    """Raise ScoreError unless `make` finds the factory of a URI and can call it; nothing is built."""
+    target, options = parse_uri(uri)
+    _check_options(_factory(group, target, kind), f"{kind} '{target}'", options, given)
+
+
+def make(group: str, uri: str, kind: str, given: Mapping[str, Any], expected: type) -> Any:
+    """What the factory of a URI returns: an installed NAME or package.module:factory, with options or without.
+
+    given: arguments that the caller sets and the URI may not. Raises ScoreError where there is no such factory, for
+    options that it does not take, where it fails, and where its result lacks a part of the protocol `expected`.
+    """
+    target, options = parse_uri(uri)
+    factory, what = _factory(group, target, kind), f"{kind} '{target}'"
+    _check_options(factory, what, options, given)
+    try:
+        made = factory(**given, **options)
+    except ScoreError:
+        raise
+    except Exception as error:
+        raise ScoreError(f"{what} cannot be made: {type(error).__name__}: {error}") from error
+    require(made, expected, what)
+    return made
+
+
+def require(made: Any, expected: type, what: str) -> None:
+    """Raise ScoreError unless an object has every part of a protocol."""
+    if isinstance(made, expected):
+        return
+    wanted = [*expected.__annotations__, *(name for name, part in vars(expected).items() if inspect.isfunction(part))]
+    lacks = [name for name in wanted if not name.startswith("_") and not hasattr(made, name)]
+    raise ScoreError(f"{what} is no {expected.__name__}: {type(made).__name__} has no {', '.join(lacks)}")
+
+
+def _factory(group: str, target: str, kind: str) -> Callable[..., Any]:
+    """The factory of an installed name or of package.module:factory."""
+    module, colon, attribute = target.partition(":")
+    if not colon:
+        found = load(group, target, kind)
+    else:
+        entry = EntryPoint(target, f"{module}:{attribute}", group)
+        found = _imported(entry.load, f"{kind} '{target}'")
+    if not callable(found):
+        raise ScoreError(f"{kind} '{target}' is no factory, but {found!r}")
+    return found
+
+
+def _check_options(factory: Callable[..., Any], what: str, options: Mapping[str, Any], given: Iterable[str]) -> None:
+    """Raise ScoreError unless a factory takes exactly these arguments: the caller's and the URI's."""
+    given, parameters = tuple(given), inspect.signature(factory).parameters.values()
+    named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    choices = [name for name in named if name not in given]
+    for name in options:
+        if name in given or not (anything or name in named):
+            raise unknown_choice(f"option of {what}", name, choices)
+    for name in given:
+        if not (anything or name in named):
+            raise ScoreError(f"{what} must take an argument {name}")
+    for name in choices:
+        if named[name].default is inspect.Parameter.empty and name not in options:
+            raise ScoreError(f"{what} needs the option {name} (NAME?{name}=...)")
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _installed(group: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def _find(group: str, name: str, kind: str) -> EntryPoint:
+    found = _installed(group)
     if name not in found:
         raise unknown_choice(kind, name, found)
     return found[name]
@@ -49,12 +153,18 @@ def find(group: str, name: str, kind: str) -> EntryPoint:
 def _has(entry: EntryPoint, part: str) -> bool:
     try:
         return importlib.util.find_spec(f"{entry.value}.{part}") is not None
-    except (ImportError, ValueError):
-        return False
+    except Exception:  # whatever importing somebody else's package may raise
+        return True
 
 
-def _imported(load: Any, what: str) -> Any:
+def _origin(entry: EntryPoint, part: str = "") -> str:
+    """Where a plugin comes from: its module, and the distribution that installed it."""
+    module = f"{entry.value}.{part}" if part else entry.value
+    return f"{module} of {entry.dist.name}" if entry.dist is not None else module
+
+
+def _imported(load: Callable[[], Any], what: str) -> Any:
     try:
         return load()
-    except (ImportError, AttributeError) as error:
-        raise ScoreError(f"{what} cannot be loaded: {error}") from error
+    except Exception as error:  # whatever importing somebody else's package may raise
+        raise ScoreError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from error

@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 
 from score_rl.core import plugins
+from score_rl.core.errors import ScoreError
 from score_rl.sim.robot import Robot
 
 
@@ -70,5 +71,8 @@ def task_names() -> tuple[str, ...]:
 
 
 def get_task(name: str) -> Task:
-    """The installed task of that name; raises ScoreError that lists the choices."""
-    return plugins.load_part(TASKS, name, "task", "task").TASK
+    """The installed task of that name; raises ScoreError that lists the choices, or says what is broken."""
+    task = plugins.load_part(TASKS, name, "task", "TASK", "task", Task)
+    if task.name != name:
+        raise ScoreError(f"the entry point '{name}' of {TASKS} leads to a task named '{task.name}'")
+    return task

@@ -32,6 +32,7 @@ from score_rl.contracts import COMMAND, FlowPolicy, Observation, Window, World, 
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.chunks import ChunkRunner, check_fit
 from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.fingerprint import fingerprint
 from score_rl.core.progress import progress
 from score_rl.core.runs import Run
 from score_rl.core.seeding import derive_seed
@@ -39,7 +40,7 @@ from score_rl.data.windows import WindowBatch
 from score_rl.steering.latent import LatentConfig
 from score_rl.steering.method import SCORE, Method, SteeringSpec, Trained
 from score_rl.steering.metrics import RolloutMetrics, Stopwatch
-from score_rl.steering.policy import blank_policy, fingerprint, load_steering, save_steering
+from score_rl.steering.policy import blank_policy, load_steering, save_steering
 from score_rl.steering.ppo import PPOConfig, Sizes, prior_penalty, seeded
 
 Between = Literal["base", "hold"]

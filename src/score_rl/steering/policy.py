@@ -6,7 +6,6 @@ policy before training decides, number for number, what the base policy decides.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -14,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from score_rl.contracts import FlowPolicy, Window
 from score_rl.core.checkpoints import load_module, load_tensors, save_tensors
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json, write_json
+from score_rl.core.fingerprint import fingerprint
 from score_rl.core.seeding import rng
 from score_rl.steering.heads import Decision, Head
 from score_rl.steering.latent import LATENT_BOUND, LatentConfig
@@ -105,24 +105,6 @@ def load_steering(
     tensors, _ = load_tensors(Path(directory) / WEIGHTS, KIND)
     load_module(steering.actor, tensors, Path(directory) / WEIGHTS)
     return steering
-
-
-def fingerprint(policy: FlowPolicy) -> str:
-    """SHA-256 of a policy's spec and weights (its `state_dict`).
-
-    A policy that is no torch module provides `fingerprint() -> str` itself; ScoreError where it has neither.
-    """
-    if callable(own := getattr(policy, "fingerprint", None)):
-        return own()
-    if not isinstance(policy, nn.Module):
-        name = type(policy).__name__
-        raise ScoreError(f"{name} is no torch module: give it a method fingerprint() -> str that names its weights")
-    digest = hashlib.sha256(repr(policy.spec).encode())
-    for name, tensor in sorted(policy.state_dict().items()):
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
-        digest.update(values.view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 class BaseDecider:

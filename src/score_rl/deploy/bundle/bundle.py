@@ -30,6 +30,7 @@ from score_rl.core.files import (
     write_bytes,
     write_json,
 )
+from score_rl.core.fingerprint import fingerprint
 from score_rl.core.runs import read_run
 from score_rl.deploy.bundle.manifest import MANIFEST, Manifest, verify_manifest, write_manifest
 from score_rl.deploy.bundle.spec import (
@@ -46,7 +47,7 @@ from score_rl.policies.flow.policy import ConditionalFlow, load_policy
 from score_rl.steering import policy as steering_files
 from score_rl.steering.method import Decider, Trained
 from score_rl.steering.methods import load_trained
-from score_rl.steering.policy import BaseDecider, Decision, fingerprint
+from score_rl.steering.policy import BaseDecider, Decision
 
 KIND = "score_rl.bundle"
 SPEC, BASE, STEERING = "bundle.json", "base", "steering"

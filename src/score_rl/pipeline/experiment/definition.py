@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.steering.methods import METHODS
-from score_rl.tasks.recipe import Recipe
-from score_rl.tasks.recipes import RECIPES, get_recipe
+from score_rl.tasks.recipe import FULL, Recipe, get_recipe, task_names
 from score_rl.tasks.settings import SteerSettings
 
 T = TypeVar("T")
@@ -87,12 +86,14 @@ class Experiment:
     name: str
     description: str
     tasks: tuple[str, ...]
-    """Recipes, one per task."""
+    """Tasks; `score tasks` lists the names."""
     robots: tuple[int, ...]
     """Robot seeds: each has its own demonstrations, base policy, calibration and training."""
     training_seeds: tuple[int, ...]
     """Seeds of steering; demonstrations and base policy are made once per robot, with seed 0."""
     methods: tuple[Method, ...]
+    recipe: str = FULL
+    """Which recipe of every task, e.g. debug."""
     amounts: Amounts = Amounts()
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Dotted setting of a recipe -> value, for all tasks, e.g. {"steer.control_steps" = [1000000]}."""
@@ -104,9 +105,9 @@ class Experiment:
         tasks, robots = (method.tasks, method.robots) if method else ((), ())
         return [(task, robot) for task in tasks or self.tasks for robot in robots or self.robots]
 
-    def recipe(self, task: str) -> Recipe:
+    def recipe_of(self, task: str) -> Recipe:
         """The recipe of a task with this experiment's settings. Raises ScoreError for settings that do not exist."""
-        recipe = get_recipe(task)
+        recipe = get_recipe(task, self.recipe)
         for source, settings in (("settings", self.settings), ("task_settings", self.task_settings.get(task, {}))):
             for path, value in settings.items():
                 recipe = changed(recipe, path, value, f"experiment {self.name}, [{source}]")
@@ -233,8 +234,8 @@ def _check_keys(
 
 def _check(experiment: Experiment, source: str) -> None:
     for task in experiment.tasks:
-        if task not in RECIPES:
-            raise unknown_choice(f"{source}: task (a recipe's name)", task, RECIPES)
+        if task not in task_names():
+            raise unknown_choice(f"{source}: task", task, task_names())
     for task in experiment.task_settings:
         if task not in experiment.tasks:
             raise unknown_choice(f"{source}: [task_settings]", task, experiment.tasks)
@@ -273,7 +274,7 @@ def _check(experiment: Experiment, source: str) -> None:
                 if one not in known:
                     raise unknown_choice(f"{source}: {kind} of {method.name}", one, known)
     for task in experiment.tasks:
-        recipe = experiment.recipe(task)
+        recipe = experiment.recipe_of(task)
         if not recipe.real_to_sim:
             raise ScoreError(f"{source}: recipe {task} needs demonstrations from elsewhere; it has no robots to draw")
         for method in experiment.methods:

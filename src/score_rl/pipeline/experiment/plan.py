@@ -30,7 +30,7 @@ def plan(experiment: Experiment) -> list[Job]:
     """
     jobs: dict[str, Job] = {}
     cells = experiment.cells()
-    recipes = {task: experiment.recipe(task) for task in experiment.tasks}
+    recipes = {task: experiment.recipe_of(task) for task in experiment.tasks}
     for task, robot in cells:
         for job in _shared(recipes[task], task, robot):
             _add(jobs, job)

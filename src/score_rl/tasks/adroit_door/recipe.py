@@ -9,7 +9,7 @@ from score_rl.policies.flow.representation import RepresentationConfig
 from score_rl.policies.flow.train import PretrainConfig
 from score_rl.steering.latent import LatentConfig
 from score_rl.steering.loop import SteerConfig
-from score_rl.tasks.recipe import Recipe
+from score_rl.tasks.recipe import DEBUG, FULL, Recipe, debug
 from score_rl.tasks.settings import (
     FALLING_STEPS,
     CalibrateSettings,
@@ -31,9 +31,8 @@ def adroit_door() -> Recipe:
         keys=("state",), horizon=8, action="modes", action_scale="standard", per_step=True, action_floor=0.01
     )
     return Recipe(
-        name="adroit_door",
         description="Adroit hand opens a door, from 25 human demonstrations (gymnasium-robotics)",
-        collect=CollectSettings(task="adroit_door"),
+        collect=CollectSettings(task="adroit_door", world="adroit_door"),
         pretrain=PretrainSettings(
             PretrainConfig(
                 policy=PolicyConfig(representation=representation, flow=FlowConfig(width=None)),
@@ -41,10 +40,10 @@ def adroit_door() -> Recipe:
                 action_units="normalised",
             )
         ),
-        calibrate=CalibrateSettings(task="adroit_door", world="gymnasium"),
+        calibrate=CalibrateSettings(task="adroit_door", world="adroit_door"),
         steer=SteerSettings(
             task="adroit_door",
-            worlds=("gymnasium",),
+            worlds=("adroit_door",),
             control_steps=(400_000,),
             num_envs=16,
             learner=SteerConfig(
@@ -54,6 +53,9 @@ def adroit_door() -> Recipe:
                 ppo=replace(FALLING_STEPS, gamma=0.998),
             ),
         ),
-        evaluate=EvaluateSettings(task="adroit_door", world="gymnasium"),
+        evaluate=EvaluateSettings(task="adroit_door", world="adroit_door"),
         real_to_sim=False,
     )
+
+
+RECIPES = {FULL: adroit_door, DEBUG: lambda: debug(adroit_door())}

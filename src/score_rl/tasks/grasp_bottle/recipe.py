@@ -5,23 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from score_rl.tasks.pinch_cube.recipe import pinch_cube
-from score_rl.tasks.recipe import Recipe
+from score_rl.tasks.recipe import DEBUG, FULL, Recipe, debug, for_task
 from score_rl.tasks.settings import FALLING_STEPS
 
-TASK = "grasp_bottle"
+DESCRIPTION = "Franka + LEAP grasps a lying bottle; demonstrations, calibration and verdict on one proxy robot"
 
 
 def grasp_bottle() -> Recipe:
     """What a bottle changes: it is longer, so that a hand near its middle or its ends may touch it."""
-    cube = pinch_cube()
-    return replace(
-        cube,
-        name=TASK,
-        description="Franka + LEAP grasps a lying bottle; demonstrations, calibration and verdict on one proxy robot",
-        collect=replace(cube.collect, task=TASK),
-        calibrate=replace(
-            cube.calibrate, task=TASK, fit=replace(cube.calibrate.fit, object_distance_m=0.12, touching_m=0.075)
-        ),
-        steer=replace(cube.steer, task=TASK, learner=replace(cube.steer.learner, ppo=FALLING_STEPS)),
-        evaluate=replace(cube.evaluate, task=TASK),
-    )
+    recipe = for_task(pinch_cube(), "grasp_bottle", DESCRIPTION)
+    fit = replace(recipe.calibrate.fit, object_distance_m=0.12, touching_m=0.075)
+    learner = replace(recipe.steer.learner, ppo=FALLING_STEPS)
+    return replace(recipe, calibrate=replace(recipe.calibrate, fit=fit), steer=replace(recipe.steer, learner=learner))
+
+
+RECIPES = {FULL: grasp_bottle, DEBUG: lambda: debug(grasp_bottle())}

@@ -165,4 +165,4 @@ def routine_names() -> tuple[str, ...]:
 
 def get_routine(task: str) -> Routine:
     """What the demonstrator of a task does; raises ScoreError that lists the tasks that have one."""
-    return plugins.load_part(TASKS, task, "demonstrator", "task with a demonstrator").ROUTINE
+    return plugins.load_part(TASKS, task, "demonstrator", "ROUTINE", "task with a demonstrator", Routine)

@@ -1,10 +1,7 @@
-"""Pinch Cube with a Franka arm and a LEAP hand: the main job, and a tiny version of it for tests."""
+"""Pinch Cube with a Franka arm and a LEAP hand: the recipe that the other tasks of this robot start from."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from score_rl.evaluation.run import EvaluateConfig
 from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.policies.flow.policy import FlowConfig, PolicyConfig
 from score_rl.policies.flow.representation import RepresentationConfig
@@ -13,7 +10,7 @@ from score_rl.real2sim.calibrate import CalibrateConfig
 from score_rl.steering.latent import LatentConfig
 from score_rl.steering.loop import SteerConfig
 from score_rl.tasks.people.collect import CollectConfig
-from score_rl.tasks.recipe import Recipe
+from score_rl.tasks.recipe import DEBUG, FULL, Recipe, debug
 from score_rl.tasks.settings import (
     CalibrateSettings,
     CollectSettings,
@@ -39,7 +36,6 @@ def pinch_cube() -> Recipe:
         flow=FlowConfig(width=0.03),
     )
     return Recipe(
-        name="pinch_cube",
         description="Franka + LEAP pinches a cube; demonstrations, calibration and verdict on one proxy robot",
         collect=CollectSettings(
             task="pinch_cube", world="proxy", num_envs=60, demonstrations=CollectConfig(episodes=300)
@@ -62,25 +58,4 @@ def pinch_cube() -> Recipe:
     )
 
 
-def debug() -> Recipe:
-    """Everything that `pinch_cube` does, too small to learn anything: the loop as a test, in seconds."""
-    full = pinch_cube()
-    training = replace(
-        full.pretrain.training,
-        policy=replace(full.pretrain.training.policy, network=NetworkConfig(widths=(32,))),
-        steps=60,
-        batch_size=64,
-        warmup_steps=10,
-        validate_every=30,
-        checkpoint_every=30,
-        log_every=10,
-    )
-    return Recipe(
-        name="debug",
-        description="the same loop in seconds, too small to learn anything",
-        collect=replace(full.collect, world="twin", num_envs=20, demonstrations=CollectConfig(episodes=20)),
-        pretrain=PretrainSettings(training),
-        calibrate=replace(full.calibrate, fit=CalibrateConfig(fit_episodes=6, protective_stop_n=30.0)),
-        steer=replace(full.steer, control_steps=(2_000,), num_envs=8),
-        evaluate=replace(full.evaluate, world="twin", evaluation=EvaluateConfig(episodes=4, num_envs=4, traced=1)),
-    )
+RECIPES = {FULL: pinch_cube, DEBUG: lambda: debug(pinch_cube())}

@@ -1,0 +1,81 @@
+"""Worlds by URI: what `--world` of every command takes.
+
+twin, proxy, PATH.toml          a domain: the task's simulated scene on such a robot
+my_world?depth=2                name of an entry point (group score_rl.worlds), with options
+package.module:factory?depth=2  function of num_envs that returns a `contracts.World`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from score_rl.contracts import World
+from score_rl.core import plugins
+from score_rl.core.errors import unknown_choice
+from score_rl.sim.domain import load_domain, shipped_domains
+from score_rl.sim.task import task_names
+from score_rl.sim.world import make_world
+
+WORLDS = "score_rl.worlds"
+"""Entry points of worlds."""
+GIVEN = ("num_envs",)
+"""Arguments of a factory that its caller sets."""
+
+SCHEMES: Mapping[str, Callable[[str, int], World]] = {}
+"""Scheme of a URI ("name" of "name:...") -> what opens such a URI, with a number of environments."""
+
+
+def open_world(
+    uri: str | Path,
+    num_envs: int,
+    task: str = "",
+    robot_seed: int = 0,
+    threads: int = 0,
+    nan_dump_dir: Path | None = None,
+) -> World:
+    """The world of a URI.
+
+    task, robot_seed, threads, nan_dump_dir: of a domain, see `sim.world.make_world`; other worlds have no use for
+    them. Raises ScoreError that says what there is instead, where nothing has that name, and where a plugin fails or
+    gives something that is no World.
+    """
+    uri = str(uri)
+    check_world(uri, task)
+    if is_domain(uri):
+        return make_world(task, uri, num_envs, robot_seed, threads=threads, nan_dump_dir=nan_dump_dir)
+    if (scheme := uri.partition(":")[0]) in SCHEMES:
+        return SCHEMES[scheme](uri, num_envs)
+    return plugins.make(WORLDS, uri, "world", {"num_envs": num_envs}, World)
+
+
+def check_world(uri: str | Path, task: str) -> None:
+    """Raise ScoreError where `open_world` would not find what a URI names; nothing is built."""
+    uri = str(uri)
+    target, _ = plugins.parse_uri(uri)
+    installed = plugins.names(WORLDS)
+    if is_domain(uri):
+        if task not in task_names():
+            raise unknown_choice(f"world of the task '{task}', which has no scene of its own:", uri, installed)
+        load_domain(uri)
+    elif uri.partition(":")[0] in SCHEMES:
+        return
+    elif ":" in target or target in installed:
+        plugins.check_factory(WORLDS, uri, "world", GIVEN)
+    else:
+        raise unknown_choice("world", uri, [*shipped_domains(), "PATH.toml", *installed, "package.module:factory"])
+
+
+def is_domain(uri: str | Path) -> bool:
+    """Whether a URI names a domain: a shipped one, or a TOML file."""
+    return str(uri) in shipped_domains() or (str(uri).endswith(".toml") and "?" not in str(uri))
+
+
+def world_label(uri: str | Path) -> str:
+    """What a world is called in results: a shipped domain's name, the name in a domain's file, or the URI."""
+    return load_domain(uri).name if is_domain(uri) and str(uri) not in shipped_domains() else str(uri)
+
+
+def domain_file(uri: str | Path) -> Path | None:
+    """The file behind a world, which is an input of whatever happens there; None where there is none."""
+    return shipped_domains().get(str(uri), Path(uri)) if is_domain(uri) else None
