@@ -24,7 +24,6 @@ from typing import Any
 
 import tyro
 
-from score_rl.cli.audit import Audit, AuditSettings
 from score_rl.core.errors import unknown_choice
 from score_rl.core.files import write_json
 from score_rl.core.progress import progress
@@ -34,9 +33,11 @@ from score_rl.evaluation.audit.panel import JOINT
 from score_rl.evaluation.audit.prediction import rank_correlation
 from score_rl.evaluation.audit.run import AuditConfig
 from score_rl.evaluation.results import read_results
+from score_rl.pipeline.audit import audit
 from score_rl.pipeline.experiment.definition import load_experiment
 from score_rl.pipeline.experiment.job import REFERENCES
 from score_rl.real2sim.calibrate import DOMAIN_FILE
+from score_rl.tasks.settings import AuditSettings
 
 OUTCOMES = {"proxy": "success under the protective stop", "proxy_raw": "success without it"}
 
@@ -75,7 +76,7 @@ def audited(record: Mapping[str, Any], out: Path, audits: str, panel: AuditConfi
     settings = AuditSettings(record["task"], str(folder / "calibration" / DOMAIN_FILE), record["policy"], panel)
     target = out / "audits" / audits / place.relative_to(out / "runs") / record["policy"]
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-        found = Audit(settings, folder / "base", place / "steering" if trained else None, target).run()
+        found = audit(settings, folder / "base", target, steering=place / "steering" if trained else None).record
     labels = {key: record[key] for key in ("task", "robot_seed", "training_seed", "variant", "label", "policy")}
     curves = [
         {

@@ -23,15 +23,15 @@ import numpy as np
 import torch
 import tyro
 
-from score_rl.cli.bundle import robot_limits
-from score_rl.cli.evaluate import steering_bundle
-from score_rl.cli.export import noise, real_windows
 from score_rl.core.files import write_json
 from score_rl.core.progress import progress
 from score_rl.core.runs import describe_process
 from score_rl.deploy.bundle.bundle import Bundle, create_bundle
 from score_rl.deploy.bundle.export import export_onnx, largest_difference
 from score_rl.deploy.bundle.onnx_runtime import OnnxPolicy
+from score_rl.pipeline.deployment import noise, real_windows
+from score_rl.pipeline.inputs import steering_bundle
+from score_rl.pipeline.limits import robot_limits
 from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.policies.flow.policy import ConditionalFlow, load_policy, save_policy
 
@@ -135,7 +135,7 @@ def with_unet(bundle: Bundle, folder: Path, task: str) -> Bundle:
     torch.manual_seed(0)
     policy = ConditionalFlow(base.spec, replace(base.config, network=UNET), base.representation)
     save_policy(folder / "unet", policy, {})
-    return create_bundle(folder / "unet-bundle", folder / "unet", None, robot_limits(task), task)
+    return create_bundle(folder / "unet-bundle", folder / "unet", None, robot_limits(task, "proxy"), task)
 
 
 def main() -> None:
@@ -150,7 +150,7 @@ def main() -> None:
             folder / "bundle",
             benchmark.policy,
             steering_bundle(benchmark.steering),
-            robot_limits(benchmark.task),
+            robot_limits(benchmark.task, "proxy"),
             benchmark.task,
         )
         records = [measure(benchmark, bundle, folder, "steered")]

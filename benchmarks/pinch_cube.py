@@ -15,11 +15,11 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from score_rl.cli.demo import Demo
 from score_rl.evaluation.results import write_results
 from score_rl.evaluation.run import read_evaluation
+from score_rl.pipeline.loop import run_loop
 from score_rl.report.tables import results_table
-from score_rl.tasks.recipes import get_recipe
+from score_rl.tasks.recipe import FULL, get_recipe
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Benchmark:
     """Robot seeds."""
     seed: int = 0
     """Seed of demonstrations, pretraining and steering."""
-    recipe: str = "pinch_cube"
-    """Recipe to run."""
+    recipe: str = FULL
+    """Recipe of the task to run."""
     runs: Path = Path("runs/pinch_cube")
     """Folder of the run directories, one per robot."""
     result: Path = Path("benchmarks/results/pinch_cube.json")
@@ -44,7 +44,7 @@ def main() -> None:
     records = []
     for robot in benchmark.robots:
         out = benchmark.runs / f"robot-{robot}"
-        Demo(get_recipe(benchmark.recipe), robot, benchmark.seed, out=out).run()
+        run_loop(get_recipe("pinch_cube", benchmark.recipe), out, robot_seed=robot, seed=benchmark.seed)
         for world in ("proxy", "twin"):
             found = read_evaluation(out / "evaluation" / world)
             # In the twin every robot is its own calibration: the seed names whose.

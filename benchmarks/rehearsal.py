@@ -14,9 +14,9 @@ from pathlib import Path
 import tyro
 
 from score_rl.cli.common import Flat
-from score_rl.cli.rehearse import Rehearse, RehearseSettings
 from score_rl.core.files import write_json
 from score_rl.core.runs import describe_process
+from score_rl.pipeline.rehearsal import RehearseSettings, rehearse
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Benchmark:
 def main(benchmark: Benchmark) -> None:
     """Rehearse and write the result file."""
     source = describe_process()
-    write_json(benchmark.result, Rehearse(benchmark.bundle, benchmark.settings, benchmark.out).run() | source)
+    write_json(benchmark.result, {**rehearse(benchmark.bundle, benchmark.settings, benchmark.out).summary, **source})
 
 
 if __name__ == "__main__":

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import tyro
 
-from score_rl.cli.evaluate import Evaluate
-from score_rl.cli.pretrain import Pretrain
 from score_rl.core.files import read_json
 from score_rl.evaluation.results import write_results
+from score_rl.pipeline.stages import evaluate, pretrain
 from score_rl.policies.flow.policy import PolicyConfig
 from score_rl.policies.flow.representation import PALM_KEYS
 from score_rl.policies.flow.train import PretrainConfig
-from score_rl.tasks.recipes import get_recipe
+from score_rl.tasks.recipe import get_recipe
 from score_rl.tasks.settings import EvaluateSettings, PretrainSettings
 
 
@@ -75,10 +74,10 @@ def main() -> None:
     records = []
     for name, training in variants(recipe.pretrain.training).items():
         out = benchmark.runs / name.replace(" ", "-")
-        policy = Pretrain(PretrainSettings(training), benchmark.demonstrations, out / "base").run()
+        policy = pretrain(PretrainSettings(training), benchmark.demonstrations, out / "base").directory
         amount = replace(recipe.evaluate.evaluation, episodes=benchmark.episodes, traced=0)
         where = EvaluateSettings(world=twin, execute_steps=8, evaluation=amount)
-        found = Evaluate(where, policy, None, out / "evaluation").run()
+        found = evaluate(where, policy, out / "evaluation").records
         errors = read_json(out / "base" / "run.json")["summary"]
         extra = {key: errors[key] for key in ("held_out_loss", "action_error", "action_error_z0")}
         records += [{**record, "variant": name, "robot_seed": benchmark.robot, **extra} for record in found]

@@ -20,7 +20,6 @@ import torch
 import tyro
 from torch import Tensor
 
-from score_rl.cli.common import GYMNASIUM_TASKS, open_world
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import write_json
 from score_rl.core.runs import describe_process
@@ -31,7 +30,10 @@ from score_rl.evaluation.support.figures import record_figures
 from score_rl.evaluation.support.inversion import invert_executed
 from score_rl.evaluation.support.meter import Executed, SupportConfig, SupportMeter
 from score_rl.policies.flow.policy import ConditionalFlow, load_policy
+from score_rl.sim.open import open_world
+from score_rl.sim.task import task_names
 from score_rl.steering.latent import LATENT_BOUND
+from score_rl.tasks.recipe import get_recipe
 
 NOISE = (0.01, 0.03, 0.1)
 
@@ -79,7 +81,7 @@ def measure(
     windows = Windows(load_dataset(dataset), tuple(spec.observation), spec.history, spec.horizon)
     whole = (~windows.all().is_pad.any(1)).nonzero().flatten()
     batch = windows.batch(whole[torch.arange(benchmark.states) * len(whole) // benchmark.states])
-    world = open_world(task, "gymnasium" if task in GYMNASIUM_TASKS else "twin", 1)
+    world = open_world("twin" if task in task_names() else get_recipe(task).evaluate.world, 1, task)
     bound = torch.tensor([world.spec.action_low, world.spec.action_high])
     world.close()
     config = replace(SupportConfig(), inversions=benchmark.states)

@@ -31,7 +31,7 @@ from score_rl.core.runs import describe_process, start_run
 from score_rl.policies.flow.policy import load_policy
 from score_rl.sim.world import CONTROL_RATE_HZ, SimulatedWorld, make_world
 from score_rl.steering.loop import Stage, steer
-from score_rl.tasks.recipes import get_recipe
+from score_rl.tasks.recipe import get_recipe
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Benchmark:
 
     policy: Path = Path("runs/base")
     """Bundle of the base policy, from `score pretrain`."""
-    recipe: str = "pinch_cube"
+    task: str = "pinch_cube"
     """Recipe whose steering settings are measured."""
     world: str = "twin"
     """Domain: a shipped name or the path of a TOML file."""
@@ -122,9 +122,9 @@ class PhysicsClock:
         del self._batch.rollout
 
 
-def steering_iteration(policy: FlowPolicy, recorder: Recorder, recipe: str, seed: int) -> dict[str, float]:
+def steering_iteration(policy: FlowPolicy, recorder: Recorder, task: str, seed: int) -> dict[str, float]:
     """One iteration of steering; seconds of its rollout and its parts, and of the update behind it."""
-    learner = get_recipe(recipe).steer.learner
+    learner = get_recipe(task).steer.learner
     steps = recorder.spec.num_envs * learner.decisions * learner.execute_steps
     with tempfile.TemporaryDirectory() as folder, PhysicsClock(recorder.world) as physics:
         run = start_run(Path(folder) / "run", "steer", learner, {"training": seed})
@@ -174,14 +174,14 @@ def replay_physics(world: SimulatedWorld, tape: Tape) -> float:
 
 def measure(benchmark: Benchmark) -> dict[str, Any]:
     """All repeats and their medians."""
-    settings = get_recipe(benchmark.recipe).steer
+    settings = get_recipe(benchmark.task).steer
     torch.set_num_threads(benchmark.torch_threads or settings.threads)
     num_envs = benchmark.num_envs or settings.num_envs
     world = make_world(settings.task, benchmark.world, num_envs, threads=benchmark.threads)
     recorder, policy = Recorder(world), load_policy(benchmark.policy)
     repeats, load = [], os.getloadavg()[0]
     for seed in range(benchmark.repeats + 1):
-        parts = steering_iteration(policy, recorder, benchmark.recipe, seed)
+        parts = steering_iteration(policy, recorder, benchmark.task, seed)
         steps = len(recorder.tape.actions) * num_envs
         world_s, physics_s = replay_world(world, recorder.tape), replay_physics(world, recorder.tape)
         repeats.append({"steps": steps, "raw_replay_s": physics_s, "world_replay_s": world_s, **parts})

@@ -15,13 +15,12 @@ from typing import Any
 
 import tyro
 
-from score_rl.cli.evaluate import Evaluate
-from score_rl.cli.steer import Steer
 from score_rl.evaluation.results import write_results
 from score_rl.evaluation.run import REFERENCES, EvaluateConfig
 from score_rl.pipeline.experiment.definition import changed
+from score_rl.pipeline.stages import evaluate, steer
 from score_rl.real2sim.calibrate import DOMAIN_FILE
-from score_rl.tasks.recipes import get_recipe
+from score_rl.tasks.recipe import get_recipe
 
 PER_STEP = {"learner.execute_steps": 1, "learner.decisions": 128}
 FAST = {"learner.ppo.learning_rate": 2e-3, "learner.ppo.final_learning_rate": 0.1, "learner.ppo.clip": 0.3}
@@ -64,7 +63,7 @@ class Benchmark:
     """Folder of `score demo` for a development robot, of which demonstrations, base and calibration are used."""
     runs: Path = Path("runs/tuning")
     """Folder of the run directories."""
-    recipe: str = "pinch_cube"
+    task: str = "pinch_cube"
     """Where all other settings come from."""
     methods: tuple[str, ...] = tuple(SETTINGS)
     """Methods to tune; a part of them leaves a result file of that part."""
@@ -78,15 +77,15 @@ class Benchmark:
 
 def records_of(benchmark: Benchmark, method: str, number: int) -> list[dict[str, Any]]:
     """Records of one method with the settings of that number."""
-    recipe, settings = get_recipe(benchmark.recipe), SETTINGS[method][number]
+    recipe, settings = get_recipe(benchmark.task), SETTINGS[method][number]
     twin, base = benchmark.given / "calibration" / DOMAIN_FILE, benchmark.given / "base"
     learn = replace(recipe.steer, method=method, worlds=(str(twin),), control_steps=(benchmark.control_steps,))
     for path, value in settings.items():
         learn = changed(learn, path, value, f"{method}, setting {number}")
     out = benchmark.runs / method / f"setting-{number}"
-    Steer(learn, base, out / "steering", dataset=benchmark.given / "demonstrations").run()
+    steer(learn, base, out / "steering", dataset=benchmark.given / "demonstrations")
     where = replace(recipe.evaluate, world=str(twin), robot_seed=0, evaluation=benchmark.evaluation)
-    records = Evaluate(where, base, out / "steering", out / "twin").run()
+    records = evaluate(where, base, out / "twin", steering=out / "steering").records
     written = ", ".join(f"{path.removeprefix('learner.')} {value}" for path, value in settings.items())
     return [{**record, "settings": written} for record in records if record["policy"] not in REFERENCES]
 

@@ -39,9 +39,9 @@ def run_everything(work: Path) -> None:
         "bundle", "--policy", f"{work}/debug/base", "--steering", f"{work}/debug/steering", "--out", f"{work}/bundle"
     )
     for task in TASKS:
-        out, recipe = work / task, ("--recipe", task)
+        out, selected = work / task, ("--task", task)
         score(
-            *recipe,
+            *selected,
             "collect",
             "--robot-seed",
             PROXY_ROBOT,
@@ -50,11 +50,11 @@ def run_everything(work: Path) -> None:
             "--out",
             f"{out}/collect",
         )
-        score(*recipe, "pretrain", "--dataset", f"{out}/collect", "--training.steps", "400", "--out", f"{out}/base")
-        score(*recipe, "calibrate", "--dataset", f"{out}/collect", "--out", f"{out}/calibration")
+        score(*selected, "pretrain", "--dataset", f"{out}/collect", "--training.steps", "400", "--out", f"{out}/base")
+        score(*selected, "calibrate", "--dataset", f"{out}/collect", "--out", f"{out}/calibration")
         twin = f"{out}/calibration/domain.toml"
         steer = ("steer", "--policy", f"{out}/base", "--worlds", twin, "--control-steps", "100000")
-        score(*recipe, *steer, "--out", f"{out}/steering")
+        score(*selected, *steer, "--out", f"{out}/steering")
         for name, world, seed in (("twin", twin, "0"), ("proxy", "proxy", PROXY_ROBOT)):
             given = (
                 "--policy",
@@ -66,7 +66,7 @@ def run_everything(work: Path) -> None:
                 "--robot-seed",
                 seed,
             )
-            score(*recipe, "evaluate", *given, "--evaluation.episodes", "40", "--out", f"{out}/evaluation_{name}")
+            score(*selected, "evaluate", *given, "--evaluation.episodes", "40", "--out", f"{out}/evaluation_{name}")
 
 
 def digest(values: object) -> str:

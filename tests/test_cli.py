@@ -10,12 +10,12 @@ import pytest
 
 from score_rl.cli import main as cli
 from score_rl.cli.collect import Collect
-from score_rl.cli.common import content_hash
 from score_rl.cli.steer import Steer
 from score_rl.data.layout import Feature
 from score_rl.data.writer import DatasetWriter
 from score_rl.evaluation.run import read_evaluation
-from score_rl.tasks.recipes import RECIPES, get_recipe
+from score_rl.pipeline.inputs import content_hash
+from score_rl.tasks.recipe import get_recipe, recipe_names, task_names
 
 FEATURES = ("observation.state", "action")
 COMMANDS = (
@@ -59,16 +59,38 @@ def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[
 
 
 def test_recipes_set_the_defaults() -> None:
-    door = cli.parse(["--recipe", "adroit_door", "steer"])
+    door = cli.parse(["steer", "--task", "adroit_door"])
     assert isinstance(door, Steer) and door.settings == get_recipe("adroit_door").steer
     cube = cli.parse(["collect", "--robot-seed", "7", "--recipe=debug"])
     assert isinstance(cube, Collect) and cube.settings.robot_seed == 7
-    assert cube.settings.demonstrations == get_recipe("debug").collect.demonstrations
+    assert cube.settings.demonstrations == get_recipe("pinch_cube", "debug").collect.demonstrations
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_recipes_know_their_name(name: str) -> None:
-    assert get_recipe(name).name == name
+def test_a_task_alone_selects_scene_demonstrator_and_settings() -> None:
+    """The bottle's contact distance, and not the cube's, whatever order the options have."""
+    for arguments in (["calibrate", "--task", "grasp_bottle"], ["--task=grasp_bottle", "calibrate"]):
+        settings = cli.parse(arguments).settings
+        assert (settings.task, settings.fit.object_distance_m) == ("grasp_bottle", 0.12)
+    assert cli.parse(["calibrate"]).settings.fit.object_distance_m != 0.12
+    small = cli.parse(["--recipe", "debug", "steer", "--task", "push_ball", "--num-envs", "3"]).settings
+    assert (small.task, small.num_envs, small.control_steps) == ("push_ball", 3, (2000,))
+    assert small.learner.ppo == get_recipe("push_ball").steer.learner.ppo
+
+
+@pytest.mark.parametrize("task", task_names())
+def test_every_task_has_a_full_and_a_debug_recipe(task: str) -> None:
+    assert recipe_names(task)[:2] == ("full", "debug")
+    full, debug = (get_recipe(task, name) for name in ("full", "debug"))
+    assert {full.task, debug.task, debug.collect.task, debug.calibrate.task, debug.evaluate.task} == {task}
+    assert sum(debug.steer.control_steps) < sum(full.steer.control_steps)
+
+
+def test_help_shows_the_defaults_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["calibrate", "--help", "--task", "grasp_bottle"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Defaults are those of --task grasp_bottle --recipe full" in text
+    assert "(default: grasp_bottle)" in text and "(default: 0.12)" in text
 
 
 def test_tasks_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,9 +109,13 @@ def test_doctor_says_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["collct"], "unknown command 'collct'; did you mean 'collect'?"),
-        (["--recipe", "debg", "collect"], "unknown recipe 'debg'; did you mean 'debug'?"),
+        (["--recipe", "debg", "collect"], "unknown recipe of pinch_cube 'debg'; did you mean 'debug'?"),
+        (["--recipe", "push_ball", "collect"], "that is a task, --task push_ball selects it"),
+        (["collect", "--task"], "--task needs a name"),
+        (["info", "--task", "push_ball"], "score info is the same for every task: it takes no --task"),
+        (["collect", "--task", "adroit_door"], "unknown task with a demonstrator 'adroit_door'"),
         (["collect", "--task", "pinch"], "'pinch'; did you mean 'pinch_cube'?"),
-        (["collect", "--world", "prxy"], "unknown domain 'prxy'; did you mean 'proxy'?"),
+        (["collect", "--world", "prxy"], "unknown world 'prxy'; did you mean 'proxy'?"),
         (["collect", "--world", "nowhere.toml"], "domain file nowhere.toml does not exist"),
         (["collect", "--num-envs", "0"], "must be at least 1"),
         (["pretrain", "--dataset", "nowhere"], "nowhere does not exist"),
@@ -98,8 +124,11 @@ def test_doctor_says_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
         (["steer", "--control-steps", "1", "2"], "one budget per world"),
         (["steer", "--method", "residul"], "unknown method 'residul'; did you mean 'residual'?"),
         (["evaluate", "--policy", "nowhere"], "nowhere/policy.json does not exist"),
-        (["--recipe", "adroit_door", "evaluate", "--world", "proxy"], "unknown world of adroit_door 'proxy'"),
-        (["--recipe", "adroit_door", "demo"], "needs demonstrations from elsewhere"),
+        (["--task", "adroit_door", "evaluate", "--world", "proxy"], "which has no scene of its own: 'proxy'"),
+        (["evaluate", "--world", "adroit_dor"], "did you mean 'adroit_door'?"),
+        (["evaluate", "--world", "adroit_door?time=3"], "did you mean 'time_limit'?"),
+        (["evaluate", "--world", "no_such_module:make"], "No module named 'no_such_module'"),
+        (["--task", "adroit_door", "demo"], "needs demonstrations from elsewhere"),
         (["report"], "needs at least one evaluation"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from score_rl.core.runs import Run, start_run
 from score_rl.evaluation.audit import run as module
 from score_rl.evaluation.audit.panel import JOINT, NOMINAL
 from score_rl.evaluation.audit.run import AuditConfig, check, run_panel
-from score_rl.evaluation.audit.verdict import judge
+from score_rl.evaluation.audit.verdict import as_json, judge
 from score_rl.report.audit import write_audit
 from score_rl.sim.domain import Domain
 from score_rl.steering.heads import Decision
@@ -67,8 +66,8 @@ def test_a_panel_is_played_on_the_same_seeds_and_judged(tmp_path: Path) -> None:
     (delay,) = verdict.curves
     assert [cell.success for cell in delay.cells] == [1.0, 0.0]
     assert delay.critical == pytest.approx(1.5)  # half way between 10 and 20 ms
-    record = write_audit(tmp_path, verdict, {"task": "toy", "policy": "seeker", "domain": "d", "config": CONFIG})
-    assert json.loads((tmp_path / "audit.json").read_text())["expected"] == record["expected"]
+    assert as_json(verdict)["expected"] == verdict.expected
+    assert write_audit(tmp_path, verdict, {"task": "toy", "policy": "seeker"}) == tmp_path / "audit.html"
     assert "| delay_s | +15 ms |" in (tmp_path / "audit.md").read_text()
     page = (tmp_path / "audit.html").read_text()
     assert "<svg" in page and not [link for link in ('src="http', 'href="http', "url(http") if link in page]

@@ -14,8 +14,6 @@ from fakes import ToyRobot
 from packed import KEYS, NAMES, WORLD, save_base, save_steered, windows
 
 from score_rl.cli import main as cli
-from score_rl.cli.bundle import robot_limits
-from score_rl.cli.common import content_hash
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import previous_folder, read_json, to_plain, write_json
 from score_rl.deploy.bundle import bundle as module
@@ -23,6 +21,8 @@ from score_rl.deploy.bundle.bundle import create_bundle, load_bundle, read_manif
 from score_rl.deploy.bundle.manifest import MANIFEST, verify_manifest, write_manifest
 from score_rl.deploy.bundle.spec import check_spec, franka_leap_limits, parse_spec, world_limits
 from score_rl.deploy.runtime.runtime import Runtime
+from score_rl.pipeline.inputs import content_hash
+from score_rl.pipeline.limits import robot_limits
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.steering.latent import LatentConfig
 from score_rl.steering.methods.bc_regularized import BCConfig
@@ -65,7 +65,7 @@ def copy(packed: Path, tmp_path: Path) -> Path:
 
 
 def test_decides_what_its_parts_decide(parts: Path, packed: Path) -> None:
-    policy = module.load_policy(parts / "base")
+    policy = module.open_policy(parts / "base")
     deciders = compulsory_deciders(policy, module.load_trained(parts / "steering", policy))
     window, noise = windows(50), torch.randn(50, 4, 2, generator=torch.Generator().manual_seed(5))
     low, high = torch.tensor(WORLD.action_low), torch.tensor(WORLD.action_high)
@@ -114,7 +114,7 @@ def test_a_base_policy_may_go_alone(parts: Path, tmp_path: Path) -> None:
     [("residual", {"scale": 0.01, "bound": 3.0}), ("score_residual", {"scale": 0.01, "bound": 3.0})],
 )
 def test_other_methods_go_too(parts: Path, tmp_path: Path, method: str, options: dict) -> None:
-    policy = module.load_policy(parts / "base")
+    policy = module.open_policy(parts / "base")
     save_steered(tmp_path / "steering", policy, method, LatentConfig("full"), options)
     bundle = create_bundle(tmp_path / "bundle", parts / "base", tmp_path / "steering", LIMITS, "toy")
     assert bundle.spec.method == method
@@ -134,7 +134,7 @@ def test_other_methods_go_too(parts: Path, tmp_path: Path, method: str, options:
 def test_every_method_can_be_packed_shown_and_run(
     parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str, options: dict
 ) -> None:
-    policy = module.load_policy(parts / "base")
+    policy = module.open_policy(parts / "base")
     trained = save_steered(tmp_path / "steering", policy, method, LatentConfig(), options)
     create_bundle(tmp_path / "bundle", parts / "base", tmp_path / "steering", LIMITS, "toy")
     assert cli.main(["info", str(tmp_path / "bundle")]) == 0
@@ -207,9 +207,9 @@ def test_franka_leap_limits_are_those_of_the_robot() -> None:
 
 
 def test_limits_follow_the_task() -> None:
-    assert robot_limits("pinch_cube") == franka_leap_limits()
+    assert robot_limits("pinch_cube", "proxy") == franka_leap_limits()
     with pytest.raises(ScoreError, match="did you mean 'pinch_cube'"):
-        robot_limits("pinch_cub")
+        robot_limits("pinch_cub", "proxy")
 
 
 # ---- what it refuses ----------------------------------------------------------------------------------------------
@@ -438,7 +438,7 @@ def evaluation(folder: Path, parts: Path, **changes) -> Path:
 
 
 def test_bundle_and_info(parts: Path, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("score_rl.cli.bundle.robot_limits", lambda task: LIMITS)
+    monkeypatch.setattr("score_rl.pipeline.deployment.robot_limits", lambda task, world: LIMITS)
     monkeypatch.setenv("COLUMNS", "200")
     arguments = ["--policy", str(parts / "base"), "--steering", str(parts / "steering")]
     out, seen = tmp_path / "bundle", evaluation(tmp_path / "evaluation", parts)

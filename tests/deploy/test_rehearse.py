@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from score_rl.cli import main as cli
-from score_rl.cli.rehearse import Rehearse, RehearseSettings
 from score_rl.cli.run import parse_options
 from score_rl.contracts import PolicySpec
 from score_rl.core.errors import ScoreError
@@ -26,6 +25,7 @@ from score_rl.deploy.bundle.bundle import create_bundle
 from score_rl.deploy.bundle.spec import franka_leap_limits
 from score_rl.deploy.drivers.proxy import Faults, ProxyRobot, RobotProcessConfig, robot_status, spawn_robot
 from score_rl.deploy.runtime.control_loop import RunConfig
+from score_rl.pipeline.rehearsal import RehearseSettings, rehearse
 from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.policies.flow.policy import ConditionalFlow, FlowConfig, PolicyConfig, save_policy
 from score_rl.policies.flow.representation import RepresentationConfig, blank_representation
@@ -58,13 +58,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_deployment_costs_nothing(bundle: Path, tmp_path: Path) -> None:
     """Without faults, and with all the time in the world, every command of every episode is the evaluation's."""
     settings = RehearseSettings(world="twin", episodes=2, first_seed=5, speed=0.0)
-    result = Rehearse(bundle, settings, tmp_path / "out").run()
+    result = rehearse(bundle, settings, tmp_path / "out").summary
     assert result["identical_episodes"] == result["n"] == 2
     assert (result["difference"], result["missed_deadlines"], list(result["guard"])) == (0.0, 0, ["pass"])
     assert result["in_process_successes"] == result["deployed_successes"]
     stored = read_json(tmp_path / "out" / "rehearsal.json")
     assert stored["control_steps"] == load_dataset(tmp_path / "out" / "recording" / "dataset").num_frames
-    assert Rehearse(bundle, settings, tmp_path / "out").run() == stored  # done already: reused
+    assert rehearse(bundle, settings, tmp_path / "out").summary == stored  # done already: reused
     assert [r["event"] for r in read_json_lines(tmp_path / "out" / "events.jsonl")].count("episode") == 2
 
 
@@ -72,7 +72,7 @@ def test_faults_show(bundle: Path, tmp_path: Path) -> None:
     """Lost commands are noticed, held for, and counted."""
     short = RunConfig(time_limit_s=4.0)
     settings = RehearseSettings("twin", episodes=1, speed=3.0, faults=Faults(drop_commands=0.3), runtime=short)
-    result = Rehearse(bundle, settings, tmp_path / "out").run()
+    result = rehearse(bundle, settings, tmp_path / "out").summary
     assert 1 <= result["unconfirmed_commands"] <= 40
     assert result["identical_episodes"] == 0
 
@@ -80,7 +80,7 @@ def test_faults_show(bundle: Path, tmp_path: Path) -> None:
 def test_a_connection_that_breaks_is_an_error(bundle: Path, tmp_path: Path) -> None:
     settings = RehearseSettings(world="twin", episodes=3, speed=0.0, faults=Faults(disconnect=0.05))
     with pytest.raises(ScoreError, match="of 3 episodes were run"):
-        Rehearse(bundle, settings, tmp_path / "out").run()
+        rehearse(bundle, settings, tmp_path / "out")
     assert load_dataset(tmp_path / "out" / "recording" / "dataset").extra["ended"][-1] == "robot_lost"
 
 
@@ -136,7 +136,7 @@ def test_ctrl_c_brakes_and_closes_the_recording(bundle: Path, tmp_path: Path) ->
         (["run", "BUNDLE", "--options", "address"], "must look like NAME=VALUE"),
         (["run", "nowhere"], "nowhere"),
         (["run", "BUNDLE", "--episodes", "0"], "at least 1"),
-        (["rehearse", "BUNDLE", "--world", "proxi"], "unknown domain 'proxi'"),
+        (["rehearse", "BUNDLE", "--world", "proxi"], "unknown world 'proxi'"),
         (["rehearse", "BUNDLE", "--episodes", "0"], "at least 1"),
         (["robot", "--task", "pinch"], "did you mean 'pinch_cube'"),
     ],

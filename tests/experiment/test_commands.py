@@ -21,6 +21,7 @@ from score_rl.sim.domain import load_domain
 EXPERIMENT = """
 name = "mini"
 tasks = ["pinch_cube"]
+recipe = "debug"
 robots = [101]
 
 [evaluation]

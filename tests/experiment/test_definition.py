@@ -11,10 +11,11 @@ import pytest
 
 from score_rl.core.errors import ScoreError
 from score_rl.pipeline.experiment.definition import changed, load_experiment, parse_experiment, steer_settings
-from score_rl.tasks.recipes import get_recipe
+from score_rl.tasks.recipe import get_recipe
 
 ROOT = Path(__file__).parents[2]
-MINIMAL: dict[str, Any] = {"tasks": ["pinch_cube"], "robots": [1], "method": [{"name": "score", "role": "ours"}]}
+METHOD = {"name": "score", "role": "ours"}
+MINIMAL: dict[str, Any] = {"tasks": ["pinch_cube"], "recipe": "debug", "robots": [1], "method": [METHOD]}
 
 
 def parsed(**changes: Any) -> Any:
@@ -76,7 +77,7 @@ def test_a_sweep_is_one_method_per_value() -> None:
         ({"settings": {"stear.num_envs": 2}}, "did you mean 'steer.num_envs'"),
         ({"evaluation": {"stochastic": ["proxie"]}}, "did you mean 'proxy'"),
         ({"evaluation": {"proxy_episodes": 0}}, "at least one episode"),
-        ({"task_settings": {"pinch_cube": {}}}, "unknown test.toml: [task_settings] 'pinch_cube'"),
+        ({"task_settings": {"push_ball": {}}}, "unknown test.toml: [task_settings] 'push_ball'"),
     ],
 )
 def test_what_makes_no_sense_is_named(changes: dict[str, Any], message: str) -> None:
@@ -93,7 +94,7 @@ def test_files_that_are_missing_or_broken(tmp_path: Path) -> None:
 
 
 def test_changing_leaves_the_original_alone() -> None:
-    recipe = get_recipe("pinch_cube")
+    recipe = get_recipe("pinch_cube", "debug")
     other = changed(recipe, "steer.num_envs", 3, "here")
     assert other.steer.num_envs == 3 and recipe.steer.num_envs == 8
 

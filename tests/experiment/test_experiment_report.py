@@ -37,7 +37,10 @@ def experiment() -> Experiment:
             "values": [1.0, 100.0],
         },
     ]
-    return parse_experiment({"tasks": ["pinch_cube"], "robots": [1, 2], "method": methods, "description": "D"}, "exp.toml")
+    return parse_experiment(
+        {"tasks": ["pinch_cube"], "recipe": "debug", "robots": [1, 2], "method": methods, "description": "D"},
+        "exp.toml",
+    )
 
 
 def episode(seed: int, success: bool, fault: bool, off: float) -> Episode:

@@ -13,7 +13,7 @@ METHODS = [
     {"name": "bc", "method": "bc_regularized", "demonstrations": True},
     {"name": "best_of_n", "policy": "best_of_n", "role": "control"},
 ]
-TABLE = {"tasks": ["pinch_cube"], "robots": [1, 2], "training_seeds": [0, 1], "method": METHODS}
+TABLE = {"tasks": ["pinch_cube"], "recipe": "debug", "robots": [1, 2], "training_seeds": [0, 1], "method": METHODS}
 
 
 def experiment(**changes: object) -> Experiment:
@@ -45,7 +45,11 @@ def test_what_a_job_is_given() -> None:
     assert collect.settings.robot_seed == 2 and collect.settings.demonstrations.seed == 0
     steer = jobs["pinch_cube/robot-2/bc/seed-1/steering"]
     assert steer.settings.learner.seed == 1 and steer.settings.method == "bc_regularized"
-    assert steer.needs == ("pinch_cube/robot-2/base", "pinch_cube/robot-2/calibration", "pinch_cube/robot-2/demonstrations")
+    assert steer.needs == (
+        "pinch_cube/robot-2/base",
+        "pinch_cube/robot-2/calibration",
+        "pinch_cube/robot-2/demonstrations",
+    )
     for name in ("steering", "twin"):
         free = jobs[f"pinch_cube/robot-1/free/seed-0/{name}"]
         assert free.twin_stop_n == 0.0 and free.twin_calibration == 0.5

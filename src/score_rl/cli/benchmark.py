@@ -12,14 +12,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from score_rl.cli.calibrate import Calibrate
-from score_rl.cli.collect import Collect
 from score_rl.cli.common import console
-from score_rl.cli.evaluate import Evaluate
-from score_rl.cli.pretrain import Pretrain
-from score_rl.cli.steer import Steer
 from score_rl.core.errors import ScoreError
 from score_rl.core.runs import read_run
+from score_rl.pipeline import stages
 from score_rl.pipeline.experiment.board import DONE, ENDED, FAILED, SKIPPED, Board
 from score_rl.pipeline.experiment.costs import cost_table, remaining_s
 from score_rl.pipeline.experiment.definition import Experiment, load_experiment
@@ -115,19 +111,20 @@ def run_job(job: Job, out: Path) -> None:
     folder, target = runs / job.robot_folder, runs / job.name
     dataset, base = folder / "demonstrations", folder / "base"
     if job.stage == "collect":
-        Collect(job.settings, target).run()
+        stages.collect(job.settings, target)
     elif job.stage == "pretrain":
-        Pretrain(job.settings, dataset, target).run()
+        stages.pretrain(job.settings, dataset, target)
     elif job.stage == "calibrate":
-        Calibrate(job.settings, dataset, target).run()
+        stages.calibrate(job.settings, dataset, target)
     elif job.stage == "steer":
         twin = str(world_file(job, out))
         worlds = tuple(twin if world == "twin" else world for world in job.settings.worlds)
-        Steer(replace(job.settings, worlds=worlds), base, target, dataset if job.demonstrations else None).run()
+        given = dataset if job.demonstrations else None
+        stages.steer(replace(job.settings, worlds=worlds), base, target, dataset=given)
     else:
         steering = target.parent / "steering" if job.training_seed is not None else None
         settings = replace(job.settings, world=str(world_file(job, out)))
-        Evaluate(settings, base, steering, target).run()
+        stages.evaluate(settings, base, target, steering=steering)
 
 
 def world_file(job: Job, out: Path) -> Path | str:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from score_rl.cli.common import Flat, console, dataset_root, open_run, world_files
-from score_rl.data.dataset import load_dataset
-from score_rl.real2sim.calibrate import DOMAIN_FILE, calibrate
-from score_rl.real2sim.replay import require_features
-from score_rl.sim.domain import load_domain
-from score_rl.sim.task import get_task
+from score_rl.cli.common import Flat, say, show
+from score_rl.pipeline import stages
 from score_rl.tasks.settings import CalibrateSettings
 
 
@@ -31,17 +27,6 @@ class Calibrate:
     overwrite: bool = False
     """Replace what is there."""
 
-    def run(self) -> Path:
-        """The calibrated twin's file."""
-        task, twin, root = get_task(self.settings.task), load_domain(self.settings.world), dataset_root(self.dataset)
-        demonstrations = load_dataset(root)
-        require_features(demonstrations, task.robot)
-        inputs = {"dataset": root} | world_files(self.settings.world)
-        run = open_run(self.out, "calibrate", self.settings, inputs, self.overwrite)
-        if not run.finished:
-            found = calibrate(demonstrations, task, twin, self.settings.fit, run)
-            replay = found.comparison
-            for part in ("hand", "arm"):
-                before, after = (1000 * getattr(replay, f"{part}_{when}_rms_rad") for when in ("before", "after"))
-                console.print(f"  {part}: replay error {before:.1f} -> {after:.1f} mrad RMS", highlight=False)
-        return run.path(DOMAIN_FILE)
+    def run(self) -> None:
+        """Calibrate, and say how well the twin replays the robot."""
+        show(stages.calibrate(self.settings, self.dataset, self.out, overwrite=self.overwrite, notify=say))

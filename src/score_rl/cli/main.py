@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from score_rl.cli.audit import Audit, AuditSettings
+from score_rl.cli.audit import Audit
 from score_rl.cli.benchmark import Benchmark
 from score_rl.cli.bundle import Bundle
 from score_rl.cli.calibrate import Calibrate
@@ -29,8 +30,10 @@ from score_rl.cli.steer import Steer
 from score_rl.cli.support import Support, fewer
 from score_rl.cli.tasks import Tasks
 from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.deploy.drivers.proxy import RobotProcessConfig
 from score_rl.report.page import ReportConfig
-from score_rl.tasks.recipes import get_recipe
+from score_rl.tasks.recipe import FULL, Recipe, get_recipe
+from score_rl.tasks.settings import AuditSettings
 
 DESCRIPTION = """Improve a policy trained on real demonstrations by reinforcement learning in simulation, without
 leaving the demonstrations' support.
@@ -39,32 +42,38 @@ The loop is collect, pretrain, calibrate, steer, evaluate, report; `score demo` 
 files and leaves a run directory with its settings, command, versions, seeds and metrics. What was interrupted
 resumes, what is finished is reused, and nothing is replaced without --overwrite.
 
-`--recipe NAME` says where the defaults of every command come from: pinch_cube (unless told otherwise),
-adroit_door or debug. `score tasks` lists what there is."""
+`--task NAME` selects the scene, the demonstrator and the defaults of every command; `--recipe NAME` another set of
+defaults of that task, such as debug: the same loop in seconds. `score tasks` lists what there is."""
 
-DEFAULT_RECIPE = "pinch_cube"
+DEFAULT_TASK = "pinch_cube"
 
 
-def commands(recipe_name: str) -> dict[str, Any]:
-    """Command name -> the command with the recipe's settings as its defaults."""
-    recipe = get_recipe(recipe_name)
+def stage_commands(recipe: Recipe) -> dict[str, Any]:
+    """Command name -> the command with a recipe's settings as its defaults."""
+    task, world = recipe.task, recipe.evaluate.world
     return {
-        "tasks": Tasks(),
         "collect": Collect(recipe.collect),
         "pretrain": Pretrain(recipe.pretrain),
         "calibrate": Calibrate(recipe.calibrate),
         "steer": Steer(recipe.steer),
         "evaluate": Evaluate(recipe.evaluate),
         "support": Support(tyro.MISSING, fewer(recipe.evaluate)),
-        "report": Report(ReportConfig(evaluations=())),
         "demo": Demo(recipe),
-        "audit": Audit(AuditSettings(task=recipe.evaluate.task)),
+        "audit": Audit(AuditSettings(task=task)),
+        "bundle": Bundle(task=task, world=world),
+        "robot": Robot(RobotProcessConfig(task=task)),
+    }
+
+
+def other_commands() -> dict[str, Any]:
+    """Command name -> the commands that are the same for every task."""
+    return {
+        "tasks": Tasks(),
+        "report": Report(ReportConfig(evaluations=())),
         "benchmark": Benchmark(tyro.MISSING),
-        "bundle": Bundle(task=recipe.evaluate.task),
         "info": Info(),
         "export": Export(),
         "serve": Serve(),
-        "robot": Robot(),
         "run": Run(),
         "rehearse": Rehearse(),
         "doctor": Doctor(),
@@ -72,32 +81,45 @@ def commands(recipe_name: str) -> dict[str, Any]:
 
 
 def parse(arguments: Sequence[str]) -> Any:
-    """The command that the arguments ask for. Raises ScoreError for an unknown command or recipe."""
-    recipe_name, rest = take_recipe(arguments)
-    choices = commands(recipe_name)
+    """The command that the arguments ask for. Raises ScoreError for an unknown command, task or recipe."""
+    task, rest = take_option("--task", arguments)
+    recipe_name, rest = take_option("--recipe", rest)
+    recipe = get_recipe(task or DEFAULT_TASK, recipe_name or FULL)
+    stages, others = stage_commands(recipe), other_commands()
+    choices = stages | others
     name = next((word for word in rest if not word.startswith("-")), None)
     if name is not None and name not in choices:
         raise unknown_choice("command", name, choices)
+    if name in others and task is not None:
+        raise ScoreError(f"score {name} is the same for every task: it takes no --task")
+    defaults = f"Defaults are those of --task {recipe.task} --recipe {recipe_name or FULL}; each can be another."
     union: Any = None
     for name, default in choices.items():
-        command = Annotated[type(default), tyro.conf.subcommand(name, default=default)]
+        about = inspect.getdoc(type(default)) + (f"\n\n{defaults}" if name in stages else "")
+        command = Annotated[type(default), tyro.conf.subcommand(name, default=default, description=about)]
         union = command if union is None else union | command
     return tyro.cli(
         union, prog="score", description=DESCRIPTION, args=list(rest), config=(tyro.conf.FlagCreatePairsOff,)
     )
 
 
-def take_recipe(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """(name, other arguments) of `--recipe NAME` or `--recipe=NAME`, wherever it stands."""
-    name, rest, words = DEFAULT_RECIPE, [], iter(arguments)
+def take_option(option: str, arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """(value, other arguments) of `--option VALUE` or `--option=VALUE`, wherever it stands; None without it.
+
+    Raises ScoreError where the value is missing.
+    """
+    value, rest, words = None, [], iter(arguments)
     for word in words:
-        if word == "--recipe":
-            name = next(words, "")
-        elif word.startswith("--recipe="):
-            name = word.removeprefix("--recipe=")
+        if word == option:
+            value = next(words, "")
+        elif word.startswith(f"{option}="):
+            value = word.removeprefix(f"{option}=")
         else:
             rest.append(word)
-    return name, rest
+            continue
+        if not value or value.startswith("-"):
+            raise ScoreError(f"{option} needs a name; `score tasks` lists them")
+    return value, rest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

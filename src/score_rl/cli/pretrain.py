@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from score_rl.cli.common import Flat, console, dataset_root, open_run
-from score_rl.data.dataset import load_dataset
-from score_rl.policies.flow.representation import check_representation
-from score_rl.policies.flow.train import check_config, policy_spec, pretrain
+from score_rl.cli.common import Flat, say, show
+from score_rl.pipeline import stages
 from score_rl.tasks.settings import PretrainSettings
 
 
 @dataclass(frozen=True)
 class Pretrain:
-    """Train the base policy on demonstrations; OUT becomes a policy bundle (safetensors + JSON).
+    """Train the base policy on demonstrations; OUT becomes a policy's folder (safetensors + JSON).
 
     Any LeRobotDataset v3.0 with low-dimensional observations will do. The log holds held-out flow loss and
     action error. An interrupted training resumes from its checkpoint.
@@ -29,19 +27,6 @@ class Pretrain:
     overwrite: bool = False
     """Replace what is there."""
 
-    def run(self) -> Path:
-        """The bundle's folder, which is the run directory."""
-        root = dataset_root(self.dataset)
-        demonstrations = load_dataset(root)
-        check_config(self.settings.training)
-        spec = policy_spec(demonstrations, self.settings.training)
-        check_representation(spec, self.settings.training.policy.representation)
-        seeds = {"training": self.settings.training.seed}
-        run = open_run(self.out, "pretrain", self.settings, {"dataset": root}, self.overwrite, seeds)
-        if not run.finished:
-            pretrain(demonstrations, self.settings.training, run)
-            figures = ", ".join(
-                f"{name} {value:.4g}" for name, value in run.summary.items() if isinstance(value, float)
-            )
-            console.print(f"  {figures}", highlight=False)
-        return self.out
+    def run(self) -> None:
+        """Pretrain, and say how well."""
+        show(stages.pretrain(self.settings, self.dataset, self.out, overwrite=self.overwrite, notify=say))

@@ -2,54 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 import tyro
 
-from score_rl.cli.common import Flat, check_world_exists, console, open_run, world_files
-from score_rl.cli.run import EVENTS, print_reports, run_interruptibly, support_alarm
-from score_rl.core.errors import ScoreError, unknown_choice
-from score_rl.core.files import write_json
-from score_rl.core.progress import progress
-from score_rl.core.statistics import paired_difference, wilson
-from score_rl.data.dataset import Dataset, load_dataset
-from score_rl.deploy.bundle.bundle import Bundle, load_bundle
-from score_rl.deploy.drivers.proxy import Faults, ProxyRobot, RobotProcessConfig, spawn_robot
-from score_rl.deploy.runtime.control_loop import EpisodeReport, RunConfig
-from score_rl.deploy.runtime.recorder import EventLog, Recorder
-from score_rl.deploy.runtime.runtime import Runtime
-from score_rl.evaluation.evaluate import Evaluation, evaluate
-from score_rl.sim.task import task_names
-from score_rl.sim.world import make_world
-
-RESULT, RECORDING = "rehearsal.json", "recording"
-
-
-@dataclass(frozen=True)
-class RehearseSettings:
-    """Which robot is rehearsed with, and how often."""
-
-    world: str = "proxy"
-    """Domain of the robot: twin, proxy or the path of a TOML file."""
-    robot_seed: int = 0
-    """Which robot of the domain; take the one that the demonstrations were recorded on."""
-    episodes: int = 20
-    """Episodes, the same for deployment and evaluation."""
-    first_seed: int = 1_000_000
-    """Seeds are first_seed, first_seed + 1, ..."""
-    speed: float = 1.0
-    """Times real time; 0: the robot waits for every command, so that nothing can be late."""
-    faults: Faults = field(default_factory=Faults)
-    """What goes wrong on the wire."""
-    runtime: RunConfig = field(default_factory=RunConfig)
-    """Timing, watchdog and guard."""
+from score_rl.cli.common import Flat, say, show
+from score_rl.cli.signals import run_interruptibly
+from score_rl.pipeline.rehearsal import RehearseSettings, rehearse
 
 
 @dataclass(frozen=True)
@@ -70,122 +30,7 @@ class Rehearse:
     overwrite: bool = False
     """Replace what is there."""
 
-    def run(self) -> dict[str, Any]:
-        """The content of rehearsal.json. Raises ScoreError, also where the robot was lost before the end."""
-        settings, policy = self.settings, load_bundle(self.bundle)
-        if policy.spec.task not in task_names():
-            raise unknown_choice("task with a simulated robot", policy.spec.task, task_names())
-        check_world_exists(policy.spec.task, settings.world)
-        if settings.episodes < 1:
-            raise ScoreError(f"episodes is {settings.episodes}, expected at least 1")
-        inputs = {"bundle": Path(self.bundle)} | world_files(settings.world)
-        run = open_run(self.out, "rehearse", settings, inputs, self.overwrite, {"robot": settings.robot_seed})
-        if run.finished:
-            return run.summary
-        seeds = range(settings.first_seed, settings.first_seed + settings.episodes)
-        shutil.rmtree(run.path(RECORDING), ignore_errors=True)  # of an interrupted rehearsal: it starts again
-        torch.set_num_threads(1)
-        evaluated = evaluate_in_process(policy, settings, seeds)
-        reports = deploy(policy, settings, seeds, run.directory)
-        print_reports(reports)
-        if len(reports) < len(seeds):
-            raise ScoreError(f"only {len(reports)} of {len(seeds)} episodes were run; see {run.path(EVENTS)}")
-        result = compare(evaluated, reports, load_dataset(run.path(RECORDING, "dataset")))
-        result = {"bundle": policy.digest, "task": policy.spec.task, **asdict(settings), **result}
-        write_json(run.path(RESULT), result)
-        run.finish(result)
-        low, high = (100 * bound for bound in result["difference_95"])
-        console.print(
-            f"  of {len(seeds)} episodes, {result['deployed_successes']} succeed deployed and "
-            f"{result['in_process_successes']} in-process: {100 * result['difference']:+.1f} [{low:.1f}, {high:.1f}] "
-            f"points; {result['identical_episodes']} are identical to the bit",
-            highlight=False,
-        )
-        return result
-
-
-def evaluate_in_process(policy: Bundle, settings: RehearseSettings, seeds: Sequence[int]) -> Evaluation:
-    """The episodes as `score evaluate` runs them, one at a time.
-
-    One at a time, since matrix products of larger batches may round differently, and here every bit is compared.
-    """
-    world = make_world(policy.spec.task, settings.world, 1, settings.robot_seed, threads=1)
-    with progress("evaluate in-process", total=len(seeds)) as advance:
-        outcome = evaluate(
-            world, policy.decider, seeds, policy.spec.execute_steps, traced=len(seeds), advance=lambda n: advance(n)
-        )
-    world.close()
-    return outcome
-
-
-def deploy(policy: Bundle, settings: RehearseSettings, seeds: Sequence[int], out: Path) -> list[EpisodeReport]:
-    """The same episodes over the wire: a robot process, the runtime, the recorder."""
-    with tempfile.TemporaryDirectory() as folder:  # paths of sockets must be short
-        config = RobotProcessConfig(
-            task=policy.spec.task,
-            world=settings.world,
-            robot_seed=settings.robot_seed,
-            address=Path(folder) / "robot.sock",
-            speed=settings.speed,
-            faults=settings.faults,
-        )
-        process = spawn_robot(config, log=out / "robot.log")
-        try:
-            with (
-                ProxyRobot(config.address) as robot,
-                Recorder(out / RECORDING, robot.spec, policy.spec.task) as recorder,
-                progress("deploy", total=len(seeds)) as advance,
-            ):
-                log = EventLog(out / EVENTS)
-
-                def note(record: Mapping[str, Any]) -> None:
-                    log(record)
-                    if record["event"] == "episode":
-                        advance()
-
-                alarm = support_alarm(policy, settings.runtime)
-                runtime = Runtime(policy, robot, robot.spec, settings.runtime, recorder, note, alarm)
-                return run_interruptibly(runtime, seeds)
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def compare(evaluated: Evaluation, reports: Sequence[EpisodeReport], recording: Dataset) -> dict[str, Any]:
-    """What deployment cost: paired successes, equality of the commands, timing."""
-    inside = np.array([episode.success_end for episode in evaluated.episodes])
-    deployed = np.array([bool(r.success) and r.ended in ("success", "time_limit") for r in reports])
-    paired = paired_difference(deployed, inside)
-    n, latency = len(reports), np.concatenate([report.latency_s for report in reports])
-    guard: dict[str, int] = {}
-    for report in reports:
-        for name, count in report.guard.items():
-            guard[name] = guard.get(name, 0) + count
-    return {
-        "n": n,
-        "deployed_successes": int(deployed.sum()),
-        "deployed_wilson95": [round(bound, 4) for bound in wilson(int(deployed.sum()), n)],
-        "in_process_successes": int(inside.sum()),
-        "in_process_wilson95": [round(bound, 4) for bound in wilson(int(inside.sum()), n)],
-        "difference": paired.difference,
-        "difference_95": [round(paired.low, 4), round(paired.high, 4)],
-        "only_deployed": paired.only_a,
-        "only_in_process": paired.only_b,
-        "mcnemar_p": paired.p_value,
-        "identical_episodes": sum(_identical(evaluated, recording, row) for row in range(n)),
-        "control_steps": sum(report.steps for report in reports),
-        "missed_deadlines": sum(report.missed_deadlines for report in reports),
-        "unconfirmed_commands": sum(report.unconfirmed for report in reports),
-        "repeated_readings": sum(report.repeated_readings for report in reports),
-        "fallbacks": sum(report.fallbacks for report in reports),
-        "latency_p50_ms": round(1e3 * float(np.quantile(latency, 0.5)), 3),
-        "latency_p99_ms": round(1e3 * float(np.quantile(latency, 0.99)), 3),
-        "guard": guard,
-        "ended": {ended: sum(r.ended == ended for r in reports) for ended in sorted({r.ended for r in reports})},
-    }
-
-
-def _identical(evaluated: Evaluation, recording: Dataset, row: int) -> bool:
-    """Episode `row` was sent the same commands, to the bit."""
-    trace = evaluated.trace["action"][row].numpy()
-    return np.array_equal(trace[~np.isnan(trace).any(axis=1)], recording.episode(row)["action"])
+    def run(self) -> None:
+        """Rehearse, and say what deployment cost."""
+        how = {"overwrite": self.overwrite, "notify": say, "run_episodes": run_interruptibly}
+        show(rehearse(self.bundle, self.settings, self.out, **how))

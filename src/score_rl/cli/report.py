@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from score_rl.cli.common import Flat, console
+from score_rl.cli.common import Flat, say
 from score_rl.core.errors import ScoreError
 from score_rl.report.page import ReportConfig, write_report
 
@@ -24,11 +24,10 @@ class Report:
     overwrite: bool = False
     """Replace what is there."""
 
-    def run(self) -> Path:
-        """The report's file."""
+    def run(self) -> None:
+        """Write the report."""
         if Path(self.out).exists() and not self.overwrite:
             raise ScoreError(f"{self.out} exists; choose another --out or pass --overwrite")
         for remark in write_report(Path(self.out), self.settings):
-            console.print(f"[yellow]{remark}[/yellow]", highlight=False)
-        console.print(f"report: {self.out}", highlight=False)
-        return Path(self.out)
+            say(f"[yellow]{remark}[/yellow]")
+        say(f"report: {self.out}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from score_rl.cli.common import Flat, check_world_exists, console
-from score_rl.core.errors import unknown_choice
+from score_rl.cli.common import Flat, say
 from score_rl.deploy.drivers.proxy import RobotProcessConfig
 from score_rl.deploy.drivers.proxy_process import run_robot
-from score_rl.sim.task import task_names
+from score_rl.pipeline.rehearsal import check_simulated
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,6 @@ class Robot:
 
     def run(self) -> None:
         """Live until SIGINT or SIGTERM."""
-        if self.settings.task not in task_names():
-            raise unknown_choice("task with a simulated robot", self.settings.task, task_names())
-        check_world_exists(self.settings.task, self.settings.world)
-        console.print(f"[bold]robot[/bold]: {self.settings.world} at {self.settings.address}", highlight=False)
+        check_simulated(self.settings.task, self.settings.world)
+        say(f"[bold]robot[/bold]: {self.settings.world} at {self.settings.address}")
         run_robot(self.settings)

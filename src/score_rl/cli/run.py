@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 import torch
 import tyro
 
-from score_rl.cli.common import SPACE_NEEDED, Flat, console
+from score_rl.cli.common import Flat, say
+from score_rl.cli.signals import run_interruptibly
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import require_free_space, write_json
 from score_rl.core.runs import describe_process
-from score_rl.deploy.bundle.bundle import Bundle, load_bundle
+from score_rl.deploy.bundle.bundle import load_bundle
 from score_rl.deploy.drivers import load_driver
-from score_rl.deploy.guard.support_alarm import SupportAlarm
-from score_rl.deploy.runtime.control_loop import EpisodeReport, RunConfig
+from score_rl.deploy.runtime.control_loop import RunConfig
 from score_rl.deploy.runtime.recorder import EventLog, Recorder
 from score_rl.deploy.runtime.runtime import Runtime
+from score_rl.pipeline.inputs import SPACE_NEEDED
+from score_rl.pipeline.rehearsal import EVENTS, support_alarm
+from score_rl.report.stages import episode_lines
 
-REPORT, EVENTS = "report.json", "events.jsonl"
+REPORT = "report.json"
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Run:
     runtime: Flat[RunConfig] = field(default_factory=RunConfig)
     """Timing, watchdog and guard."""
 
-    def run(self) -> list[EpisodeReport]:
-        """What became of every episode. Raises ScoreError where the robot was lost."""
+    def run(self) -> None:
+        """Run the episodes and say what became of them. Raises ScoreError where the robot was lost."""
         if self.episodes < 1:
             raise ScoreError(f"episodes is {self.episodes}, expected at least 1")
         require_free_space(self.out, SPACE_NEEDED)
@@ -69,36 +70,10 @@ class Run:
         episodes = [report.plain() for report in reports]
         about = {"bundle": policy.digest, "robot": self.robot, **describe_process()}
         write_json(self.out / REPORT, about | {"episodes": episodes})
-        print_reports(reports)
+        for line in episode_lines(reports):
+            say(line)
         if reports and reports[-1].ended in ("robot_lost", "watchdog", "policy_error"):
             raise ScoreError(f"the last episode ended with '{reports[-1].ended}'; see {self.out / EVENTS}")
-        return reports
-
-
-def support_alarm(policy: Bundle, config: RunConfig) -> SupportAlarm | None:
-    """The alarm that the guard's `support_limit` asks for."""
-    return None if config.guard.support_limit is None else SupportAlarm(policy.base, policy.spec)
-
-
-def run_interruptibly(runtime: Runtime, seeds: Sequence[int]) -> list[EpisodeReport]:
-    """Run the episodes; SIGINT and SIGTERM end them cleanly, a second signal at once."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        console.print("[bold]braking[/bold]; once more to leave at once", highlight=False)
-        runtime.interrupt()
-        for each in numbers:
-            signal.signal(each, before[each])
-
-    for number in numbers:
-        signal.signal(number, interrupt)
-    try:
-        return runtime.run(seeds)
-    finally:
-        for number in numbers:
-            signal.signal(number, before[number])
-        runtime.close()
 
 
 def parse_options(options: Sequence[str]) -> dict[str, str]:
@@ -107,20 +82,3 @@ def parse_options(options: Sequence[str]) -> dict[str, str]:
         if "=" not in option:
             raise ScoreError(f"option '{option}' must look like NAME=VALUE")
     return dict(option.split("=", 1) for option in options)
-
-
-def print_reports(reports: Sequence[EpisodeReport]) -> None:
-    """One line per episode."""
-    for report in reports:
-        plain = report.plain()
-        guarded = {name: count for name, count in report.guard.items() if name != "pass"}
-        console.print(
-            f"  episode {report.seed}: {report.ended}, {report.steps} steps, "
-            f"p99 latency {_number(plain, 'latency_p99_ms')} ms, {report.missed_deadlines} missed deadlines"
-            + (f", guard {guarded}" if guarded else ""),
-            highlight=False,
-        )
-
-
-def _number(values: Mapping[str, float], name: str) -> str:
-    return f"{values[name]:.1f}" if name in values else "–"

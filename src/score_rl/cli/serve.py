@@ -13,7 +13,7 @@ from typing import Annotated
 import torch
 import tyro
 
-from score_rl.cli.common import Flat, console
+from score_rl.cli.common import Flat, say
 from score_rl.core.errors import ScoreError
 from score_rl.deploy.bundle.bundle import load_bundle
 from score_rl.deploy.server.config import ServerConfig, check_config, tls_context
@@ -55,14 +55,14 @@ class Serve:
         torch.set_num_threads(self.threads)
         logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
         if warning := exposure(self.server.host, key, tls):
-            console.print(f"[yellow]warning:[/yellow] {warning}", highlight=False)
+            say(f"[yellow]warning:[/yellow] {warning}")
 
         def ready(server: PolicyServer) -> None:
             scheme = "wss" if tls else "ws"
-            console.print(f"serving {self.bundle} on {scheme}://{self.server.host}:{server.port}", highlight=False)
+            say(f"serving {self.bundle} on {scheme}://{self.server.host}:{server.port}")
 
         counters = asyncio.run(serve_until_stopped(bundle, self.server, key, ready))
-        console.print(f"stopped: {counters['decisions']} decisions, {counters['refused']} refusals", highlight=False)
+        say(f"stopped: {counters['decisions']} decisions, {counters['refused']} refusals")
 
 
 def read_api_key(path: Path | None) -> str | None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import tyro
 
-from score_rl.cli.common import Flat
-from score_rl.cli.evaluate import Evaluate
-from score_rl.evaluation.run import EvaluateConfig
+from score_rl.cli.common import Flat, say, show
+from score_rl.pipeline import stages
 from score_rl.tasks.settings import EvaluateSettings
 
 
@@ -23,24 +21,24 @@ class Support:
     fewer episodes: OUT/result.json has its fields, success and forces as well.
     """
 
-    policy: tyro.conf.Positional[Path]
-    """Bundle of the base policy."""
+    policy: tyro.conf.Positional[str]
+    """Base policy: a folder of `score pretrain`, an installed name, or package.module:factory."""
     settings: Flat[EvaluateSettings] = field(default_factory=EvaluateSettings)
     """Where and how much."""
     steering: Path | None = None
-    """Run directory of `score steer`, or its bundle; without it the base policy is measured alone."""
+    """Run directory of `score steer`; without it the base policy is measured alone."""
     out: Path = Path("runs/support")
     """Run directory to write."""
     overwrite: bool = False
     """Replace what is there."""
 
-    def run(self) -> list[dict[str, Any]]:
-        """The records of result.json."""
-        settings = replace(self.settings, evaluation=replace(self.settings.evaluation, support=True))
-        return Evaluate(settings, self.policy, self.steering, self.out, self.overwrite).run()
+    def run(self) -> None:
+        """Measure, and show the tables."""
+        how = {"steering": self.steering, "overwrite": self.overwrite, "notify": say}
+        show(stages.support(self.settings, self.policy, self.out, **how))
 
 
 def fewer(settings: EvaluateSettings, episodes: int = 50) -> EvaluateSettings:
     """Settings for support alone: every episode has several decisions, so fewer of them do."""
-    amount: EvaluateConfig = settings.evaluation
+    amount = settings.evaluation
     return replace(settings, evaluation=replace(amount, episodes=min(amount.episodes, episodes)))

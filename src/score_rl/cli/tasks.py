@@ -2,49 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
-from score_rl.cli.common import GYMNASIUM_TASKS
+from score_rl.core import plugins
+from score_rl.core.errors import ScoreError
+from score_rl.policies.open import POLICIES
+from score_rl.report.tables import plain_table
+from score_rl.sim import task as scenes
 from score_rl.sim.domain import load_domain, shipped_domains
-from score_rl.sim.task import get_task, task_names
-from score_rl.tasks.recipes import RECIPES, get_recipe
+from score_rl.sim.open import WORLDS
+from score_rl.tasks.people.collect import routine_names
+from score_rl.tasks.recipe import get_recipe, recipe_names, task_names
 
 
 @dataclass(frozen=True)
 class Tasks:
-    """List the tasks, the worlds and the recipes."""
+    """List the tasks with their recipes, the worlds and the policies: shipped ones and those of installed plugins."""
 
     def run(self) -> None:
-        """Print the three tables."""
-        console = Console()
-        tasks = _table("task", "worlds", "what it is")
-        for task in map(get_task, task_names()):
-            tasks.add_row(task.name, f"{', '.join(shipped_domains())}, PATH.toml", task.description)
-        for name, factory in GYMNASIUM_TASKS.items():
-            tasks.add_row(name, "gymnasium", (factory.__doc__ or "").splitlines()[0])
-        console.print(tasks, "")
-        worlds = _table("world", "physics step", "what it is")
+        """Print the tables."""
+        tasks = plain_table("task", "recipes", "what it is")
+        for name in task_names():
+            tasks.add_row(name, *_or_error(lambda name=name: _task(name), 2))
+        worlds = plain_table("world", "what it is")
         for name in shipped_domains():
-            domain = load_domain(name)
-            stop = domain.protective_stop.force_n
-            worlds.add_row(
-                name,
-                f"{1000 * domain.physics.timestep_s:.3g} ms",
-                f"{len(domain.robot)} systematic errors per robot, {len(domain.episode)} quantities per episode; "
-                + (f"protective stop at {stop:g} N" if stop else "no protective stop"),
-            )
-        console.print(worlds, "")
-        recipes = _table("recipe", "what it is")
-        for name in RECIPES:
-            recipes.add_row(name, get_recipe(name).description)
-        console.print(recipes)
+            worlds.add_row(name, _domain(name))
+        worlds.add_row("PATH.toml", "a domain of your own, see docs/domains.md")
+        for name in plugins.names(WORLDS):
+            worlds.add_row(name, *_or_error(lambda name=name: (_about(WORLDS, name, "world"),), 1))
+        worlds.add_row("package.module:factory", "a function of num_envs that returns a World")
+        policies = plain_table("policy", "what it is")
+        policies.add_row("PATH", "a folder of `score pretrain`, or a bundle")
+        for name in plugins.names(POLICIES):
+            policies.add_row(name, *_or_error(lambda name=name: (_about(POLICIES, name, "policy"),), 1))
+        policies.add_row("package.module:factory", "a function that returns a FlowPolicy")
+        Console().print(tasks, "", worlds, "", policies)
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
-    for column in columns:
-        table.add_column(column)
-    return table
+def _task(name: str) -> tuple[str, str]:
+    """Recipes and description of a task."""
+    about = scenes.get_task(name).description if name in scenes.task_names() else get_recipe(name).description
+    return ", ".join(recipe_names(name)), about + ("" if name in routine_names() else " (demonstrations are given)")
+
+
+def _domain(name: str) -> str:
+    domain = load_domain(name)
+    stop = domain.protective_stop.force_n
+    return (
+        f"{1000 * domain.physics.timestep_s:.3g} ms a physics step; {len(domain.robot)} systematic errors per robot, "
+        f"{len(domain.episode)} quantities per episode; "
+        + (f"protective stop at {stop:g} N" if stop else "no protective stop")
+    )
+
+
+def _about(group: str, name: str, kind: str) -> str:
+    """First line of a factory's docstring."""
+    return (plugins.load(group, name, kind).__doc__ or "").strip().partition("\n")[0]
+
+
+def _or_error(cells: Callable[[], tuple[str, ...]], count: int) -> tuple[str, ...]:
+    """The cells of a row; of a plugin that is broken, what is wrong with it."""
+    try:
+        return tuple(map(escape, cells()))
+    except ScoreError as error:
+        return ("",) * (count - 1) + (f"[red]{escape(str(error))}[/red]",)

@@ -12,26 +12,21 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
-from score_rl.core.files import write_json, write_text
-from score_rl.evaluation.audit.verdict import Cell, Curve, Verdict, as_json
+from score_rl.core.files import write_text
+from score_rl.evaluation.audit.verdict import Cell, Curve, Verdict
 from score_rl.report.charts import ACCENT, ACCENT_LIGHT, INK, WIDTH, drawing
 
-RESULT, PAGE, TEXT, SCHEMA_VERSION = "audit.json", "audit.html", "audit.md", 1
+PAGE, TEXT = "audit.html", "audit.md"
 HEADER = ("mismatch", "halves success at", "95 %", "success by size", "stops %", "force p95 N", "off support %")
 
 
-def write_audit(directory: Path, verdict: Verdict, labels: Mapping[str, Any]) -> dict[str, Any]:
-    """Write audit.json, audit.md and audit.html; returns the record of audit.json.
-
-    labels: task, policy, domain, config and provenance, copied into the record.
-    """
-    record = {"schema_version": SCHEMA_VERSION, **labels, **as_json(verdict)}
-    write_json(directory / RESULT, record)
+def write_audit(directory: Path, verdict: Verdict, labels: Mapping[str, Any]) -> Path:
+    """Write audit.md and audit.html, and return the latter's path; labels: task, policy and provenance."""
     write_text(directory / TEXT, markdown(verdict, labels))
     page = resources.files("score_rl.report").joinpath("templates/report.html").read_text(encoding="utf-8")
     title = f"Transfer audit · {labels['task']} · {labels['policy']}"
     write_text(directory / PAGE, Template(page).substitute(title=html.escape(title), body=body(verdict, labels)))
-    return record
+    return directory / PAGE
 
 
 def rows(verdict: Verdict) -> list[tuple[str, ...]]:

@@ -17,6 +17,7 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json_lines, write_text
 from score_rl.evaluation.results import Episode, find_record, policy_name
 from score_rl.evaluation.run import read_episodes, read_evaluation, read_traces
+from score_rl.pipeline.loop import Loop
 from score_rl.report import charts
 from score_rl.report.calibration_section import calibration_section
 from score_rl.report.support_section import support_section
@@ -61,6 +62,16 @@ def read(directory: Path) -> Evaluated:
     traces, names = read_traces(directory)
     arrays = {policy: {key: value.numpy() for key, value in trace.items()} for policy, trace in traces.items()}
     return Evaluated(read_evaluation(directory), read_episodes(directory), arrays, names)
+
+
+def loop_report(loop: Loop) -> ReportConfig:
+    """What the report of a whole loop is made of."""
+    return ReportConfig(
+        evaluations=(loop.twin.directory, loop.proxy.directory),
+        steering=loop.steered.directory,
+        calibration=loop.calibrated.directory,
+        uncalibrated=loop.uncalibrated.directory,
+    )
 
 
 def write_report(path: Path, config: ReportConfig) -> list[str]:

@@ -7,13 +7,15 @@ from typing import Any
 
 from rich.table import Table
 
+from score_rl.evaluation.audit.verdict import Verdict
 from score_rl.evaluation.results import policy_name
+from score_rl.report.audit import HEADER, rows
 from score_rl.report.page import STEERED, number, percent, share
 
 
 def results_table(records: Sequence[Mapping[str, Any]]) -> Table:
     """Success, interval, speed and force of every policy and world."""
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table()
     table.add_column("policy", no_wrap=True)
     for column in ("success", "95 %", "vs base", "vs z = 0", "steps", "force p95", "stops"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -44,7 +46,7 @@ def support_table(records: Sequence[Mapping[str, Any]]) -> Table:
     def bare(rate: float | None) -> str:
         return share(rate).removesuffix(" %")
 
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table()
     table.add_column("support", no_wrap=True)
     columns = ("chunks", "off", "95 %", "central", "typical", "AUC", "steered", "actions", "latent")
     for column in columns:
@@ -64,6 +66,25 @@ def support_table(records: Sequence[Mapping[str, Any]]) -> Table:
             bare(record.get("support_latent_violation_rate")),
             style="bold cyan" if record["policy"] == STEERED else None,
         )
+    return table
+
+
+def audit_table(verdict: Verdict) -> Table:
+    """At what size every mismatch halves success, and success by size."""
+    table = plain_table()
+    for column in HEADER[:2]:
+        table.add_column(column, no_wrap=True)
+    table.add_column(HEADER[3])
+    for row in rows(verdict):
+        table.add_row(*row[:2], row[3])
+    return table
+
+
+def plain_table(*columns: str) -> Table:
+    """A table without lines."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column)
     return table
 
 

@@ -14,7 +14,7 @@ from score_rl.contracts import World
 from score_rl.core import plugins
 from score_rl.core.errors import unknown_choice
 from score_rl.sim.domain import load_domain, shipped_domains
-from score_rl.sim.task import task_names
+from score_rl.sim.task import TASKS, task_names
 from score_rl.sim.world import make_world
 
 WORLDS = "score_rl.worlds"
@@ -55,6 +55,8 @@ def check_world(uri: str | Path, task: str) -> None:
     target, _ = plugins.parse_uri(uri)
     installed = plugins.names(WORLDS)
     if is_domain(uri):
+        if task not in plugins.names(TASKS):
+            raise unknown_choice("task", task, task_names())
         if task not in task_names():
             raise unknown_choice(f"world of the task '{task}', which has no scene of its own:", uri, installed)
         load_domain(uri)

@@ -6,8 +6,11 @@ These dataclasses are also the command line: a field is an option, its docstring
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
+
+from score_rl.evaluation.audit.run import AuditConfig
 from score_rl.evaluation.run import EvaluateConfig
 from score_rl.policies.flow.train import PretrainConfig
 from score_rl.real2sim.calibrate import CalibrateConfig
@@ -28,7 +31,7 @@ class CollectSettings:
     """Recording demonstrations."""
 
     task: str = "pinch_cube"
-    """What to demonstrate; `score tasks` lists the names."""
+    """What to demonstrate; the defaults of all other options are this task's."""
     world: str = "proxy"
     """Robot to record on: a shipped domain (twin, proxy) or the path of a TOML file."""
     robot_seed: int = 0
@@ -52,7 +55,7 @@ class CalibrateSettings:
     """Fitting the twin to the robot of the demonstrations."""
 
     task: str = "pinch_cube"
-    """Task of the demonstrations; `score tasks` lists the names."""
+    """Task of the demonstrations; the defaults of all other options are this task's."""
     world: str = "twin"
     """The twin to start from: a shipped domain or a TOML file."""
     fit: CalibrateConfig = field(default_factory=CalibrateConfig)
@@ -64,12 +67,13 @@ class SteerSettings:
     """Reinforcement learning on the latent of a frozen base policy, or by one of the methods it is compared with."""
 
     task: str = "pinch_cube"
-    """Task to improve at; `score tasks` lists the names."""
+    """Task to improve at; the defaults of all other options are this task's."""
     method: str = "score"
     """What is learned: score, or one of its rivals and controls (residual, unconstrained, bc_regularized,
     score_residual, best_of_n)."""
-    worlds: tuple[str, ...] = ("twin",)
-    """Worlds to learn in, one after the other: domains or TOML files, usually the calibrated twin."""
+    worlds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--world"])] = ("twin",)
+    """Worlds to learn in, one after the other, usually the calibrated twin: domains (twin, proxy, PATH.toml),
+    installed worlds or package.module:factory, with options as in NAME?key=value."""
     control_steps: tuple[int, ...] = (1_200_000,)
     """Budget of control steps in each of the worlds."""
     num_envs: int = 128
@@ -99,9 +103,9 @@ class EvaluateSettings:
     """Comparing policies on the same episodes."""
 
     task: str = "pinch_cube"
-    """Task; `score tasks` lists the names."""
+    """Task; the defaults of all other options are this task's."""
     world: str = "proxy"
-    """Where to evaluate: a domain or a TOML file."""
+    """Where to evaluate: a domain (twin, proxy, PATH.toml), an installed world or package.module:factory."""
     robot_seed: int = 0
     """Which robot of the domain; take the one that the demonstrations were recorded on."""
     execute_steps: int | None = None
@@ -110,3 +114,17 @@ class EvaluateSettings:
     """Only these of the policies, by name or by how it ends (base_z0, det); by default all."""
     evaluation: EvaluateConfig = field(default_factory=EvaluateConfig)
     """How many episodes, and from which seed."""
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """Asking which mismatch between twin and robot a policy survives."""
+
+    task: str = "pinch_cube"
+    """Task; `score tasks` lists the names."""
+    domain: str = "runs/calibration/domain.toml"
+    """The calibrated twin."""
+    deployed: str = ""
+    """Which of the policies, by name or by how it ends (stoch); by default the mean of the steering policy."""
+    panel: AuditConfig = field(default_factory=AuditConfig)
+    """Mismatches, sizes and episodes."""

@@ -2,7 +2,8 @@
 
     BUNDLE/manifest.json                size and SHA-256 of every file (`deploy.bundle.manifest`)
     BUNDLE/bundle.json                  the specification (`deploy.bundle.spec.BundleSpec`)
-    BUNDLE/base/policy.{json,safetensors}          base policy with its normalisers
+    BUNDLE/base/policy.{json,safetensors}          base policy with its normalisers, or
+    BUNDLE/base/reference.json                     the URI and the fingerprint of one that lives elsewhere
     BUNDLE/steering/steering.{json,safetensors}    steering policy, where there is one
 
 Equal inputs give equal bytes. Nothing is pickled.
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from score_rl.contracts import PolicySpec
+from score_rl.contracts import FlowPolicy, PolicySpec
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import (
     previous_folder,
@@ -43,7 +44,7 @@ from score_rl.deploy.bundle.spec import (
     parse_spec,
 )
 from score_rl.policies.flow import policy as base_files
-from score_rl.policies.flow.policy import ConditionalFlow, load_policy
+from score_rl.policies.open import FILES, open_policy, policy_folder, save_reference
 from score_rl.steering import policy as steering_files
 from score_rl.steering.method import Decider, Trained
 from score_rl.steering.methods import load_trained
@@ -61,7 +62,7 @@ class Bundle:
     def __init__(
         self,
         spec: BundleSpec,
-        base: ConditionalFlow,
+        base: FlowPolicy,
         steering: Trained | None,
         manifest: Manifest,
         deterministic: bool = True,
@@ -103,7 +104,7 @@ class Bundle:
 
 def create_bundle(
     out: str | Path,
-    policy_dir: str | Path,
+    policy: str | Path,
     steering_dir: str | Path | None,
     limits: RobotLimits,
     task: str,
@@ -114,7 +115,8 @@ def create_bundle(
     """Pack a base policy and its steering into a new folder `out`; it appears complete or not at all.
 
     Args:
-        policy_dir: folder of `save_policy`. steering_dir: folder of `save_steering`; None: the base policy alone.
+        policy: URI of the base policy; one that lives in no folder is stored as a reference.
+        steering_dir: folder of `save_steering`; None: the base policy alone.
         limits: the robot. execute_steps: None takes those of the steering's training, else half a chunk.
         evaluation: result records to carry along. overwrite: replace a bundle that is there.
 
@@ -123,16 +125,16 @@ def create_bundle(
     """
     out = Path(out)
     restore_folder(out)
-    base = load_policy(policy_dir)
+    base = open_policy(policy)
     steering = load_trained(steering_dir, base) if steering_dir is not None else None
     spec = _make_spec(base, steering, limits, task, evaluation, execute_steps)
-    spec = replace(spec, provenance=_provenance(base, Path(policy_dir), steering_dir))
+    spec = replace(spec, provenance=_provenance(base, policy, steering_dir))
     check_spec(spec)
     _check_target(out, overwrite)
     # Always the same name, so that what a killed process left is cleared by the next.
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    _copy(Path(policy_dir), partial / BASE, (base_files.DESCRIPTION, base_files.WEIGHTS))
+    _store_base(policy, base, partial / BASE)
     if steering_dir is not None:
         names = (steering_files.DESCRIPTION, steering_files.WEIGHTS)
         _copy(Path(steering_dir), partial / STEERING, names)
@@ -151,7 +153,7 @@ def load_bundle(path: str | Path, deterministic: bool = True) -> Bundle:
     """
     path = Path(path)
     manifest, spec = _verified(path)
-    base = load_policy(path / BASE)
+    base = open_policy(path / BASE)
     check_policy(spec, base.spec)
     folder = path / STEERING
     steering = load_trained(folder, base) if folder.is_dir() else None
@@ -181,7 +183,7 @@ def _verified(path: Path) -> tuple[Manifest, BundleSpec]:
 
 
 def _make_spec(
-    base: ConditionalFlow,
+    base: FlowPolicy,
     steering: Trained | None,
     limits: RobotLimits,
     task: str,
@@ -225,12 +227,12 @@ def _field(key: str, width: int, limits: RobotLimits) -> ObservationField:
     return field
 
 
-def _provenance(base: ConditionalFlow, policy_dir: Path, steering_dir: str | Path | None) -> dict[str, Any]:
+def _provenance(base: FlowPolicy, policy: str | Path, steering_dir: str | Path | None) -> dict[str, Any]:
     """What the parts, and the run directories that they lie in, say about themselves."""
-    provenance: dict[str, Any] = {
-        "base_fingerprint": fingerprint(base),
-        "base": base_files.load_provenance(policy_dir) | _run(policy_dir),
-    }
+    folder = policy_folder(policy)
+    held = folder is not None and (folder / base_files.DESCRIPTION).is_file()
+    about = base_files.load_provenance(folder) | _run(folder) if held else {"uri": str(policy)}
+    provenance: dict[str, Any] = {"base_fingerprint": fingerprint(base), "base": about}
     if steering_dir is not None:
         folder = Path(steering_dir)
         description = read_json(folder / steering_files.DESCRIPTION)
@@ -257,12 +259,21 @@ def _check_target(out: Path, overwrite: bool) -> None:
         raise ScoreError(f"{out} is no bundle (no {MANIFEST}); not deleting it")
 
 
+def _store_base(uri: str | Path, base: FlowPolicy, target: Path) -> None:
+    """Copy the files of a policy's folder, or refer to a policy that lives in none."""
+    folder = policy_folder(uri)
+    if folder is None:
+        save_reference(target, str(uri), base)
+    else:
+        _copy(folder, target, [name for name in FILES if (folder / name).is_file()])
+
+
 def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
     for name in names:
         write_bytes(target / name, (source / name).read_bytes())
 
 
-def _decider(steering: Trained, base: ConditionalFlow, deterministic: bool) -> Decider:
+def _decider(steering: Trained, base: FlowPolicy, deterministic: bool) -> Decider:
     """The steering's mean or its draws, as evaluated; a method that knows only one way to decide has that one."""
     deciders = steering.deciders(base)
     if len(deciders) == 1:

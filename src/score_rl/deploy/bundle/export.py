@@ -34,6 +34,7 @@ from score_rl.deploy.bundle.onnx_runtime import (
     SPEC_KEY,
     OnnxPolicy,
 )
+from score_rl.policies.flow.policy import ConditionalFlow
 from score_rl.steering.methods import METHODS
 from score_rl.steering.policy import Decider
 
@@ -63,7 +64,13 @@ def export_onnx(bundle: Bundle, path: str | Path, fallback: bool = False) -> Pat
 
 
 def check_exportable(bundle: Bundle, fallback: bool = False) -> None:
-    """Raise ScoreError where `export_onnx` cannot work: a method that searches, or a package that is missing."""
+    """Raise ScoreError where `export_onnx` cannot work: somebody else's policy, a method that searches, or a package
+    that is missing."""
+    if not isinstance(bundle.base, ConditionalFlow):
+        raise ScoreError(
+            f"the base policy of this bundle is a {type(bundle.base).__name__}; only flow policies of this package "
+            "can be one ONNX graph"
+        )
     if not fallback and bundle.steering is not None and METHODS[bundle.steering.spec.method].searches:
         raise ScoreError(
             f"policies of method '{bundle.steering.spec.method}' draw further noise for every decision and cannot be "

@@ -1,0 +1,100 @@
+"""A bundle for the terminal: what it says about itself, in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from score_rl.deploy.bundle.manifest import Manifest
+from score_rl.deploy.bundle.spec import BundleSpec
+from score_rl.report.tables import results_table
+
+
+def bundle_page(manifest: Manifest, spec: BundleSpec) -> Iterator[RenderableType]:
+    """Everything that a bundle says about itself, block by block."""
+    yield _overview(manifest, spec)
+    for title, table in (
+        ("observation", _observation(spec)),
+        ("actions", _actions(spec)),
+        ("provenance", _provenance(spec.provenance)),
+        ("files", _files(manifest)),
+        ("evaluation", results_table(spec.evaluation) if spec.evaluation else "none"),
+    ):
+        yield f"\n[bold]{title}[/bold]"
+        yield table
+
+
+def _overview(manifest: Manifest, spec: BundleSpec) -> Table:
+    table = _table()
+    rate = spec.control_rate_hz
+    for name, value in {
+        "bundle": f"{manifest.digest} (version {spec.version}, all files as packed)",
+        "task": spec.task,
+        "method": spec.method,
+        "robot": f"{spec.robot.name}, {spec.action_dim} actions ({spec.action_unit or 'no unit'})",
+        "control rate": f"{rate:g} Hz",
+        "window": f"{spec.history} frames ({1000 * spec.history / rate:.0f} ms)",
+        "chunk": f"{spec.horizon} actions, of which {spec.execute_steps} run ({spec.execute_steps / rate:.2g} s)",
+        "latent": " x ".join(str(size) for size in spec.latent_shape),
+    }.items():
+        table.add_row(f"[dim]{name}[/dim]", value)
+    return table
+
+
+def _observation(spec: BundleSpec) -> Table:
+    table = _table("key", "width", "unit", "frame", "names")
+    for key, field in spec.observation.items():
+        names = field.names if len(field.names) <= 7 else (*field.names[:3], "...", field.names[-1])
+        table.add_row(key, str(field.width), field.unit or "–", field.frame or "–", " ".join(names) or "–")
+    return table
+
+
+def _actions(spec: BundleSpec) -> Table:
+    unit = spec.action_unit or "unit"
+    table = _table("action", f"low ({unit})", "high", "home", f"speed ({unit}/s)", f"acceleration ({unit}/s²)")
+    nothing = (None,) * spec.action_dim
+    columns = (
+        spec.action_low,
+        spec.action_high,
+        spec.robot.home or nothing,
+        spec.action_velocity_limit or nothing,
+        spec.action_acceleration_limit or nothing,
+    )
+    for name, *values in zip(spec.action_names, *columns):
+        table.add_row(name, *("–" if value is None else f"{value:.4g}" for value in values))
+    return table
+
+
+def _provenance(provenance: Mapping[str, Any]) -> Table:
+    table = _table()
+    for name, value in _leaves(provenance, skip=("training", "config", "versions")):
+        table.add_row(f"[dim]{name}[/dim]", str(value))
+    return table
+
+
+def _files(manifest: Manifest) -> Table:
+    table = _table("file", "bytes", "SHA-256")
+    for name, entry in manifest.files.items():
+        table.add_row(name, f"{entry['size']:,}", entry["sha256"])
+    return table
+
+
+def _leaves(values: Mapping[str, Any], skip: tuple[str, ...], prefix: str = "") -> list[tuple[str, Any]]:
+    """(dotted name, value) of everything in a nested mapping but the mappings of the names to skip."""
+    leaves: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        if not isinstance(value, Mapping):
+            leaves.append((f"{prefix}{name}", value))
+        elif name not in skip:
+            leaves += _leaves(value, skip, f"{prefix}{name}.")
+    return leaves
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0), show_header=bool(columns))
+    for column in columns or ("", ""):
+        table.add_column(column, overflow="fold")
+    return table
