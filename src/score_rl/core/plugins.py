@@ -117,7 +117,11 @@ def _factory(group: str, target: str, kind: str) -> Callable[..., Any]:
 
 def _check_options(factory: Callable[..., Any], what: str, options: Mapping[str, Any], given: Iterable[str]) -> None:
     """Raise ScoreError unless a factory takes exactly these arguments: the caller's and the URI's."""
-    given, parameters = tuple(given), inspect.signature(factory).parameters.values()
+    given = tuple(given)
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except ValueError:  # written in C: whoever calls it will see
+        return
     named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
     choices = [name for name in named if name not in given]

@@ -1,0 +1,1 @@
+"""What `score` finds through the entry points of this distribution."""

@@ -1,0 +1,1 @@
+"""Quick Pinch: Pinch Cube, with less time to hold the cube."""

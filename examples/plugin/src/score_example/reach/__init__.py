@@ -1,0 +1,1 @@
+"""Reach: a task in a world of this distribution."""
