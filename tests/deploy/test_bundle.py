@@ -12,12 +12,14 @@ import pytest
 import torch
 from fakes import ToyRobot
 from packed import KEYS, NAMES, WORLD, save_base, save_steered, windows
+from toys import ToyPolicy, ToyWorld
 
 from score_rl.cli import main as cli
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import previous_folder, read_json, to_plain, write_json
 from score_rl.deploy.bundle import bundle as module
 from score_rl.deploy.bundle.bundle import create_bundle, load_bundle, read_manifest
+from score_rl.deploy.bundle.export import check_exportable
 from score_rl.deploy.bundle.manifest import MANIFEST, verify_manifest, write_manifest
 from score_rl.deploy.bundle.spec import check_spec, franka_leap_limits, parse_spec, world_limits
 from score_rl.deploy.runtime.runtime import Runtime
@@ -107,6 +109,22 @@ def test_a_base_policy_may_go_alone(parts: Path, tmp_path: Path) -> None:
     assert (bundle.spec.method, bundle.spec.execute_steps) == ("base", 2)  # half a chunk of 4
     window, noise = windows(3), torch.randn(3, 4, 2)
     assert torch.equal(bundle.decide(window, noise).chunk, bundle.base_decide(window, noise).chunk)
+
+
+def test_a_policy_that_lives_elsewhere_is_referred_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its URI and fingerprint go along; a bundle whose policy was changed since cannot be loaded, or exported."""
+    limits = world_limits(ToyWorld(1).spec)
+    uri, robot = "toys:ToyPolicy?horizon=6", replace(limits.robot, joint_names=("push",))
+    bundle = create_bundle(tmp_path / "bundle", uri, None, replace(limits, robot=robot), "toy")
+    window, noise = {"state": torch.zeros(3, 2, 2), "command": torch.zeros(3, 2, 1)}, torch.randn(3, 6, 1)
+    expected = module.open_policy(uri).decode(torch.zeros(3, 6), noise.clamp(-3, 3)).clamp(-1, 1)
+    assert torch.equal(load_bundle(tmp_path / "bundle").decide(window, noise).chunk, expected)
+    assert bundle.spec.provenance["base"] == {"uri": uri}
+    with pytest.raises(ScoreError, match="is a ToyPolicy; only flow policies"):
+        check_exportable(bundle)
+    monkeypatch.setattr(ToyPolicy, "fingerprint", lambda self: "another", raising=False)
+    with pytest.raises(ScoreError, match="it was changed"):
+        load_bundle(tmp_path / "bundle")
 
 
 @pytest.mark.parametrize(
