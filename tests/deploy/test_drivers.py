@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from score_rl.contracts import PolicySpec
+from score_rl.core import plugins
 from score_rl.core.errors import ScoreError
 from score_rl.data.dataset import load_dataset
 from score_rl.deploy import drivers
@@ -310,13 +311,13 @@ def test_drivers_are_found_by_name() -> None:
     assert isinstance(driver, ProxyRobot)
     with pytest.raises(ScoreError, match="unknown robot 'proxi'; did you mean 'proxy'"):
         load_driver("proxi", {})
-    with pytest.raises(ScoreError, match="does not take the options"):
+    with pytest.raises(ScoreError, match="unknown option of robot 'proxy' 'adress'; did you mean 'address'"):
         load_driver("proxy", {"adress": "x"})
 
 
 def test_a_plugin_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = EntryPoint("broken", "no_such_package:make", drivers.GROUP)
-    monkeypatch.setattr(drivers, "entry_points", lambda group: [broken])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [broken])
     with pytest.raises(ScoreError, match="no_such_package:make"):
         load_driver("broken", {})
 

@@ -31,7 +31,7 @@ class Serve:
     """
 
     bundle: Annotated[Path, tyro.conf.Positional] = Path("runs/bundle")
-    """Bundle of `score export`."""
+    """Folder of `score bundle`."""
     server: Flat[ServerConfig] = field(default_factory=ServerConfig)
     """Where and how."""
     stochastic: bool = False

@@ -81,16 +81,21 @@ def make(group: str, uri: str, kind: str, given: Mapping[str, Any], expected: ty
     options that it does not take, where it fails, and where its result lacks a part of the protocol `expected`.
     """
     target, options = parse_uri(uri)
-    factory, what = _factory(group, target, kind), f"{kind} '{target}'"
-    _check_options(factory, what, options, given)
-    try:
-        made = factory(**given, **options)
-    except ScoreError:
-        raise
-    except Exception as error:
-        raise ScoreError(f"{what} cannot be made: {type(error).__name__}: {error}") from error
+    what = f"{kind} '{target}'"
+    made = call(_factory(group, target, kind), what, options, given)
     require(made, expected, what)
     return made
+
+
+def call(factory: Callable[..., Any], what: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """What a factory returns. Raises ScoreError, naming `what`, for options that it does not take, and where it fails."""
+    _check_options(factory, what, options, given)
+    try:
+        return factory(**given, **options)
+    except ScoreError:
+        raise
+    except Exception as error:  # whatever somebody else's code may raise
+        raise ScoreError(f"{what} cannot be made: {type(error).__name__}: {error}") from error
 
 
 def require(made: Any, expected: type, what: str) -> None:

@@ -7,17 +7,16 @@ my_robot = "my_package.my_robot:make_robot"
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
 
-from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core import plugins
 from score_rl.deploy.drivers.protocol import RobotDriver
 
 GROUP = "score_rl.robots"
 
 
-def robot_names() -> list[str]:
+def robot_names() -> tuple[str, ...]:
     """Names of the drivers that are installed."""
-    return sorted(_installed())
+    return plugins.names(GROUP)
 
 
 def load_driver(name: str, options: Mapping[str, str]) -> RobotDriver:
@@ -25,20 +24,4 @@ def load_driver(name: str, options: Mapping[str, str]) -> RobotDriver:
 
     Raises ScoreError for an unknown name, a plugin that cannot be imported, and options that it does not take.
     """
-    installed = _installed()
-    if name not in installed:
-        raise unknown_choice("robot", name, installed)
-    try:
-        make = installed[name].load()
-    except (ImportError, AttributeError) as error:
-        raise ScoreError(
-            f"the driver of robot '{name}' ({installed[name].value}) cannot be loaded: {error}"
-        ) from error
-    try:
-        return make(**options)
-    except TypeError as error:
-        raise ScoreError(f"robot '{name}' does not take the options {dict(options)}: {error}") from error
-
-
-def _installed() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+    return plugins.call(plugins.load(GROUP, name, "robot"), f"robot '{name}'", options, {})
