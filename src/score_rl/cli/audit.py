@@ -17,12 +17,14 @@ from score_rl.contracts import FlowPolicy, World
 from score_rl.core.chunks import check_fit
 from score_rl.core.files import read_json
 from score_rl.core.runs import describe_process
+from score_rl.evaluation.audit.panel import mismatches
 from score_rl.evaluation.audit.run import AuditConfig, check, run_panel
 from score_rl.evaluation.audit.verdict import Verdict, judge
 from score_rl.evaluation.support.meter import SupportConfig, SupportMeter
 from score_rl.policies.flow.policy import load_policy
 from score_rl.report.audit import HEADER, PAGE, RESULT, rows, write_audit
 from score_rl.sim.domain import Domain, load_domain
+from score_rl.sim.task import get_task
 from score_rl.sim.world import make_world
 from score_rl.steering.method import Trained
 from score_rl.steering.methods import load_trained
@@ -64,7 +66,8 @@ class Audit:
 
     def run(self) -> dict[str, Any]:
         """The record of audit.json."""
-        domain = load_domain(self.settings.domain)
+        parameters = get_task(self.settings.task).parameters
+        domain = load_domain(self.settings.domain, parameters)
         check(domain, self.settings.panel)
         base = load_policy(self.policy)
         bundle = steering_bundle(self.steering) if self.steering is not None else None
@@ -85,7 +88,9 @@ class Audit:
             return make_world(self.settings.task, varied, num_envs)
 
         meter = support_meter(base, steered, world_of(domain, 1)) if self.settings.panel.support else None
-        verdict = judge(run_panel(decider, domain, world_of, steps, self.settings.panel, run, meter))
+        verdict = judge(
+            run_panel(decider, domain, mismatches(parameters), world_of, steps, self.settings.panel, run, meter)
+        )
         labels = {"task": self.settings.task, "policy": name, "domain": domain.name, "config": self.settings.panel}
         record = write_audit(run.directory, verdict, labels | _provenance())
         run.finish({"nominal": verdict.nominal.success, "expected": verdict.expected})

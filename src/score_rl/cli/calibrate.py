@@ -33,7 +33,8 @@ class Calibrate:
 
     def run(self) -> Path:
         """The calibrated twin's file."""
-        task, twin, root = get_task(self.settings.task), load_domain(self.settings.world), dataset_root(self.dataset)
+        task, root = get_task(self.settings.task), dataset_root(self.dataset)
+        twin = load_domain(self.settings.world, task.parameters)
         demonstrations = load_dataset(root)
         require_features(demonstrations, task.robot)
         inputs = {"dataset": root} | world_files(self.settings.world)

@@ -19,7 +19,7 @@ from score_rl.data.layout import INFO_PATH
 from score_rl.deploy.bundle.spec import RobotLimits, franka_leap_limits, world_limits
 from score_rl.sim.adapters.gymnasium import adroit_door_world
 from score_rl.sim.domain import load_domain, shipped_domains
-from score_rl.sim.task import task_names
+from score_rl.sim.task import get_task, task_names
 from score_rl.sim.world import make_world
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ def check_world_exists(task: str, world: str) -> None:
     elif task not in task_names():
         raise unknown_choice("task", task, [*task_names(), *GYMNASIUM_TASKS])
     else:
-        load_domain(world)
+        load_domain(world, get_task(task).parameters)
 
 
 def world_files(*worlds: str) -> dict[str, Path]:

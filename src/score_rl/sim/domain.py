@@ -22,8 +22,9 @@ import numpy as np
 
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import write_text
-from score_rl.sim.engines.settings import ENGINES, MujocoSettings
+from score_rl.sim.engines.settings import ENGINES, EngineSettings, MujocoSettings
 from score_rl.sim.parameters import Parameter, Parameters
+
 
 @dataclass(frozen=True)
 class Distribution:
@@ -50,7 +51,11 @@ class Distribution:
         return self.draw
 
 
-ARGUMENTS: Mapping[str, tuple[str, ...]] = {"constant": ("value",), "normal": ("mean", "sd"), "uniform": ("low", "high")}
+ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "constant": ("value",),
+    "normal": ("mean", "sd"),
+    "uniform": ("low", "high"),
+}
 """Kind of distribution -> its arguments."""
 _LEVELS = ("robot", "episode")
 
@@ -69,7 +74,7 @@ class Physics:
     the path itself."""
     not_applied: tuple[str, ...] = ()
     """Parameters of this domain that the engine cannot represent and that its owner does without."""
-    settings: Any = MujocoSettings()
+    settings: EngineSettings = field(default_factory=MujocoSettings)
     """The engine's own (`engines.settings`); in a file the table `[physics.ENGINE]`."""
 
     def substeps(self, control_rate_hz: float) -> int:

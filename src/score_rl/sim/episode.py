@@ -21,8 +21,8 @@ class EpisodePlans:
     parameters: Mapping[str, np.ndarray]
     """Domain parameters, {name: (k, size)}."""
     spawned: Mapping[str, np.ndarray]
-    """Start of everything that the task's `spawn` places: free bodies (k, 7), true poses in the robot base frame, wxyz;
-    joints (k, 1)."""
+    """Start of everything that the task's `spawn` places: free bodies (k, 7), true poses in the robot base frame,
+    wxyz; joints (k, 1)."""
     joint_noise: np.ndarray
     """(k, horizon + 1, joints) added to measured joints, rad."""
     pose_noise: Mapping[str, np.ndarray]
@@ -34,7 +34,7 @@ def plan_episodes(
 ) -> EpisodePlans:
     """Draw one episode per seed, of a task on a robot of a domain.
 
-    Poses, noise and parameters have streams of their own: one seed puts the objects at the same place in every domain.
+    Poses, noise and parameters have streams of their own: one seed puts objects at the same place in every domain.
     """
     parameters = draws.episodes(robot_draw, seeds)
     noise = np.empty((len(seeds), task.horizon + 1, num_joints + 6))

@@ -1,7 +1,7 @@
 """Domain parameters: the quantities in which simulated robots and objects may differ, each in one record.
 
-Whoever owns a quantity declares it: a robot its joints' errors (`arm.*`, `hand.*`, `robot.*`; see `Robot.parameters`), a
-task its objects (`cube.friction`; see `TaskObject`), this file what surrounds them (`contact.*`, `table.*`,
+Whoever owns a quantity declares it: a robot its joints' errors (`arm.*`, `hand.*`, `robot.*`: `Robot.parameters`),
+a task its objects (`cube.friction`; see `TaskObject`), this file what surrounds them (`contact.*`, `table.*`,
 `camera.*`). Bounds, priors of calibration, units of the audit and the table in docs/domains.md all come from the
 record. A name is `owner.quantity`; `object.QUANTITY` in a domain means every object of the task.
 """
@@ -176,8 +176,7 @@ class Parameters(Mapping[str, Parameter]):
         shared = [parameter for quantity, parameter in OBJECT_QUANTITIES.items() if quantity in used]
         self.general = {p.name: p for p in (*systematic, *SURROUNDINGS, *shared, *JITTER, *noise)}
         """Name -> parameter, all objects of the task together."""
-        self.objects = {name: tuple(f"{name}.{quantity}" for quantity in quantities) for name, quantities in objects.items()}
-        """Object -> names of its own parameters."""
+        self._objects = frozenset(objects)
         sizes = [parameter.size for parameter in ordered]
         ends = np.cumsum(sizes).tolist()
         self.slices = {p.name: slice(end - p.size, end) for p, end in zip(ordered, ends)}
@@ -211,10 +210,14 @@ class Parameters(Mapping[str, Parameter]):
         """{name: (size,)} of the nominal robot and objects."""
         return {name: np.full(parameter.size, float(parameter.nominal)) for name, parameter in self.items()}
 
+    def members(self, name: str) -> tuple[str, ...]:
+        """The objects' own parameters that a general name stands for; none for what is no object's."""
+        return tuple(own for own in self if own != name and self.general_name(own) == name)
+
     def general_name(self, name: str) -> str:
         """The name by which a domain speaks of this quantity of all objects; other names are themselves general."""
         parameter = self._table.get(name)
-        return f"{OBJECT}.{parameter.quantity}" if parameter and parameter.owner in self.objects else name
+        return f"{OBJECT}.{parameter.quantity}" if parameter and parameter.owner in self._objects else name
 
 
 def _of_object(name: str, quantities: Sequence[str]) -> tuple[Parameter, ...]:

@@ -50,7 +50,7 @@ Named = TypeVar("Named")
 
 @dataclass(frozen=True)
 class SceneState:
-    """Everything by name. Arrays may be views of the running physics: valid until the next step, not to be written."""
+    """Everything by name. Arrays may be views of the running physics: valid until its next step, and read only."""
 
     bodies: Mapping[str, BodyState]
     """By the names in the scene."""

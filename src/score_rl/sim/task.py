@@ -38,7 +38,7 @@ class TaskObject:
 Condition = Callable[[SceneState], np.ndarray]
 """(n,) bool of a state."""
 Spawn = Callable[[np.random.Generator, Mapping[str, np.ndarray]], Mapping[str, "np.ndarray | float"]]
-"""(generator, episode parameters) -> {free body: pose (7,), joint: position}: xyz above the table top, quaternion wxyz;
+"""(generator, parameters {name: (size,)}) -> {free body: pose (7,), joint: position}: xyz above the table top, wxyz;
 hinges in rad, slides in m. Every free body is among them; joints that are not begin where the scene has them."""
 
 

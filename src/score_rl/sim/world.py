@@ -263,11 +263,8 @@ class SimulatedWorld:
         self._start.qpos[rows] = start
         self._scene.offset[rows], self._scene.anchor[rows] = plant.body_pos, plant.joint_pos
         self._torque_limit[rows] = plant.torque_limit_nm
-        actuation = self._actuation
-        actuation.delay_s[rows], actuation.lag_s[rows] = value["robot.delay_s"][:, 0], value["robot.lag_s"][:, 0]
-        actuation.backlash_rad[rows] = self.robot.per_joint(value, "backlash_rad", 0.0)
         self._command[rows] = self.robot.home
-        actuation.reset(rows, self._command[rows])
+        self._actuation.begin(rows, self.robot, value, self._command[rows])
         self._time[rows] = self._held[rows] = 0
         self._milestones[rows] = False
         self._force[rows] = self._contact[rows] = 0

@@ -1,8 +1,8 @@
 """Engines: what moves a compiled scene. Everything else of a simulated world is the same in all of them.
 
-An engine is a file in this folder, with its settings in `settings.py`; `[physics] engine = "NAME"` in a domain chooses it. It
-loads the scene as a compiled `MjModel`, whichever library then simulates, and speaks of configurations in MuJoCo's
-layout, so that pictures, named state and kinematics need no engine.
+An engine is a file in this folder, with its settings in `settings.py`; `[physics] engine = "NAME"` in a domain
+chooses it. It loads the scene as a compiled `MjModel`, whichever library then simulates, and speaks of configurations
+in MuJoCo's layout, so that pictures, named state and kinematics need no engine.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def not_applied(engine: Engine, task: Task, domain: Domain) -> tuple[str, ...]:
     for name in missing:
         if name not in domain.physics.not_applied:
             raise ScoreError(
-                f"domain '{domain.name}': engine '{domain.physics.engine}' cannot represent '{name}'; take it out, or "
-                "list it under [physics] not_applied"
+                f"domain '{domain.name}': engine '{domain.physics.engine}' cannot represent '{name}'; take it out, "
+                "or list it under [physics] not_applied"
             )
     return tuple(missing)

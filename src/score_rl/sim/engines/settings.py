@@ -35,5 +35,7 @@ class MujocoSettings:
             raise ScoreError(f"{where}: impratio = {self.impratio!r} must be positive")
 
 
-ENGINES: Mapping[str, type] = {"mujoco": MujocoSettings}
-"""Engine -> its settings; the engine itself is the module `score_rl.sim.engines.NAME`, loaded when a world needs it."""
+EngineSettings = MujocoSettings
+"""The settings of any engine."""
+ENGINES: Mapping[str, type[EngineSettings]] = {"mujoco": MujocoSettings}
+"""Engine -> its settings. The engine itself is the module `engines.NAME`, loaded when a world needs it."""
