@@ -90,7 +90,9 @@ def resolve(wheel: Path, beside: list[str]) -> dict[str, Any]:
     )
     if done.returncode:
         return {"resolves": False, "error": done.stderr.strip().splitlines()[-12:]}
-    chosen = {entry["metadata"]["name"].lower(): entry["metadata"]["version"] for entry in read_json(report)["install"]}
+    chosen = {
+        entry["metadata"]["name"].lower(): entry["metadata"]["version"] for entry in read_json(report)["install"]
+    }
     return {"resolves": True, "versions": {name: chosen[name] for name in SHOWN if name in chosen}}
 
 
