@@ -75,8 +75,9 @@ class Draws:
         In the order of `Parameters`, 0 for what does not vary: the layout is the same for every domain, so that a
         critic can go on from one to the next.
         """
-        columns = self._columns
-        scores = np.concatenate([values[name] - robot.get(name, 0.0) for name in self.parameters], axis=1)
+        columns, scores = self._columns, np.concatenate([values[name] for name in self.parameters], axis=1)
+        for name, systematic in robot.items():
+            scores[:, self.parameters.slices[name]] -= systematic
         scores -= columns.centre
         return np.divide(scores, columns.size, out=np.zeros_like(scores), where=columns.size > 0)
 

@@ -110,6 +110,11 @@ class Configuration:
         self.anchor = np.tile(model.jnt_pos, (len(qpos), 1, 1))
         """(n, joints, 3) place of every joint in its body."""
         self.bodies: Mapping[str, BodyState] = _Lazy({model.body(k).name: k for k in range(model.nbody)}, self._body)
+        self._free = {
+            int(model.jnt_bodyid[k]): (int(model.jnt_qposadr[k]), int(model.jnt_dofadr[k]))
+            for k in range(model.njnt)
+            if model.jnt_type[k] == _JOINT.mjJNT_FREE
+        }
         free = [k for k in range(model.njnt) if model.jnt_type[k] == _JOINT.mjJNT_FREE]
         others = {model.joint(k).name: k for k in range(model.njnt) if k not in free}
         self.joints: Mapping[str, JointState] = _Lazy(others, self._joint)
@@ -126,13 +131,10 @@ class Configuration:
         return JointState(self.qpos[:, model.jnt_qposadr[joint]], self.qvel[:, model.jnt_dofadr[joint]])
 
     def _body(self, body: int) -> BodyState:
-        model = self.model
-        first, count = int(model.body_jntadr[body]), int(model.body_jntnum[body])
-        if count and model.jnt_type[first] == _JOINT.mjJNT_FREE:
-            q, v = int(model.jnt_qposadr[first]), int(model.jnt_dofadr[first])
-            qpos, qvel = self.qpos[:, q : q + 7], self.qvel[:, v : v + 6]
-            return BodyState(qpos[:, :3], qpos[:, 3:], qvel[:, :3], qvel[:, 3:])
-        n = len(self.qpos)
+        if body in self._free:
+            (q, v), qpos, qvel = self._free[body], self.qpos, self.qvel
+            return BodyState(qpos[:, q : q + 3], qpos[:, q + 3 : q + 7], qvel[:, v : v + 3], qvel[:, v + 3 : v + 6])
+        model, n = self.model, len(self.qpos)
         if body == 0:
             still = np.zeros((n, 3))
             return BodyState(still, np.tile([1.0, 0.0, 0.0, 0.0], (n, 1)), still, still)
@@ -143,7 +145,8 @@ class Configuration:
             parent.linear_velocity,
             [(rotations.rotate(parent.quaternion, parent.angular_velocity), parent.position)],
         )
-        for joint in range(first, first + count):
+        first = int(model.body_jntadr[body])
+        for joint in range(first, first + int(model.body_jntnum[body])):
             place = self._moved(joint, place)
         linear = place.sliding + sum(np.cross(spin, place.position - centre) for spin, centre in place.turning)
         angular = rotations.rotate(rotations.inverse(place.quaternion), sum(spin for spin, _ in place.turning))

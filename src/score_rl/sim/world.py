@@ -159,7 +159,8 @@ class SimulatedWorld:
     @property
     def parameters(self) -> list[Mapping[str, np.ndarray]]:
         """True domain parameters of the running episode of every environment."""
-        return [{name: value[row].copy() for name, value in self._parameters.items()} for row in range(self._n)]
+        slices = self.task.parameters.slices
+        return [{name: row[mine].copy() for name, mine in slices.items()} for row in self._values]
 
     @property
     def model(self) -> mujoco.MjModel:
@@ -227,7 +228,7 @@ class SimulatedWorld:
         engine, task, parameters = self.engine, self.task, self.task.parameters
         model, joints = engine.model, len(self.robot.joint_names)
         self._seeds: list[int] = []
-        self._parameters = {name: np.zeros((n, parameter.size)) for name, parameter in parameters.items()}
+        self._values = np.zeros((n, parameters.count))
         self._scores = np.zeros((n, parameters.count))
         self._episode_index = np.zeros(n, int)
         self._time, self._held = np.zeros(n, int), np.zeros(n, int)
@@ -252,8 +253,7 @@ class SimulatedWorld:
         seeds = [derive_seed("episode", self._seeds[row], int(self._episode_index[row])) for row in rows]
         plans = plan_episodes(seeds, self.task, self._draws, self._robot_draw, len(self.robot.home))
         value = plans.parameters
-        for name in self._parameters:
-            self._parameters[name][rows] = value[name]
+        self._values[rows] = np.concatenate(list(value.values()), axis=1)
         self._scores[rows] = self._draws.scores(self._robot_draw, value)
         self._sensors.begin(rows, plans)
         plant, start = self._plant(value), np.tile(self._home, (len(rows), 1))

@@ -80,7 +80,9 @@ class MujocoEngine:
         self.batch.rollout(steps, targets, _CTRL, record=list(record), out=record)
         # A simulation that diverges is silently reset by MuJoCo and stops stepping: the warning is the only trace.
         # The counters go back to zero when its next episode resets it.
-        nan = self.batch.warning[:, :, 1].any(1) | ~np.isfinite(self.qpos).all(1) | ~np.isfinite(self.qvel).all(1)
+        nan = self.batch.warning[:, :, 1].any(1)
+        if not np.isfinite(self.qpos.sum() + self.qvel.sum()):
+            nan |= ~np.isfinite(self.qpos).all(1) | ~np.isfinite(self.qvel).all(1)
         # Record k holds the forces that acted during physics step k.
         sensed = record.get("sensordata", np.zeros((n, steps, 0))).reshape(n, steps, -1, 3)
         links = len(self.links)
