@@ -16,20 +16,22 @@ import tyro
 from score_rl.core.files import read_json, write_json
 from score_rl.core.runs import describe_process
 from score_rl.real2sim.calibrate import ESTIMATES_FILE
-from score_rl.sim.domain import PARAMETERS, load_domain
+from score_rl.sim.domain import load_domain
+from score_rl.sim.draws import Draws
+from score_rl.sim.task import get_task
 
 SEEN = (
-    "hand_joint_bias_rad",
-    "arm_joint_bias_rad",
-    "hand_backlash_rad",
-    "hand_gain_scale",
-    "arm_gain_scale",
-    "lag_s",
-    "delay_s",
-    "camera_position_bias_m",
-    "camera_yaw_bias_rad",
-    "table_height_m",
-    "hand_torque_limit_nm",
+    "hand.joint_bias_rad",
+    "arm.joint_bias_rad",
+    "hand.backlash_rad",
+    "hand.gain_scale",
+    "arm.gain_scale",
+    "robot.lag_s",
+    "robot.delay_s",
+    "camera.position_bias_m",
+    "camera.yaw_bias_rad",
+    "table.height_m",
+    "hand.torque_limit_nm",
 )
 """Parameters of the proxy's robots that calibration estimates."""
 
@@ -49,10 +51,11 @@ class Benchmark:
 def main() -> None:
     """Compare and write one record per robot and parameter."""
     benchmark = tyro.cli(Benchmark, description=__doc__)
-    proxy, process = load_domain("proxy"), describe_process()
+    process, parameters = describe_process(), get_task("pinch_cube").parameters
+    proxy = Draws(load_domain("proxy"), parameters)
     records = []
     for robot in benchmark.robots:
-        true = proxy.draw_robot(robot)
+        true = proxy.robot(robot)
         found = read_json(benchmark.runs / f"robot-{robot}" / "calibration" / ESTIMATES_FILE)
         for name in SEEN:
             estimate = np.array(found["estimates"][name]["value"])
@@ -60,7 +63,7 @@ def main() -> None:
                 {
                     "robot_seed": robot,
                     "parameter": name,
-                    "rms_error_before": _rms(PARAMETERS[name].nominal - true[name]),
+                    "rms_error_before": _rms(parameters[name].nominal - true[name]),
                     "rms_error_after": _rms(estimate - true[name]),
                     "sd": _rms(np.array(found["estimates"][name]["sd"])),
                     "identified": found["estimates"][name]["identified"],

@@ -10,11 +10,12 @@ import numpy as np
 
 from score_rl.core.files import read_json
 from score_rl.core.statistics import wilson
-from score_rl.evaluation.audit.panel import PANEL
+from score_rl.evaluation.audit.panel import mismatches
 from score_rl.evaluation.results import policy_name, read_results
 from score_rl.pipeline.experiment.arms import Arm, arms, complete, tasks_of
 from score_rl.pipeline.experiment.definition import REFERENCE_POLICIES
 from score_rl.report.experiment import tables
+from score_rl.sim.task import get_task
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
@@ -158,7 +159,8 @@ def mismatch_table(path: Path) -> Table:
     def mean(name: str, twin: str) -> str:
         return f"{np.mean([row[name] for row in rows if row['twin'] == twin]):.2f}"
 
-    units = {m.parameter: m.text(1.0).removeprefix("sd ").removeprefix("+").removeprefix("-") for m in PANEL}
+    panel = mismatches(get_task("pinch_cube").parameters)
+    units = {m.parameter: m.text(1.0).removeprefix("sd ").removeprefix("+").removeprefix("-") for m in panel}
     return ("mismatch", "size 1 is", "uncalibrated twin", "calibrated twin"), [
         (f"`{name}`", unit, mean(name, "uncalibrated"), mean(name, "calibrated")) for name, unit in units.items()
     ]

@@ -3,9 +3,9 @@
     python benchmarks/coinstall.py                      # pip's resolver alone, nothing is installed
     python benchmarks/coinstall.py --install mjlab lerobot   # also into an empty environment, and steers there
 
-For every neighbour pip resolves `score-rl` together with it for this Python, on an empty environment. With `--install`
-both are really installed into a new virtual environment, where `benchmarks/coinstall_steer.py` steers a toy for one
-iteration with whatever versions were chosen. Writes benchmarks/results/coinstall.json.
+For every neighbour pip resolves `score-rl` together with it for this Python, on an empty environment. With
+`--install` both are really installed into a new virtual environment, where `benchmarks/coinstall_steer.py` steers a
+toy for one iteration with whatever versions were chosen. Writes benchmarks/results/coinstall.json.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ figure says more than there is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,13 @@ import tyro
 
 from score_rl.core.files import write_json
 from score_rl.core.runs import describe_process, read_run
-from score_rl.evaluation.audit.panel import PANEL, PHYSICS_STEP, Mismatch
+from score_rl.evaluation.audit.panel import PHYSICS_STEP, Mismatch, mismatches
 from score_rl.pipeline.experiment.definition import load_experiment
 from score_rl.real2sim.calibrate import DOMAIN_FILE
-from score_rl.sim.domain import PARAMETERS, Domain, load_domain
+from score_rl.sim.domain import Domain, load_domain
+from score_rl.sim.draws import Draws
+from score_rl.sim.parameters import Parameters
+from score_rl.sim.task import get_task
 
 EPISODES = range(400)
 """Episodes whose mean stands for what a world is like."""
@@ -42,12 +45,12 @@ class Benchmark:
     """Result file to write."""
 
 
-def values(domain: Domain, robot_seed: int) -> dict[str, np.ndarray]:
-    """{parameter: (p,)}: means over episodes of one robot; the physics step in seconds."""
-    drawn = domain.draw_episodes(domain.draw_robot(robot_seed), list(EPISODES))
-    return {name: drawn[name].mean(axis=0) for name in PARAMETERS} | {
-        PHYSICS_STEP: np.array([domain.physics.timestep_s])
-    }
+def values(domain: Domain, parameters: Parameters, robot_seed: int) -> dict[str, np.ndarray]:
+    """{general name: (p,)}: means over episodes of one robot; the physics step in seconds."""
+    draws = Draws(domain, parameters)
+    drawn = draws.episodes(draws.robot(robot_seed), list(EPISODES))
+    means = {parameters.general_name(name): drawn[name].mean(axis=0) for name in parameters}
+    return means | {PHYSICS_STEP: np.array([domain.physics.timestep_s])}
 
 
 def size(mismatch: Mismatch, robot: np.ndarray, twin: np.ndarray) -> float:
@@ -61,9 +64,11 @@ def size(mismatch: Mismatch, robot: np.ndarray, twin: np.ndarray) -> float:
     return float(np.sqrt(np.mean(units**2)))
 
 
-def distances(robot: Mapping[str, np.ndarray], twin: Mapping[str, np.ndarray]) -> dict[str, float]:
+def distances(
+    panel: Sequence[Mismatch], robot: Mapping[str, np.ndarray], twin: Mapping[str, np.ndarray]
+) -> dict[str, float]:
     """{mismatch: size} for every mismatch of the panel."""
-    return {m.parameter: round(size(m, robot[m.parameter], twin[m.parameter]), 3) for m in PANEL}
+    return {m.parameter: round(size(m, robot[m.parameter], twin[m.parameter]), 3) for m in panel}
 
 
 def main(benchmark: Benchmark) -> None:
@@ -73,15 +78,18 @@ def main(benchmark: Benchmark) -> None:
     rows: list[dict[str, Any]] = []
     for task, robot_seed in experiment.cells():
         folder = out / "runs" / task / f"robot-{robot_seed}" / "calibration"
-        robot = values(load_domain(experiment.recipe_of(task).evaluate.world), robot_seed)
+        parameters = get_task(task).parameters
+        panel = mismatches(parameters)
+        robot = values(load_domain(experiment.recipe_of(task).evaluate.world), parameters, robot_seed)
         _, config = read_run(folder)
         start, calibrated = load_domain(config["settings"]["world"]), load_domain(folder / DOMAIN_FILE)
         for twin, domain in (("uncalibrated", start), ("calibrated", calibrated)):
-            rows.append({"task": task, "robot_seed": robot_seed, "twin": twin, **distances(robot, values(domain, 0))})
+            found = distances(panel, robot, values(domain, parameters, 0))
+            rows.append({"task": task, "robot_seed": robot_seed, "twin": twin, **found})
     process = describe_process()
     provenance = {key: process[key] for key in ("command", "commit", "machine")}
     write_json(benchmark.result, {"benchmark": "mismatch", **provenance, "distances": rows})
-    for mismatch in PANEL:
+    for mismatch in panel:
         means = {
             twin: np.mean([row[mismatch.parameter] for row in rows if row["twin"] == twin])
             for twin in ("uncalibrated", "calibrated")

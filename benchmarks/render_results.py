@@ -34,7 +34,7 @@ from result_pictures import PICTURES, on_white
 from score_rl.core.files import read_json, write_text
 from score_rl.evaluation.results import read_results
 from score_rl.report.page import percent
-from score_rl.sim.domain import PARAMETERS
+from score_rl.sim.task import get_task
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -77,7 +77,7 @@ def parameters() -> str:
     lines = ["| parameter | values | nominal | bounds | meaning |", "|---|---|---|---|---|"]
     lines += [
         f"| `{name}` | {p.size} | {p.nominal:g} | {p.low:g} to {p.high:g} | {p.meaning} |"
-        for name, p in PARAMETERS.items()
+        for name, p in get_task("pinch_cube").parameters.general.items()
     ]
     return "\n".join(lines)
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from score_rl.core.files import read_json
 from score_rl.core.statistics import wilson
-from score_rl.evaluation.results import read_results
+from score_rl.evaluation.results import policy_name, read_results
 from score_rl.pipeline.experiment.arms import Arm, arms, tasks_of
 from score_rl.pipeline.experiment.definition import REFERENCE_POLICIES
 from score_rl.pipeline.experiment.summary import pooled
@@ -64,7 +64,7 @@ def grades(path: Path) -> str:
             rates = [cell["success"] for cell in grade["sizes"]]
             style = styles.pop(grade["policy"], None) or {"color": charts.INK, "linestyle": next(dashes)}
             reference = grade["policy"] in REFERENCE_POLICIES
-            label = charts.name(grade["policy"]) if reference else grade["label"]
+            label = policy_name(grade["policy"]) if reference else grade["label"]
             axis.plot(x, rates, marker="o", markersize=4, label=label, **style)
             low, high = zip(*(cell["wilson95"] for cell in grade["sizes"]))
             axis.fill_between(x, low, high, color=style["color"], alpha=0.1, linewidth=0)

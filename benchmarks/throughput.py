@@ -29,6 +29,7 @@ from score_rl.contracts import FlowPolicy, Observation, StepResult
 from score_rl.core.files import write_json
 from score_rl.core.runs import describe_process, start_run
 from score_rl.policies.flow.policy import load_policy
+from score_rl.sim.engines.engine import Motion
 from score_rl.sim.world import CONTROL_RATE_HZ, SimulatedWorld, make_world
 from score_rl.steering.loop import Stage, steer
 from score_rl.tasks.recipe import get_recipe
@@ -104,22 +105,22 @@ class PhysicsClock:
     """Seconds spent in a world's physics while the body of `with` runs."""
 
     def __init__(self, world: SimulatedWorld):
-        self._batch, self.seconds = world.batch, 0.0
+        self._engine, self.seconds = world.engine, 0.0
 
     def __enter__(self) -> PhysicsClock:
-        rollout = self._batch.rollout
+        advance = self._engine.advance
 
-        def timed(*arguments: Any, **options: Any) -> dict:
+        def timed(targets: np.ndarray) -> Motion:
             start = time.perf_counter()
-            result = rollout(*arguments, **options)
+            result = advance(targets)
             self.seconds += time.perf_counter() - start
             return result
 
-        self._batch.rollout = timed
+        self._engine.advance = timed
         return self
 
     def __exit__(self, *_: object) -> None:
-        del self._batch.rollout
+        del self._engine.advance
 
 
 def steering_iteration(policy: FlowPolicy, recorder: Recorder, task: str, seed: int) -> dict[str, float]:
@@ -153,7 +154,7 @@ def replay_world(world: SimulatedWorld, tape: Tape) -> float:
 def replay_physics(world: SimulatedWorld, tape: Tape) -> float:
     """Seconds that the bare physics needs for a tape; putting episodes back to their start is not counted."""
     world.reset(tape.seeds)  # the same objects
-    batch, everywhere = world.batch, np.arange(world.spec.num_envs)
+    batch, everywhere = world.engine.batch, np.arange(world.spec.num_envs)
     qpos, ctrl = batch.bind("qpos"), batch.bind("ctrl")
     substeps = world.domain.physics.substeps(CONTROL_RATE_HZ)
     low, high = np.array(world.spec.action_low), np.array(world.spec.action_high)
@@ -191,7 +192,7 @@ def measure(benchmark: Benchmark) -> dict[str, Any]:
     return {
         "load_average": round(load, 2),
         "num_envs": num_envs,
-        "physics_threads": world.batch.nthread,
+        "physics_threads": world.engine.batch.nthread,
         "episodes_ended_per_step": sum(len(rows) for rows, _ in recorder.tape.restarts) / steps,
         **summarize(counted),
         "repeats": counted,

@@ -99,8 +99,29 @@ def lines(path: Path) -> str:
 
 
 def domain(path: Path) -> str:
-    table = tomllib.loads(path.read_text())
-    return digest({k: v for k, v in table.items() if k != "provenance"})
+    return digest(old_layout(tomllib.loads(path.read_text())))
+
+
+NAMES = {
+    "robot.delay_s": "delay_s",
+    "robot.lag_s": "lag_s",
+    "robot.joint_jitter_rad": "joint_jitter_rad",
+    "camera.position_jitter_m": "object_position_jitter_m",
+    "camera.rotation_jitter_rad": "object_rotation_jitter_rad",
+}
+
+
+def old_layout(table: dict) -> dict:
+    """A domain's file as it was when the digests were recorded: flat names, the engine's settings beside the rest."""
+    physics = {k: v for k, v in table.pop("physics").items() if k != "engine"}
+    old = {"name": table.pop("name"), "physics": physics | physics.pop("mujoco")}
+    old["protective_stop"] = table.pop("protective_stop")
+    table.pop("provenance", None)
+    for owner, entries in table.items():
+        for quantity, entry in entries.items():
+            name = f"{owner}.{quantity}"
+            old[NAMES.get(name, name.replace(".", "_"))] = entry
+    return old
 
 
 def decisions(bundle: Path) -> str:

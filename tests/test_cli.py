@@ -148,7 +148,7 @@ def test_a_bad_domain_is_refused_before_work(tmp_path: Path, capsys: pytest.Capt
     domain = tmp_path / "robot.toml"
     domain.write_text('[delay]\nrobot = { distribution = "constant", value = 0.02 }\n')
     message = failure(capsys, "collect", "--world", str(domain), "--out", str(tmp_path / "run"))
-    assert "robot.toml" in message and "did you mean 'delay_s'?" in message
+    assert "robot.toml" in message and "did you mean 'robot.delay_s'?" in message
     assert not (tmp_path / "run").exists()
 
 

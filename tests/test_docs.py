@@ -15,6 +15,7 @@ from score_rl.cli import main as cli
 from score_rl.evaluation.results import Episode, Labels, compare, summarize
 from score_rl.evaluation.run import read_evaluation
 from score_rl.sim.domain import parse_domain
+from score_rl.sim.task import get_task
 from score_rl.steering.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -76,9 +77,10 @@ def test_python_compiles_and_its_imports_exist(document: Path) -> None:
 
 def test_the_example_domain_is_valid() -> None:
     (example,) = blocks(ROOT / "docs" / "domains.md", "toml")
-    domain = parse_domain(tomllib.loads(example))
+    domain = parse_domain(tomllib.loads(example), parameters=get_task("pinch_cube").parameters)
     assert domain.name == "my_robot" and domain.protective_stop.force_n == 30
-    assert set(domain.robot) == {"hand_joint_bias_rad", "delay_s"} and set(domain.episode) == {"object_friction"}
+    assert set(domain.robot) == {"hand.joint_bias_rad", "robot.delay_s"}
+    assert set(domain.episode) == {"object.friction"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

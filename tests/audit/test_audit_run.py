@@ -13,14 +13,17 @@ from toys import ToyPolicy, ToyWorld
 from score_rl.core.errors import ScoreError
 from score_rl.core.runs import Run, start_run
 from score_rl.evaluation.audit import run as module
-from score_rl.evaluation.audit.panel import JOINT, NOMINAL
+from score_rl.evaluation.audit.panel import JOINT, NOMINAL, mismatches
 from score_rl.evaluation.audit.run import AuditConfig, check, run_panel
 from score_rl.evaluation.audit.verdict import as_json, judge
 from score_rl.report.audit import write_audit
 from score_rl.sim.domain import Domain
+from score_rl.sim.draws import Draws
+from score_rl.sim.task import get_task
 from score_rl.steering.heads import Decision
 
-CONFIG = AuditConfig(sizes=(1.0, 2.0), episodes=6, joint_episodes=8, robots=2, only=("delay_s", JOINT))
+CONFIG = AuditConfig(sizes=(1.0, 2.0), episodes=6, joint_episodes=8, robots=2, only=("robot.delay_s", JOINT))
+PARAMETERS = get_task("pinch_cube").parameters
 DOMAIN = Domain("twin_calibrated")
 
 
@@ -44,7 +47,7 @@ class Delayed(ToyWorld):
 
     def __init__(self, domain: Domain, num_envs: int) -> None:
         super().__init__(num_envs)
-        delay = float(np.ravel(domain.draw_robot(0).get("delay_s", 0.0))[0])
+        delay = float(np.ravel(Draws(domain, PARAMETERS).robot(0).get("robot.delay_s", 0.0))[0])
         self.weak = delay > 0.015
 
     def step(self, action: torch.Tensor):
@@ -56,11 +59,13 @@ def run_of(tmp_path: Path) -> Run:
 
 
 def test_a_panel_is_played_on_the_same_seeds_and_judged(tmp_path: Path) -> None:
-    outcomes = run_panel(Seeker(), DOMAIN, Delayed, Seeker.spec.horizon, CONFIG, run_of(tmp_path))
+    outcomes = run_panel(
+        Seeker(), DOMAIN, mismatches(PARAMETERS), Delayed, Seeker.spec.horizon, CONFIG, run_of(tmp_path)
+    )
     seeds = {(o.variation.mismatch, o.variation.size): [e.seed for e in o.all] for o in outcomes}
     first = CONFIG.first_seed
     assert seeds[NOMINAL, 0] == seeds[JOINT, 1] == list(range(first, first + 8))
-    assert seeds["delay_s", 1] == seeds["delay_s", 2] == list(range(first, first + 6))
+    assert seeds["robot.delay_s", 1] == seeds["robot.delay_s", 2] == list(range(first, first + 6))
     verdict = judge(outcomes)
     assert verdict.nominal.success == 1.0
     (delay,) = verdict.curves
@@ -68,7 +73,7 @@ def test_a_panel_is_played_on_the_same_seeds_and_judged(tmp_path: Path) -> None:
     assert delay.critical == pytest.approx(1.5)  # half way between 10 and 20 ms
     assert as_json(verdict)["expected"] == verdict.expected
     assert write_audit(tmp_path, verdict, {"task": "toy", "policy": "seeker"}) == tmp_path / "audit.html"
-    assert "| delay_s | +15 ms |" in (tmp_path / "audit.md").read_text()
+    assert "| robot.delay_s | +15 ms |" in (tmp_path / "audit.md").read_text()
     page = (tmp_path / "audit.html").read_text()
     assert "<svg" in page and not [link for link in ('src="http', 'href="http', "url(http") if link in page]
 
@@ -84,11 +89,15 @@ def test_an_interrupted_panel_goes_on_behind_its_last_robot(tmp_path: Path, monk
 
     monkeypatch.setattr(module, "_play", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_panel(Seeker(), DOMAIN, Delayed, Seeker.spec.horizon, CONFIG, run_of(tmp_path))
+        run_panel(Seeker(), DOMAIN, mismatches(PARAMETERS), Delayed, Seeker.spec.horizon, CONFIG, run_of(tmp_path))
     played.append(None)
-    resumed = run_panel(Seeker(), DOMAIN, Delayed, Seeker.spec.horizon, CONFIG, run_of(tmp_path))
+    resumed = run_panel(
+        Seeker(), DOMAIN, mismatches(PARAMETERS), Delayed, Seeker.spec.horizon, CONFIG, run_of(tmp_path)
+    )
     monkeypatch.undo()
-    whole = run_panel(Seeker(), DOMAIN, Delayed, Seeker.spec.horizon, CONFIG, run_of(tmp_path / "other"))
+    whole = run_panel(
+        Seeker(), DOMAIN, mismatches(PARAMETERS), Delayed, Seeker.spec.horizon, CONFIG, run_of(tmp_path / "other")
+    )
     assert [o.all for o in resumed] == [o.all for o in whole]
     assert len(played) == 8  # 1 nominal, 2 sizes of the delay, 2 x 2 virtual robots together, and the mark
 

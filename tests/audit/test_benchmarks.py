@@ -22,11 +22,11 @@ def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("mismatch", "robot", "twin", "expected"),
     [
-        (Mismatch("delay_s", "more", 0.010), [0.03], [0.01], 2.0),
+        (Mismatch("robot.delay_s", "more", 0.010), [0.03], [0.01], 2.0),
         # Two joints, one unit and seven units apart: sqrt((1 + 49) / 2).
-        (Mismatch("hand_joint_bias_rad", "shift", 0.01), [0.01, -0.07], [0.0, 0.0], 5.0),
-        (Mismatch("hand_gain_scale", "factor", 0.1), [1.21], [1.0], 2.0),
-        (Mismatch("hand_gain_scale", "factor", 0.1), [1.0], [1.21], 2.0),
+        (Mismatch("hand.joint_bias_rad", "shift", 0.01), [0.01, -0.07], [0.0, 0.0], 5.0),
+        (Mismatch("hand.gain_scale", "factor", 0.1), [1.21], [1.0], 2.0),
+        (Mismatch("hand.gain_scale", "factor", 0.1), [1.0], [1.21], 2.0),
         (Mismatch("physics_step", "finer", 1.0), [0.0025], [0.01], 3.0),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from score_rl.evaluation.audit.panel import JOINT, NOMINAL, Variation
+from score_rl.evaluation.audit.panel import JOINT, NOMINAL, Mismatch, Variation
 from score_rl.evaluation.audit.run import Outcome
 from score_rl.evaluation.audit.verdict import as_json, critical_size, isotonic, judge
 from score_rl.evaluation.results import Episode
@@ -20,7 +20,8 @@ def episode(seed: int, success: bool, fault: bool = False, **extra: object) -> E
 def outcome(mismatch: str, size: float, rate: float, n: int = 20, robots: int = 1, **extra: object) -> Outcome:
     """The first `rate` of the seeds succeed; faults elsewhere where `fault` says so."""
     played = [episode(seed, seed < rate * n, **extra) for seed in range(n)]
-    variation = Variation(mismatch, "", size, f"{size:g}", ())
+    cause = None if mismatch in (JOINT, NOMINAL) else Mismatch(mismatch, "more", 0.01)
+    variation = Variation(mismatch, "", size, f"{size:g}", (), cause)
     return Outcome(variation, {robot: played[robot::robots] for robot in range(robots)})
 
 
@@ -40,16 +41,16 @@ def test_the_critical_size_is_interpolated() -> None:
 def test_a_verdict_by_hand() -> None:
     panel = [
         outcome(NOMINAL, 0, 1.0, n=24),
-        outcome("delay_s", 1, 0.8),
-        outcome("delay_s", 2, 0.2),
-        outcome("lag_s", 1, 1.0),
-        outcome("lag_s", 2, 0.9),
+        outcome("robot.delay_s", 1, 0.8),
+        outcome("robot.delay_s", 2, 0.2),
+        outcome("robot.lag_s", 1, 1.0),
+        outcome("robot.lag_s", 2, 0.9),
         outcome(JOINT, 1, 0.75, robots=4),
         outcome(JOINT, 2, 0.25, robots=4),
     ]
     verdict = judge(panel)
     assert verdict.nominal.success == 1.0 and verdict.nominal.n == 24
-    assert [curve.mismatch for curve in verdict.curves] == ["delay_s", "lag_s"]  # most critical first
+    assert [curve.mismatch for curve in verdict.curves] == ["robot.delay_s", "robot.lag_s"]  # most critical first
     delay, lag = verdict.curves
     assert delay.critical == pytest.approx(1.5) and delay.physical(delay.critical) == "+15 ms"
     low, high = delay.critical_95
@@ -59,9 +60,9 @@ def test_a_verdict_by_hand() -> None:
     assert verdict.expected_95[0] < 0.75 < verdict.expected_95[1]
     text = " ".join(verdict.recommendation)
     assert "Expect success in 75 %" in text and "Run it with care" in text
-    assert "delay_s: success halves at +15 ms" in text and "lag_s" not in text
+    assert "delay_s: success halves at +15 ms" in text and "robot.lag_s" not in text
     record = as_json(verdict)
-    assert [curve["mismatch"] for curve in record["curves"]] == ["delay_s", "lag_s", JOINT]
+    assert [curve["mismatch"] for curve in record["curves"]] == ["robot.delay_s", "robot.lag_s", JOINT]
     assert record["curves"][0]["critical_text"] == "+15 ms"
 
 

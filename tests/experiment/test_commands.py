@@ -17,7 +17,10 @@ from score_rl.pipeline.experiment.board import Board, work
 from score_rl.pipeline.experiment.definition import load_experiment
 from score_rl.pipeline.experiment.plan import plan
 from score_rl.sim.domain import load_domain
+from score_rl.sim.draws import Draws
+from score_rl.sim.task import get_task
 
+PARAMETERS = get_task("pinch_cube").parameters
 EXPERIMENT = """
 name = "mini"
 tasks = ["pinch_cube"]
@@ -83,12 +86,12 @@ def test_from_a_file_to_a_report_and_an_audit(
 
 def _audit(robot: Path, out: Path) -> None:
     options = ["--panel.episodes", "2", "--panel.joint-episodes", "2", "--panel.robots", "1", "--panel.sizes", "1"]
-    options += ["--panel.only", "delay_s", "joint", "--domain", str(robot / "calibration" / "domain.toml")]
+    options += ["--panel.only", "robot.delay_s", "joint", "--domain", str(robot / "calibration" / "domain.toml")]
     steering = str(robot / "score" / "seed-0" / "steering")
     assert cli.main(["audit", str(robot / "base"), "--steering", steering, "--out", str(out), *options]) == 0
     record = json.loads((out / "audit.json").read_text())
     assert record["policy"] == "score_det" and record["domain"] == "twin_calibrated"
-    assert [curve["mismatch"] for curve in record["curves"]] == ["delay_s", "joint"]
+    assert [curve["mismatch"] for curve in record["curves"]] == ["robot.delay_s", "joint"]
     assert record["nominal"]["off_support"] is not None and record["curves"][0]["cells"][0]["n"] == 2
 
 
@@ -102,13 +105,13 @@ def test_the_worlds_of_jobs(file: Path, tmp_path: Path) -> None:
     )
     same = replace(without, name=proxy.name, protective_stop=proxy.protective_stop)
     assert same.describe() == proxy.describe()
-    assert {k: v.tolist() for k, v in same.draw_robot(51).items()} == {
-        k: v.tolist() for k, v in proxy.draw_robot(51).items()
+    assert {k: v.tolist() for k, v in Draws(same, PARAMETERS).robot(51).items()} == {
+        k: v.tolist() for k, v in Draws(proxy, PARAMETERS).robot(51).items()
     }
     calibration = tmp_path / "runs" / "pinch_cube" / "robot-101" / "calibration"
     with_stop("twin", 30.0, calibration / "domain.toml")
     assert load_domain(world_file(jobs["steering"], tmp_path)).protective_stop.force_n == 10
-    write_json(calibration / "config.json", {"settings": {"world": "twin"}})
+    write_json(calibration / "config.json", {"settings": {"world": "twin", "task": "pinch_cube"}})
     write_json(calibration / "run.json", {})
     uncalibrated = replace(jobs["steering"], twin_calibration=0.0, twin_stop_n=None)
     twin, found = load_domain("twin"), load_domain(world_file(uncalibrated, tmp_path))

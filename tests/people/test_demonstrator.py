@@ -164,3 +164,19 @@ def test_the_careful_person_pinches_and_lifts_a_cube():
                 mujoco.mj_step(model, data)
         lifted.append(np.linalg.norm(data.qpos[23:26] - (0.55, 0.0, 0.35)) < 0.15)
     assert sum(lifted) >= 4
+
+
+def test_a_person_sees_every_object_that_is_shown():
+    seen = []
+
+    def script(someone):
+        while True:
+            seen.append((someone.object_pose[0], {name: pose[0] for name, pose in someone.others.items()}))
+            yield
+
+    person = Demonstrator(2, replace(ROUTINE, script=script))
+    frame = _frame(2) | {"palm_pose": np.zeros((2, 7)), "plate_pose": np.array([[0.1] * 7, [0.2] * 7])}
+    person.reset([0, 1], [0, 0], frame)
+    assert seen == [(0.5, {"plate": 0.1}), (0.5, {"plate": 0.2})]
+    person.act(frame | {"plate_pose": np.array([[0.1] * 7, [0.3] * 7])})
+    assert seen[2:] == [(0.5, {"plate": 0.1}), (0.5, {"plate": 0.3})]

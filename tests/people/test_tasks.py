@@ -45,7 +45,8 @@ def test_what_the_person_does_after_the_end_is_not_recorded() -> None:
 
 @pytest.mark.parametrize(("task", "ways"), [("grasp_bottle", GRASPS), ("push_ball", WAYS)])
 def test_ways_are_drawn_by_their_shares(task: str, ways: tuple) -> None:
-    spawned = get_task(task).spawn(np.random.default_rng(0), {"object_size_scale": np.ones(1)})
+    handled = get_task(task).objects[0].name
+    spawned = get_task(task).spawn(np.random.default_rng(0), {f"{handled}.size_scale": np.ones(1)})[handled]
     n = 400
     frame = {
         "state": np.tile(HOME, (n, 1)),

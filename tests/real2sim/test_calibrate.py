@@ -22,8 +22,7 @@ from score_rl.real2sim.calibrate import (
     calibrated_domain,
     centre,
 )
-from score_rl.real2sim.priors import FLOORS, PRIORS
-from score_rl.sim.domain import PARAMETERS, Distribution, Domain, Physics, load_domain
+from score_rl.sim.domain import Distribution, Domain, Physics, load_domain
 from score_rl.sim.task import get_task
 
 TASK = get_task("pinch_cube")
@@ -36,15 +35,15 @@ def planted() -> dict[str, np.ndarray]:
     """A robot drawn here, not by the priors."""
     generator = rng("planted")
     return {
-        "arm_joint_bias_rad": generator.normal(0, 0.004, 7),
-        "hand_joint_bias_rad": generator.normal(0, 0.04, 16),
-        "hand_backlash_rad": generator.uniform(0.015, 0.05, 16),
-        "arm_gain_scale": np.array([0.95]),
-        "hand_gain_scale": np.array([1.1]),
-        "delay_s": np.array([0.033]),
-        "lag_s": np.array([0.025]),
-        "hand_dry_friction_nm": np.array([0.012]),
-        "camera_position_bias_m": np.array([0.0, 0.0, 0.004]),
+        "arm.joint_bias_rad": generator.normal(0, 0.004, 7),
+        "hand.joint_bias_rad": generator.normal(0, 0.04, 16),
+        "hand.backlash_rad": generator.uniform(0.015, 0.05, 16),
+        "arm.gain_scale": np.array([0.95]),
+        "hand.gain_scale": np.array([1.1]),
+        "robot.delay_s": np.array([0.033]),
+        "robot.lag_s": np.array([0.025]),
+        "hand.dry_friction_nm": np.array([0.012]),
+        "camera.position_bias_m": np.array([0.0, 0.0, 0.004]),
     }
 
 
@@ -68,14 +67,14 @@ def calibration(recording: Dataset) -> Calibration:
 @pytest.mark.parametrize(
     ("name", "tolerance"),
     [
-        ("arm_joint_bias_rad", 3e-4),
-        ("hand_joint_bias_rad", 1e-3),
-        ("hand_backlash_rad", 2e-3),
-        ("lag_s", 2e-3),
-        ("delay_s", 2e-3),
-        ("arm_gain_scale", 0.02),
-        ("hand_gain_scale", 0.04),
-        ("hand_dry_friction_nm", 2e-3),
+        ("arm.joint_bias_rad", 3e-4),
+        ("hand.joint_bias_rad", 1e-3),
+        ("hand.backlash_rad", 2e-3),
+        ("robot.lag_s", 2e-3),
+        ("robot.delay_s", 2e-3),
+        ("arm.gain_scale", 0.02),
+        ("hand.gain_scale", 0.04),
+        ("hand.dry_friction_nm", 2e-3),
     ],
 )
 def test_recovers_what_was_planted(calibration: Calibration, name: str, tolerance: float) -> None:
@@ -107,43 +106,43 @@ def test_held_out_replay_improves_to_the_noise(calibration: Calibration) -> None
 
 def test_sensor_jitter_is_measured(calibration: Calibration) -> None:
     episode = calibration.domain.episode
-    assert episode["joint_jitter_rad"].arguments[0][0] == pytest.approx(1e-3, rel=0.15)
-    assert episode["object_position_jitter_m"].arguments[0][0] == pytest.approx(2e-3, rel=0.25)
-    assert episode["object_rotation_jitter_rad"].arguments[0][0] == pytest.approx(0.02, rel=0.25)
+    assert episode["robot.joint_jitter_rad"].arguments[0][0] == pytest.approx(1e-3, rel=0.15)
+    assert episode["camera.position_jitter_m"].arguments[0][0] == pytest.approx(2e-3, rel=0.25)
+    assert episode["camera.rotation_jitter_rad"].arguments[0][0] == pytest.approx(0.02, rel=0.25)
 
 
 def test_height_error_is_shared_between_camera_and_table(calibration: Calibration) -> None:
-    camera = calibration.estimates["camera_position_bias_m"].value[2]
-    table = calibration.estimates["table_height_m"].value[0]
+    camera = calibration.estimates["camera.position_bias_m"].value[2]
+    table = calibration.estimates["table.height_m"].value[0]
     assert camera + table == pytest.approx(0.004, abs=1e-3)
-    ratio = (PRIORS["camera_position_bias_m"].sd / PRIORS["table_height_m"].sd) ** 2
+    ratio = (TASK.parameters["camera.position_bias_m"].prior.sd / TASK.parameters["table.height_m"].prior.sd) ** 2
     assert camera / table == pytest.approx(ratio, rel=0.01)
 
 
 def test_without_grasps_the_rest_of_the_camera_keeps_its_prior(calibration: Calibration) -> None:
-    camera = calibration.estimates["camera_position_bias_m"]
+    camera = calibration.estimates["camera.position_bias_m"]
     assert not camera.identified
-    assert camera.statistical_sd[0] == pytest.approx(PRIORS["camera_position_bias_m"].sd)
+    assert camera.statistical_sd[0] == pytest.approx(TASK.parameters["camera.position_bias_m"].prior.sd)
 
 
 def test_calibrated_domain(calibration: Calibration) -> None:
     twin, domain = load_domain("twin"), calibration.domain
     assert domain.physics == twin.physics
-    assert domain.episode["object_mass_scale"] == twin.episode["object_mass_scale"]
-    offsets = calibration.estimates["hand_joint_bias_rad"]
-    assert domain.robot["hand_joint_bias_rad"] == Distribution("constant", (offsets.value,))
-    assert domain.episode["hand_joint_bias_rad"] == Distribution("normal", ((0.0,), offsets.sd))
+    assert domain.episode["object.mass_scale"] == twin.episode["object.mass_scale"]
+    offsets = calibration.estimates["hand.joint_bias_rad"]
+    assert domain.robot["hand.joint_bias_rad"] == Distribution("constant", (offsets.value,))
+    assert domain.episode["hand.joint_bias_rad"] == Distribution("normal", ((0.0,), offsets.sd))
     # Friction is left out, and the twin's play stands for it: 2 x 0.012 Nm / (1.1 x 3 Nm/rad) = 7.3 mrad more.
-    assert "hand_dry_friction_nm" not in domain.robot
-    wider = np.mean(calibration.effective["hand_backlash_rad"]) - np.mean(planted()["hand_backlash_rad"])
+    assert "hand.dry_friction_nm" not in domain.robot
+    wider = np.mean(calibration.effective["hand.backlash_rad"]) - np.mean(planted()["hand.backlash_rad"])
     assert wider == pytest.approx(0.0073, abs=0.004)
 
 
 def test_width_scale() -> None:
     twin = load_domain("twin")
-    estimates = {"lag_s": estimate_of(0.03, 0.006)}
-    domain = calibrated_domain(twin, estimates, {}, {}, width_scale=0.5)
-    assert domain.episode["lag_s"] == Distribution("normal", ((0.0,), (0.003,)))
+    estimates = {"robot.lag_s": estimate_of(0.03, 0.006)}
+    domain = calibrated_domain(twin, TASK.parameters, estimates, {}, {}, width_scale=0.5)
+    assert domain.episode["robot.lag_s"] == Distribution("normal", ((0.0,), (0.003,)))
 
 
 def estimate_of(value: float, sd: float) -> Estimate:
@@ -156,14 +155,16 @@ def test_run_directory_and_a_joint_that_never_moves(tmp_path) -> None:
     run = start_run(tmp_path / "run", "calibrate", config, {})
     found = calibrate(dataset, TASK, load_domain("twin"), config, run)
     # A joint that never moves keeps the prior of its play, and may rest anywhere in it: 30 / sqrt(12) = 8.7 mrad.
-    play, offset = found.estimates["hand_backlash_rad"], found.estimates["hand_joint_bias_rad"]
+    play, offset = found.estimates["hand.backlash_rad"], found.estimates["hand.joint_bias_rad"]
     still = STILL - 7
-    assert play.statistical_sd[still] > 0.9 * PRIORS["hand_backlash_rad"].sd
-    assert np.median(play.statistical_sd) < 0.1 * PRIORS["hand_backlash_rad"].sd
-    assert offset.sd[still] == pytest.approx(np.hypot(0.0087, FLOORS["hand_joint_bias_rad"]), rel=0.1)
+    assert play.statistical_sd[still] > 0.9 * TASK.parameters["hand.backlash_rad"].prior.sd
+    assert np.median(play.statistical_sd) < 0.1 * TASK.parameters["hand.backlash_rad"].prior.sd
+    assert offset.sd[still] == pytest.approx(
+        np.hypot(0.0087, TASK.parameters["hand.joint_bias_rad"].prior.floor), rel=0.1
+    )
     assert run.finished
     assert load_domain(run.path("domain.toml")) == found.domain
-    assert read_json(run.path("calibration.json"))["estimates"]["lag_s"]["identified"]
+    assert read_json(run.path("calibration.json"))["estimates"]["robot.lag_s"]["identified"]
     tensors, metadata = load_tensors(run.path("replay.safetensors"), "replay")
     assert tensors["measured"].shape == tensors["before"].shape == tensors["after"].shape
     assert tensors["valid"].shape == tensors["measured"].shape[:2]
@@ -175,13 +176,13 @@ def test_run_directory_and_a_joint_that_never_moves(tmp_path) -> None:
 def test_centre_of_a_domain() -> None:
     domain = Domain(
         "x",
-        robot={"lag_s": Distribution("uniform", ((0.02,), (0.04,)))},
-        episode={"lag_s": Distribution("normal", ((0.01,), (5.0,)))},
+        robot={"robot.lag_s": Distribution("uniform", ((0.02,), (0.04,)))},
+        episode={"robot.lag_s": Distribution("normal", ((0.01,), (5.0,)))},
     )
-    values = centre(domain)
-    assert values["lag_s"] == pytest.approx(0.04)  # 0.03 + 0.01
-    assert values["hand_gain_scale"] == pytest.approx(1.0)
-    assert values.keys() == PARAMETERS.keys()
+    values = centre(domain, TASK.parameters)
+    assert values["robot.lag_s"] == pytest.approx(0.04)  # 0.03 + 0.01
+    assert values["hand.gain_scale"] == pytest.approx(1.0)
+    assert values.keys() == TASK.parameters.keys()
 
 
 def changed(dataset: Dataset, feature: str, value: np.ndarray | None) -> Dataset:

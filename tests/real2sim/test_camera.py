@@ -12,10 +12,11 @@ from scipy.spatial.transform import Rotation
 from score_rl.core.seeding import rng
 from score_rl.data.lerobot import Dataset
 from score_rl.real2sim.camera import CameraFit, fit_camera
-from score_rl.real2sim.priors import PRIORS
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.scene import kinematic_model
+from score_rl.sim.task import get_task
 
+PARAMETERS = get_task("pinch_cube").parameters
 BIAS, YAW, TABLE, HALF = np.array([0.006, -0.005, 0.003]), 0.02, 0.0, 0.0225
 PINCH = (2.0, -0.34, -0.3, -0.29, 1.95, -0.83, -0.43, -0.29, 1.6, 0, 1.2, 0.9, 0.69, 0, 0.61, 0.19)
 """Index and middle finger against the thumb, about 45 mm apart."""
@@ -63,7 +64,7 @@ def grasps(episodes: int, follow_estimate: bool) -> Dataset:
 
 
 def fit(dataset: Dataset) -> CameraFit:
-    return fit_camera(dataset, FRANKA_LEAP, np.zeros(23), HALF)
+    return fit_camera(dataset, FRANKA_LEAP, PARAMETERS, np.zeros(23), HALF)
 
 
 @pytest.mark.parametrize("follow_estimate", [False, True])
@@ -72,7 +73,7 @@ def test_recovers_bias_and_yaw(follow_estimate: bool) -> None:
     assert found.used == {"rest": 60, "grasp": 60, "carry": found.used["carry"]}
     np.testing.assert_allclose(found.position_bias_m[:2], BIAS[:2], atol=2e-3)
     assert found.yaw_bias_rad == pytest.approx(YAW, abs=4e-3)
-    assert (found.position_sd_m[:2] < PRIORS["camera_position_bias_m"].sd / 2).all()
+    assert (found.position_sd_m[:2] < PARAMETERS["camera.position_bias_m"].prior.sd / 2).all()
     assert (np.abs(found.position_bias_m - BIAS) < 3 * found.position_sd_m).all()
 
 

@@ -7,20 +7,22 @@ import pytest
 from score_rl.core.errors import ScoreError
 from score_rl.real2sim.partial import partly_calibrated
 from score_rl.sim.domain import Domain, parse_domain
+from score_rl.sim.task import get_task
 
+PARAMETERS = get_task("pinch_cube").parameters
 FRICTION = {"distribution": "uniform", "low": 0.4, "high": 0.8}
-START = parse_domain({"name": "twin", "object_friction": {"episode": FRICTION}})
+START = parse_domain({"name": "twin", "object.friction": {"episode": FRICTION}})
 CALIBRATED = parse_domain(
     {
         "name": "twin_calibrated",
         "protective_stop": {"force_n": 30.0},
-        "object_friction": {"episode": {**FRICTION, "low": 0.6}},
-        "delay_s": {
+        "object.friction": {"episode": {**FRICTION, "low": 0.6}},
+        "robot.delay_s": {
             "robot": {"distribution": "constant", "value": 0.04},
             "episode": {"distribution": "normal", "mean": 0.0, "sd": 0.004},
         },
-        "hand_gain_scale": {"episode": {"distribution": "normal", "mean": 0.9, "sd": 0.1}},
-        "camera_position_bias_m": {"robot": {"distribution": "constant", "value": [0.004, -0.002, 0.0]}},
+        "hand.gain_scale": {"episode": {"distribution": "normal", "mean": 0.9, "sd": 0.1}},
+        "camera.position_bias_m": {"robot": {"distribution": "constant", "value": [0.004, -0.002, 0.0]}},
     }
 )
 
@@ -28,11 +30,11 @@ CALIBRATED = parse_domain(
 def values(domain: Domain) -> dict[str, object]:
     table = domain.describe()
     return {
-        "friction": table["object_friction"]["episode"]["low"],
-        "delay": table["delay_s"]["robot"]["value"],
-        "delay sd": table["delay_s"]["episode"]["sd"],
-        "gain": table["hand_gain_scale"]["episode"]["mean"],
-        "camera": table["camera_position_bias_m"]["robot"]["value"],
+        "friction": table["object"]["friction"]["episode"]["low"],
+        "delay": table["robot"]["delay_s"]["robot"]["value"],
+        "delay sd": table["robot"]["delay_s"]["episode"]["sd"],
+        "gain": table["hand"]["gain_scale"]["episode"]["mean"],
+        "camera": table["camera"]["position_bias_m"]["robot"]["value"],
     }
 
 
@@ -46,7 +48,7 @@ def values(domain: Domain) -> dict[str, object]:
     ],
 )
 def test_every_value_and_width_lies_in_between(share: float, expected: dict[str, object]) -> None:
-    domain = partly_calibrated(START, CALIBRATED, share)
+    domain = partly_calibrated(START, CALIBRATED, share, PARAMETERS)
     found = values(domain)
     assert found.pop("camera") == pytest.approx(expected.pop("camera"))
     assert found == pytest.approx(expected)
@@ -54,12 +56,12 @@ def test_every_value_and_width_lies_in_between(share: float, expected: dict[str,
 
 
 def test_all_of_it_is_the_calibrated_twin() -> None:
-    assert partly_calibrated(START, CALIBRATED, 1.0).describe() == CALIBRATED.describe()
+    assert partly_calibrated(START, CALIBRATED, 1.0, PARAMETERS).describe() == CALIBRATED.describe()
 
 
 def test_what_has_nothing_in_between_is_refused() -> None:
     with pytest.raises(ScoreError, match=r"1\.5 is outside \[0, 1\]"):
-        partly_calibrated(START, CALIBRATED, 1.5)
-    other = parse_domain({"object_friction": {"episode": {"distribution": "constant", "value": 0.5}}})
-    with pytest.raises(ScoreError, match=r"object_friction\.episode is constant in one twin and uniform"):
-        partly_calibrated(other, CALIBRATED, 0.5)
+        partly_calibrated(START, CALIBRATED, 1.5, PARAMETERS)
+    other = parse_domain({"object.friction": {"episode": {"distribution": "constant", "value": 0.5}}})
+    with pytest.raises(ScoreError, match=r"object\.friction\.episode is constant in one twin and uniform"):
+        partly_calibrated(other, CALIBRATED, 0.5, PARAMETERS)

@@ -11,7 +11,6 @@ from recordings import record
 from score_rl.data.lerobot import Dataset
 from score_rl.real2sim.calibrate import centre
 from score_rl.real2sim.replay import Replay, Segments, contact_free
-from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.domain import Distribution, load_domain
 from score_rl.sim.task import get_task
 
@@ -19,21 +18,22 @@ from score_rl.sim.task import get_task
 def test_replay_reproduces_the_world() -> None:
     twin = load_domain("twin")
     errors = {
-        "hand_backlash_rad": 0.03,
-        "lag_s": 0.02,
-        "delay_s": 0.025,
-        "hand_gain_scale": 0.9,
-        "hand_joint_bias_rad": 0.05,
+        "hand.backlash_rad": 0.03,
+        "robot.lag_s": 0.02,
+        "robot.delay_s": 0.025,
+        "hand.gain_scale": 0.9,
+        "hand.joint_bias_rad": 0.05,
     }
     domain = replace(
         twin,
         robot={name: Distribution("constant", ((value,),)) for name, value in errors.items()},
-        episode={"joint_jitter_rad": Distribution("constant", ((0.0,),))},
+        episode={"robot.joint_jitter_rad": Distribution("constant", ((0.0,),))},
     )
     dataset = record(domain, 0, episodes=3, steps=12)
     segments = contact_free(dataset, 0.07, 0.04, 5, 100)
-    replay = Replay(get_task("pinch_cube"), domain, FRANKA_LEAP, segments, 2, 1)
-    nominal, path = replay.run([centre(twin), centre(domain)])
+    task = get_task("pinch_cube")
+    replay = Replay(task, domain, segments, 2, 1)
+    nominal, path = replay.run([centre(twin, task.parameters), centre(domain, task.parameters)])
     offset = np.concatenate([np.zeros(7), np.full(16, 0.05)])
     np.testing.assert_allclose((path - offset)[segments.valid], segments.measured[segments.valid], atol=1e-5)
     assert np.abs(nominal - path).max() > 0.02

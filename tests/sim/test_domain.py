@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from score_rl.core.errors import ScoreError
-from score_rl.sim.domain import PARAMETERS, SCORES, Domain, load_domain, parse_domain, save_domain, shipped_domains
+from score_rl.sim.domain import Domain, load_domain, parse_domain, save_domain, shipped_domains
+from score_rl.sim.draws import Draws
+from score_rl.sim.task import get_task
+
+PARAMETERS = get_task("pinch_cube").parameters
+
+
+def draws(table: dict | Domain) -> Draws:
+    domain = table if isinstance(table, Domain) else parse_domain(table)
+    return Draws(domain, PARAMETERS)
 
 
 def constant(value: object) -> dict:
@@ -24,10 +33,10 @@ def normal(mean: object, sd: object) -> dict:
 
 
 BIASED = {
-    "hand_joint_bias_rad": {"robot": normal(0.0, 0.04), "episode": normal(0.0, 0.01)},
-    "object_friction": {"episode": uniform(0.4, 0.9)},
-    "delay_s": {"robot": uniform(0.02, 0.04)},
-    "object_mass_scale": {"episode": constant(1.5)},
+    "hand.joint_bias_rad": {"robot": normal(0.0, 0.04), "episode": normal(0.0, 0.01)},
+    "object.friction": {"episode": uniform(0.4, 0.9)},
+    "robot.delay_s": {"robot": uniform(0.02, 0.04)},
+    "object.mass_scale": {"episode": constant(1.5)},
 }
 
 
@@ -35,79 +44,80 @@ BIASED = {
 
 
 def test_a_robot_is_its_seed() -> None:
-    domain = parse_domain(BIASED)
-    first, again, other = domain.draw_robot(1), domain.draw_robot(1), domain.draw_robot(2)
-    assert set(first) == {"hand_joint_bias_rad", "delay_s"}
+    domain = draws(BIASED)
+    first, again, other = domain.robot(1), domain.robot(1), domain.robot(2)
+    assert set(first) == {"hand.joint_bias_rad", "robot.delay_s"}
     assert all(np.array_equal(first[name], again[name]) for name in first)
     assert not any(np.array_equal(first[name], other[name]) for name in first)
 
 
 def test_what_is_drawn_for_a_robot_stays_and_what_is_drawn_for_an_episode_changes() -> None:
-    domain = parse_domain(BIASED)
-    robot = domain.draw_robot(1)
-    values = domain.draw_episodes(robot, range(200))
-    assert set(values["delay_s"][:, 0]) == {robot["delay_s"][0]} and set(values["object_mass_scale"][:, 0]) == {1.5}
-    friction, bias = values["object_friction"][:, 0], values["hand_joint_bias_rad"]
+    domain = draws(BIASED)
+    robot = domain.robot(1)
+    values = domain.episodes(robot, range(200))
+    assert set(values["robot.delay_s"][:, 0]) == {robot["robot.delay_s"][0]}
+    assert set(values["cube.mass_scale"][:, 0]) == {1.5}
+    friction, bias = values["cube.friction"][:, 0], values["hand.joint_bias_rad"]
     assert len(set(friction)) == 200 and 0.4 <= friction.min() < 0.42 and 0.88 < friction.max() <= 0.9
     # The episode's part is added to the robot's: mean of 200 draws of sd 0.01 within 4.5 standard errors.
-    assert np.abs(bias.mean(0) - robot["hand_joint_bias_rad"]).max() < 4.5 * 0.01 / np.sqrt(200)
+    assert np.abs(bias.mean(0) - robot["hand.joint_bias_rad"]).max() < 4.5 * 0.01 / np.sqrt(200)
     assert bias.std(0).mean() == pytest.approx(0.01, rel=0.1)
 
 
 def test_a_parameter_added_to_a_file_leaves_the_other_draws_alone() -> None:
-    small, large = parse_domain(BIASED), parse_domain({"arm_gain_scale": {"robot": uniform(0.9, 1.1)}, **BIASED})
-    jittery = parse_domain({"object_size_scale": {"episode": uniform(0.9, 1.1)}, **BIASED})
+    small, large = draws(BIASED), draws({"arm.gain_scale": {"robot": uniform(0.9, 1.1)}, **BIASED})
+    jittery = draws({"object.size_scale": {"episode": uniform(0.9, 1.1)}, **BIASED})
     for other in (large, jittery):
-        robot = small.draw_robot(3)
+        robot = small.robot(3)
         for name in robot:
-            assert np.array_equal(robot[name], other.draw_robot(3)[name])
-        before, after = small.draw_episodes(robot, [7]), other.draw_episodes(other.draw_robot(3), [7])
-        for name in BIASED:
+            assert np.array_equal(robot[name], other.robot(3)[name])
+        before, after = small.episodes(robot, [7]), other.episodes(other.robot(3), [7])
+        for name in robot.keys() | {"cube.friction", "cube.mass_scale"}:
             assert np.array_equal(before[name], after[name])
 
 
 def test_episodes_drawn_together_are_those_drawn_alone() -> None:
-    domain = parse_domain(BIASED)
-    robot = domain.draw_robot(0)
-    together, alone = domain.draw_episodes(robot, [4, 5, 6]), domain.draw_episodes(robot, [5], ["object_friction"])
-    assert set(alone) == {"object_friction"}
-    assert np.array_equal(together["object_friction"][1], alone["object_friction"][0])
+    domain = draws(BIASED)
+    robot = domain.robot(0)
+    together, alone = domain.episodes(robot, [4, 5, 6]), domain.episodes(robot, [5], ["cube.friction"])
+    assert set(alone) == {"cube.friction"}
+    assert np.array_equal(together["cube.friction"][1], alone["cube.friction"][0])
 
 
 def test_nominal_values_where_a_domain_says_nothing() -> None:
-    values = Domain("empty").draw_episodes({}, [0, 1])
+    values = draws(Domain("empty")).episodes({}, [0, 1])
     assert {name: value.shape for name, value in values.items()} == {n: (2, p.size) for n, p in PARAMETERS.items()}
     assert all((values[name] == parameter.nominal).all() for name, parameter in PARAMETERS.items())
 
 
 def test_draws_are_clipped_to_physical_bounds() -> None:
-    wide = parse_domain({"delay_s": {"episode": normal(0.0, 1.0)}})
-    values = wide.draw_episodes({}, range(50))["delay_s"]
-    assert values.min() == 0.0 and values.max() == PARAMETERS["delay_s"].high
+    wide = draws({"robot.delay_s": {"episode": normal(0.0, 1.0)}})
+    values = wide.episodes({}, range(50))["robot.delay_s"]
+    assert values.min() == 0.0 and values.max() == PARAMETERS["robot.delay_s"].high
 
 
 def test_one_number_per_element() -> None:
     offsets = [0.01 * k for k in range(7)]
-    domain = parse_domain({"arm_joint_bias_rad": {"robot": constant(offsets)}})
-    assert domain.draw_robot(0)["arm_joint_bias_rad"].tolist() == offsets
+    domain = draws({"arm.joint_bias_rad": {"robot": constant(offsets)}})
+    assert domain.robot(0)["arm.joint_bias_rad"].tolist() == offsets
 
 
 def test_standard_scores_of_the_varying_parameters() -> None:
-    domain = parse_domain({**BIASED, "camera_yaw_bias_rad": {"robot": constant(0.1), "episode": normal(0.02, 0.04)}})
-    robot = domain.draw_robot(1)
-    values = domain.draw_episodes(robot, [0, 1])
-    values["hand_joint_bias_rad"] = np.tile(robot["hand_joint_bias_rad"] + 0.02, (2, 1))
-    values["object_friction"][:], values["camera_yaw_bias_rad"][:] = 0.4, 0.1 + 0.02 - 0.04
-    scores = domain.episode_scores(robot, values)[1]
+    domain = draws({**BIASED, "camera.yaw_bias_rad": {"robot": constant(0.1), "episode": normal(0.02, 0.04)}})
+    robot = domain.robot(1)
+    values = domain.episodes(robot, [0, 1])
+    values["hand.joint_bias_rad"] = np.tile(robot["hand.joint_bias_rad"] + 0.02, (2, 1))
+    values["cube.friction"][:], values["camera.yaw_bias_rad"][:] = 0.4, 0.1 + 0.02 - 0.04
+    scores = domain.scores(robot, values)[1]
     # In the order of PARAMETERS: 7 arm offsets, then 16 of the hand, ...; what does not vary is 0.
     assert scores[:7].tolist() == [0] * 7 and scores[7:23] == pytest.approx([2.0] * 16)
     assert scores[scores != 0] == pytest.approx([2.0] * 16 + [-1.0, -1.0])
-    assert len(scores) == sum(parameter.size for parameter in PARAMETERS.values()) == SCORES
+    assert len(scores) == sum(parameter.size for parameter in PARAMETERS.values()) == PARAMETERS.count
 
 
 def test_every_domain_shows_the_critic_the_same_layout() -> None:
-    for domain in (Domain("empty"), load_domain("twin"), load_domain("proxy")):
-        assert domain.episode_scores({}, domain.draw_episodes({}, [0])).shape == (1, SCORES)
+    for domain in map(draws, (Domain("empty"), load_domain("twin"), load_domain("proxy"))):
+        assert domain.scores({}, domain.episodes({}, [0])).shape == (1, PARAMETERS.count)
 
 
 # ---- files ---------------------------------------------------------------------------------------------------
@@ -132,29 +142,33 @@ def test_the_proxy_is_another_robot_and_the_twin_is_nominal() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"object_frictoin": {"episode": constant(0.5)}}, "did you mean 'object_friction'"),
-        ({"object_friction": {"epsiode": constant(0.5)}}, "did you mean 'episode'"),
-        ({"object_friction": {"episode": {"distribution": "gaussian", "mean": 1}}}, "unknown .*'gaussian'"),
+        ({"object.frictoin": {"episode": constant(0.5)}}, "did you mean 'object.friction'"),
+        ({"object.friction": {"epsiode": constant(0.5)}}, "did you mean 'episode'"),
+        ({"object.friction": {"episode": {"distribution": "gaussian", "mean": 1}}}, "unknown .*'gaussian'"),
         (
-            {"object_friction": {"episode": {"distribution": "uniform", "low": 0.1}}},
+            {"object.friction": {"episode": {"distribution": "uniform", "low": 0.1}}},
             "takes low, high; got low",
         ),
-        ({"object_friction": {"episode": 0.5}}, "must look like"),
-        ({"object_friction": {}}, "must give a distribution"),
-        ({"object_friction": {"episode": constant(99)}}, r"99 to 99 is outside \[0.05, 3\] \(sliding friction"),
-        ({"object_friction": {"episode": uniform(0.9, 0.4)}}, "low = 0.9 is above high = 0.4"),
-        ({"delay_s": {"episode": uniform(-0.01, 0.02)}}, r"-0.01 to 0.02 is outside \[0, 0.09\]"),
-        ({"delay_s": {"robot": constant(0.05), "episode": constant(0.05)}}, "0.1 to 0.1 is outside"),
-        ({"delay_s": {"robot": normal(0.02, -1)}}, "sd = -1 must not be negative"),
-        ({"delay_s": {"robot": constant("slow")}}, "value = 'slow' must be 1 finite number"),
-        ({"delay_s": {"robot": constant(float("nan"))}}, "must be 1 finite number"),
-        ({"delay_s": {"robot": constant(True)}}, "must be 1 finite number"),
-        ({"arm_joint_bias_rad": {"robot": constant([0.0] * 6)}}, "must be 1 or 7 finite numbers"),
+        ({"object.friction": {"episode": 0.5}}, "must look like"),
+        ({"object.friction": {}}, "must give a distribution"),
+        ({"object.friction": {"episode": constant(99)}}, r"99 to 99 is outside \[0.05, 3\] \(sliding friction"),
+        ({"object.friction": {"episode": uniform(0.9, 0.4)}}, "low = 0.9 is above high = 0.4"),
+        ({"robot.delay_s": {"episode": uniform(-0.01, 0.02)}}, r"-0.01 to 0.02 is outside \[0, 0.09\]"),
+        ({"robot.delay_s": {"robot": constant(0.05), "episode": constant(0.05)}}, "0.1 to 0.1 is outside"),
+        ({"robot.delay_s": {"robot": normal(0.02, -1)}}, "sd = -1 must not be negative"),
+        ({"robot.delay_s": {"robot": constant("slow")}}, "value = 'slow' must be 1 finite number"),
+        ({"robot.delay_s": {"robot": constant(float("nan"))}}, "must be 1 finite number"),
+        ({"robot.delay_s": {"robot": constant(True)}}, "must be 1 finite number"),
+        ({"arm.joint_bias_rad": {"robot": constant([0.0] * 6)}}, "must be 1 or 7 finite numbers"),
         ({"physics": {"timestep": 0.01}}, "did you mean 'timestep_s'"),
         ({"physics": {"timestep_s": 0}}, r"timestep_s = 0 is outside \(0, 0.1\]"),
-        ({"physics": {"iterations": 2.5}}, "iterations = 2.5 must be a whole number"),
-        ({"physics": {"integrator": "euler"}}, "unknown .* integrator 'euler'.*implicitfast"),
+        ({"physics": {"mujoco": {"iterations": 2.5}}}, "iterations = 2.5 must be a whole number"),
+        ({"physics": {"mujoco": {"integrator": "euler"}}}, "unknown .* integrator 'euler'.*implicitfast"),
         ({"physics": 3}, "must be a table"),
+        ({"physics": {"engine": "mujuco"}}, "unknown .* engine 'mujuco'; did you mean 'mujoco'"),
+        ({"physics": {"iterations": 5}}, "unknown .* 'iterations'"),
+        ({"physics": {"not_applied": "all"}}, "must be a list of parameters"),
+        ({"plate": {"friction": {"episode": constant(0.5)}}}, "unknown parameter 'plate.friction'"),
         ({"protective_stop": {"force_n": -1}}, "force_n = -1 must be a finite number"),
         ({"protective_stop": {"force": 30}}, "did you mean 'force_n'"),
         ({"name": 3}, "name = 3 must be text"),
@@ -162,13 +176,13 @@ def test_the_proxy_is_another_robot_and_the_twin_is_nominal() -> None:
 )
 def test_errors_name_the_value_and_the_choices(table: dict, message: str) -> None:
     with pytest.raises(ScoreError, match=message) as caught:
-        parse_domain(table, source="mine.toml")
+        parse_domain(table, "mine.toml", PARAMETERS)
     assert "mine.toml" in str(caught.value)
 
 
 def test_levels_may_add_up_to_a_value_within_bounds() -> None:
-    domain = parse_domain({"delay_s": {"robot": constant(0.03), "episode": uniform(-0.01, 0.01)}})
-    values = domain.draw_episodes(domain.draw_robot(0), range(20))["delay_s"]
+    domain = draws({"robot.delay_s": {"robot": constant(0.03), "episode": uniform(-0.01, 0.01)}})
+    values = domain.episodes(domain.robot(0), range(20))["robot.delay_s"]
     assert 0.02 <= values.min() < values.max() <= 0.04
 
 

@@ -42,7 +42,7 @@ def test_one_episode_ends_and_the_others_do_not_notice(poison: float) -> None:
     world, healthy = world_of(3), world_of(3)
     for step in range(4):
         if step in (1, 2):  # twice in a row: the second must be seen as well
-            world._qvel[1, 8] = poison
+            world.engine.qvel[1, 8] = poison
         result, expected = (w.step(HOME.expand(3, -1)) for w in (world, healthy))
         hit = step in (1, 2)
         assert result.info["nan"].tolist() == [False, hit, False]
@@ -58,7 +58,7 @@ def test_one_episode_ends_and_the_others_do_not_notice(poison: float) -> None:
 
 def test_after_a_divergence_the_next_episode_is_the_seeds_next() -> None:
     world, other = world_of(2), world_of(2)
-    world._qvel[0, 8] = np.nan
+    world.engine.qvel[0, 8] = np.nan
     after = world.step(HOME.expand(2, -1)).observation
     other.reset([0, 1], episodes=[1, 0])
     first_frame = {name: value[0] for name, value in tensors(after).items()}
@@ -87,7 +87,7 @@ def test_a_replay_that_stays_finite_says_so(tmp_path: Path) -> None:
     world = make_world("pinch_cube", "twin", num_envs=1, nan_dump_dir=tmp_path)
     world.reset([0])
     world.step(HOME.expand(1, -1))
-    world._qvel[0, 8] = np.nan  # nothing that a replay would meet
+    world.engine.qvel[0, 8] = np.nan  # nothing that a replay would meet
     world.step(HOME.expand(1, -1))
     [dump] = tmp_path.glob("*.json")
     replay = replay_nan_dump(dump)

@@ -10,30 +10,45 @@ import pytest
 from mujoco.batch import Batch
 
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
-from score_rl.sim.domain import PARAMETERS, Physics
-from score_rl.sim.fields import ModelFields
-from score_rl.sim.scene import scene_spec
+from score_rl.sim.domain import Physics
+from score_rl.sim.engines.mujoco import MujocoEngine, configured_spec
+from score_rl.sim.plant import Plant, PlantBuilder
 from score_rl.sim.task import get_task
 
 CUBE = get_task("pinch_cube")
-NOMINAL = {name: np.full(parameter.size, parameter.nominal) for name, parameter in PARAMETERS.items()}
+NOMINAL = CUBE.parameters.nominal()
 
 
-def values(**changes: float) -> dict[str, np.ndarray]:
+def values(changes: dict[str, float]) -> dict[str, np.ndarray]:
     return {**NOMINAL, **{name: np.array([value]) for name, value in changes.items()}}
 
 
 CHANGED = values(
-    arm_gain_scale=1.2,
-    hand_gain_scale=0.8,
-    hand_torque_limit_nm=0.4,
-    hand_dry_friction_nm=0.01,
-    contact_time_constant_s=0.01,
-    table_height_m=0.02,
-    object_mass_scale=2.0,
-    object_friction=0.5,
-    object_size_scale=1.2,
+    {
+        "arm.gain_scale": 1.2,
+        "hand.gain_scale": 0.8,
+        "hand.torque_limit_nm": 0.4,
+        "hand.dry_friction_nm": 0.01,
+        "contact.time_constant_s": 0.01,
+        "table.height_m": 0.02,
+        "cube.mass_scale": 2.0,
+        "cube.friction": 0.5,
+        "cube.size_scale": 1.2,
+    }
 )
+
+
+def engine(n: int) -> MujocoEngine:
+    return MujocoEngine(CUBE, Physics(), n, 1)
+
+
+def plant(engine: MujocoEngine, *rows: dict[str, np.ndarray]) -> Plant:
+    stacked = {name: np.stack([row[name] for row in rows]) for name in NOMINAL}
+    return PlantBuilder(engine.model, CUBE, Physics())(stacked)
+
+
+def apply(engine: MujocoEngine, row: int, changed: dict[str, np.ndarray]) -> None:
+    engine.fields.apply(np.array([row]), plant(engine, changed))
 
 
 def compiled_with_changes() -> mujoco.MjModel:
@@ -41,10 +56,10 @@ def compiled_with_changes() -> mujoco.MjModel:
     kp = [k * (1.2 if i < 7 else 0.8) for i, k in enumerate(FRANKA_LEAP.kp)]
     effort = [e if i < 7 else 0.4 for i, e in enumerate(FRANKA_LEAP.effort)]
     robot = dataclasses.replace(FRANKA_LEAP, kp=tuple(kp), effort=tuple(effort))
-    spec = scene_spec(dataclasses.replace(CUBE, robot=robot), Physics())
+    spec = configured_spec(dataclasses.replace(CUBE, robot=robot), Physics())
     for name in FRANKA_LEAP.joint_names[7:]:
         spec.joint(name).frictionloss = 0.01
-    cube, table = spec.geom("object"), spec.geom("table")
+    cube, table = spec.geom("cube"), spec.geom("table")
     cube.mass, cube.size, cube.friction = 0.12, [0.027] * 3, [0.5, *cube.friction[1:]]
     cube.solref, table.solref = [0.01, 1], [0.01, 1]
     table.pos = [0, 0, 0.02]
@@ -63,12 +78,11 @@ def differences(a: mujoco.MjModel, b: mujoco.MjModel) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
-    batch = Batch(scene_spec(CUBE, Physics()).compile(), 3, 1)
-    fields = ModelFields(batch.get_model(0), batch, FRANKA_LEAP)
-    fields.apply(1, CHANGED)
-    fields.apply(np.array([2]), values(object_mass_scale=3.0))
-    fields.apply(np.array([2]), NOMINAL)
-    return batch
+    three = engine(3)
+    apply(three, 1, CHANGED)
+    apply(three, 2, values({"cube.mass_scale": 3.0}))
+    apply(three, 2, NOMINAL)
+    return three.batch
 
 
 def test_every_number_of_the_model_follows(batch: Batch) -> None:
@@ -77,7 +91,7 @@ def test_every_number_of_the_model_follows(batch: Batch) -> None:
 
 def test_other_environments_and_the_past_leave_no_trace(batch: Batch) -> None:
     untouched, restored = batch.get_model(0), batch.get_model(2)
-    compiled = scene_spec(CUBE, Physics()).compile()
+    compiled = configured_spec(CUBE, Physics()).compile()
     assert max(differences(untouched, compiled).values(), default=0) < 1e-15
     # The nominal friction is the domain's 0.8, not the engine's 1.
     assert differences(untouched, restored) == {"geom_friction": pytest.approx(0.2)}
@@ -91,27 +105,22 @@ def test_the_comparison_can_fail(batch: Batch) -> None:
 
 def test_a_table_that_was_moved_is_met_where_it_is() -> None:
     """Regression: positions of static geoms are constants that the engine keeps."""
-    model = scene_spec(CUBE, Physics()).compile()
-    batch = Batch(model, 2, 1)
-    ModelFields(model, batch, FRANKA_LEAP).apply(1, values(table_height_m=0.03))
-    qpos = batch.bind("qpos")
+    two = engine(2)
+    apply(two, 1, values({"table.height_m": 0.03}))
+    qpos = two.qpos
     qpos[:, 2] = 0.07
-    batch.step(nstep=60)
+    two.batch.step(nstep=60)
     assert qpos[:, 2] == pytest.approx([0.0225, 0.0525], abs=5e-4)
 
 
 def test_rows_can_be_written_together() -> None:
     """One call with (k, size) arrays equals k calls."""
-    model = scene_spec(CUBE, Physics()).compile()
-    together, apart = Batch(model, 2, 1), Batch(model, 2, 1)
-    ModelFields(model, together, FRANKA_LEAP).apply(
-        np.arange(2), {name: np.stack([CHANGED[name], NOMINAL[name]]) for name in NOMINAL}
-    )
-    fields = ModelFields(model, apart, FRANKA_LEAP)
-    fields.apply(0, CHANGED)
-    fields.apply(1, NOMINAL)
+    together, apart = engine(2), engine(2)
+    together.fields.apply(np.arange(2), plant(together, CHANGED, NOMINAL))
+    apply(apart, 0, CHANGED)
+    apply(apart, 1, NOMINAL)
     for row in range(2):
-        assert differences(together.get_model(row), apart.get_model(row)) == {}
+        assert differences(together.batch.get_model(row), apart.batch.get_model(row)) == {}
 
 
 def test_a_heavier_cube_that_tumbles_keeps_its_energy_bounded(batch: Batch) -> None:
@@ -133,6 +142,6 @@ def test_the_objects_friction_rules_in_all_of_its_contacts(batch: Batch) -> None
     batch.forward()
     data = batch.get_data(1)
     mujoco.mj_forward(batch.get_model(1), data)
-    cube = batch.get_model(1).geom("object").id
+    cube = batch.get_model(1).geom("cube").id
     frictions = [contact.friction[0] for contact in data.contact if cube in (contact.geom1, contact.geom2)]
     assert len(frictions) == 4 and set(frictions) == {0.5}

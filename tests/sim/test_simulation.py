@@ -11,7 +11,8 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.testing import check_world
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.domain import Domain, Physics, parse_domain
-from score_rl.sim.scene import hand_bodies, scene_spec
+from score_rl.sim.engines.mujoco import configured_spec
+from score_rl.sim.scene import hand_bodies
 from score_rl.sim.task import get_task, task_names
 from score_rl.sim.world import SimulatedWorld, low_pass, make_world
 
@@ -34,10 +35,10 @@ def press(world: SimulatedWorld) -> torch.Tensor:
 
 
 def put_object(world: SimulatedWorld, row: int, position: list[float]) -> None:
-    address = int(world.model.joint("object").qposadr[0])
-    velocity = int(world.model.joint("object").dofadr[0])
-    world._qpos[row, address : address + 3] = position
-    world._qvel[row, velocity : velocity + 6] = 0
+    address = int(world.model.joint("cube").qposadr[0])
+    velocity = int(world.model.joint("cube").dofadr[0])
+    world.engine.qpos[row, address : address + 3] = position
+    world.engine.qvel[row, velocity : velocity + 6] = 0
 
 
 # ---- contract ------------------------------------------------------------------------------------------------
@@ -96,13 +97,13 @@ def test_a_robot_keeps_its_errors_while_objects_change() -> None:
     world.reset(range(4))
     for name in world.domain.robot:
         assert len({parameters[name].tobytes() for parameters in world.parameters}) == 1
-    for name in ("object_friction", "object_mass_scale", "object_size_scale"):
+    for name in ("cube.friction", "cube.mass_scale", "cube.size_scale"):
         assert len({parameters[name].tobytes() for parameters in world.parameters}) == 4
     other = make_world("pinch_cube", "proxy", num_envs=4, robot_seed=2)
     other.reset(range(4))
-    assert not np.array_equal(world.parameters[0]["hand_joint_bias_rad"], other.parameters[0]["hand_joint_bias_rad"])
+    assert not np.array_equal(world.parameters[0]["hand.joint_bias_rad"], other.parameters[0]["hand.joint_bias_rad"])
     # The objects belong to the seed, whatever the robot.
-    assert np.array_equal(world.parameters[0]["object_friction"], other.parameters[0]["object_friction"])
+    assert np.array_equal(world.parameters[0]["cube.friction"], other.parameters[0]["cube.friction"])
 
 
 def test_a_seed_puts_the_object_at_the_same_place_in_every_world() -> None:
@@ -116,7 +117,7 @@ def test_a_seed_puts_the_object_at_the_same_place_in_every_world() -> None:
 
 def test_measured_joints_are_true_joints_minus_their_bias() -> None:
     bias = [0.01 * k for k in range(7)]
-    world = make_world("pinch_cube", parse_domain({"arm_joint_bias_rad": constant(bias)}), num_envs=1)
+    world = make_world("pinch_cube", parse_domain({"arm.joint_bias_rad": constant(bias)}), num_envs=1)
     seen = world.reset([0]).actor
     assert seen["state"][0, :7].tolist() == pytest.approx(np.array(FRANKA_LEAP.home[:7]) - bias, abs=1e-6)
     assert seen["state"][0, 7:].tolist() == pytest.approx(FRANKA_LEAP.home[7:], abs=1e-6)
@@ -127,7 +128,7 @@ def test_measured_joints_are_true_joints_minus_their_bias() -> None:
 
 @pytest.mark.parametrize(("table_m", "size"), [(0.0, 1.0), (0.03, 1.0), (-0.02, 1.3)])
 def test_the_cube_lies_still_on_the_table_it_was_put_on(table_m: float, size: float) -> None:
-    domain = parse_domain({"table_height_m": constant(table_m), "object_size_scale": constant(size, "episode")})
+    domain = parse_domain({"table.height_m": constant(table_m), "object.size_scale": constant(size, "episode")})
     world = make_world("pinch_cube", domain, num_envs=2)
     world.reset([1, 2])
     start = world.qpos()
@@ -221,7 +222,7 @@ def test_the_protective_stop_ends_the_episode_as_a_failure() -> None:
 
 
 def test_recorded_forces_are_the_net_contact_forces_of_the_links() -> None:
-    spec = scene_spec(get_task("pinch_cube"), Physics(timestep_s=0.0025))
+    spec = configured_spec(get_task("pinch_cube"), Physics(timestep_s=0.0025))
     bodies = hand_bodies(spec)
     assert len(bodies) == 12 and "thumb_distal" in bodies and "hand" in bodies
     model = spec.compile()

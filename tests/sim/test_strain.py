@@ -18,15 +18,14 @@ HOME = np.array(FRANKA_LEAP.home)
 
 def strain(timestep_s: float = 0.0025) -> tuple[Strain, list[str]]:
     world = make_world("pinch_cube", "twin", 1)
-    names = [world.model.sensor(k).name for k in range(world.model.nsensor)]
-    return Strain(world.model, FRANKA_LEAP, timestep_s), names
+    return Strain(world.engine.links, FRANKA_LEAP, timestep_s), list(world.engine.links)
 
 
 def test_figures_by_hand() -> None:
     measure, names = strain()
     force = np.zeros((2, 4, len(names)))
-    force[0, 1, names.index("force_thumb_distal")] = 20.0
-    force[0, 2:, names.index("force_hand")] = 35.0
+    force[0, 1, names.index("thumb_distal")] = 20.0
+    force[0, 2:, names.index("hand")] = 35.0
     force[1] = 15.0  # at the threshold is not above it
     torque, limit = np.zeros((2, 4, JOINTS)), np.ones((2, JOINTS))
     torque[0, 0, :3], torque[0, 1, 5], torque[1, 3, 7] = -1.0, 0.995, 0.98
@@ -57,10 +56,10 @@ def test_pressing_on_the_table_strains_the_hand_and_holding_still_does_not() -> 
 
 
 def test_the_torque_limit_is_the_domains() -> None:
-    weak = parse_domain({"hand_torque_limit_nm": {"robot": {"distribution": "constant", "value": 0.05}}})
+    weak = parse_domain({"hand.torque_limit_nm": {"robot": {"distribution": "constant", "value": 0.05}}})
     world = make_world("pinch_cube", weak, 1)
     world.reset([0])
-    assert world._fields.torque_limit[0].tolist() == pytest.approx([*FRANKA_LEAP.effort[:7], *[0.05] * 16])
+    assert world._torque_limit[0].tolist() == pytest.approx([*FRANKA_LEAP.effort[:7], *[0.05] * 16])
     target = torch.tensor([FRANKA_LEAP.home]) + torch.tensor([[0.0] * 7 + [0.5] * 16])
     # 3 N m / rad over 0.5 rad is far above 0.05 N m: all hand joints at once, none of the arm's.
     assert float(world.step(target).info["torque_limit_share"]) == pytest.approx(16 / 23)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
-from task_states import PARAMETERS, state
+from task_states import state
 
 from score_rl.sim.task import get_task
 from score_rl.sim.world import make_world
@@ -13,11 +13,12 @@ from score_rl.tasks.push_ball.task import BALL_RADIUS_M
 
 BALL = get_task("push_ball")
 START = (0.53, -0.125, BALL_RADIUS_M)
+PARAMETERS = {"ball.size_scale": np.array([1.0])}
 
 
 def test_spawn_covers_the_papers_range() -> None:
     generator = np.random.default_rng(0)
-    poses = np.array([BALL.spawn(generator, PARAMETERS) for _ in range(2000)])
+    poses = np.array([BALL.spawn(generator, PARAMETERS)["ball"] for _ in range(2000)])
     assert poses[:, :2].min(0) == pytest.approx([0.38, -0.275], abs=2e-3)
     assert poses[:, :2].max(0) == pytest.approx([0.68, -0.025], abs=2e-3)
     assert (poses[:, 2] == 0.035).all()
@@ -25,7 +26,7 @@ def test_spawn_covers_the_papers_range() -> None:
 
 
 def test_a_larger_ball_is_put_higher() -> None:
-    pose = BALL.spawn(np.random.default_rng(0), {"object_size_scale": np.array([1.2])})
+    pose = BALL.spawn(np.random.default_rng(0), {"ball.size_scale": np.array([1.2])})["ball"]
     assert pose[2] == pytest.approx(0.042)
 
 
@@ -35,7 +36,7 @@ def test_success_inside_the_goal_box() -> None:
     inside += [[x, y, 0.011], [x, y, 0.079]]
     outside = [[x - 0.071, y, z], [x + 0.071, y, z], [x, y - 0.031, z], [x, y + 0.031, z]]
     outside += [[x, y, 0.009], [x, y, 0.081], list(START)]
-    assert BALL.success(state(inside + outside, START)).tolist() == [True] * 7 + [False] * 7
+    assert BALL.success(state("ball", inside + outside, START)).tolist() == [True] * 7 + [False] * 7
 
 
 def test_the_only_reward_is_success() -> None:
@@ -55,20 +56,20 @@ def test_a_ball_that_touches_a_side_of_the_goal_is_inside() -> None:
         touching.append(centre)
         assert geom.pos[2] - geom.size[2] == pytest.approx(0)  # it stands on the table
         assert 2 * geom.size[2] < 2 * BALL_RADIUS_M  # and is low
-    assert BALL.success(state(touching, START)).all()
+    assert BALL.success(state("ball", touching, START)).all()
 
 
 def test_the_goal_stops_a_ball_that_rolls_in() -> None:
     """Rolled by hand at 0.5 m/s, the ball hits the back and stays inside."""
     world = make_world("push_ball", "twin", num_envs=1)
     world.reset([0])
-    batch = world.batch
+    batch = world.engine.batch
     qpos, qvel = batch.bind("qpos"), batch.bind("qvel")
-    address = world.model.joint("object").qposadr[0], world.model.joint("object").dofadr[0]
+    address = world.model.joint("ball").qposadr[0], world.model.joint("ball").dofadr[0]
     qpos[0, address[0] : address[0] + 3] = (0.55, 0.0, 0.035)
     qvel[0, address[1] : address[1] + 6] = (0, 0.5, 0, -0.5 / 0.035, 0, 0)
     batch.step(nstep=240)
-    assert BALL.success(state([qpos[0, address[0] : address[0] + 3].tolist()], START))[0]
+    assert BALL.success(state("ball", [qpos[0, address[0] : address[0] + 3].tolist()], START))[0]
     world.close()
 
 

@@ -27,6 +27,7 @@ from score_rl.real2sim.calibrate import DOMAIN_FILE
 from score_rl.real2sim.partial import partly_calibrated
 from score_rl.report.experiment.page import write_reports
 from score_rl.sim.domain import ProtectiveStop, load_domain, save_domain
+from score_rl.sim.task import get_task
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def with_calibration(twin: Path, share: float) -> Path:
     _, config = read_run(twin.parent)
     start = load_domain(config["settings"]["world"])
     path = twin.with_name(f"{twin.stem}_calibrated_{share:g}.toml")
-    part = partly_calibrated(start, load_domain(twin), share)
+    part = partly_calibrated(start, load_domain(twin), share, get_task(config["settings"]["task"]).parameters)
     save_domain(path, replace(part, name=path.stem), {"from": twin.name})
     return path
 

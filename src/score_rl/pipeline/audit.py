@@ -15,12 +15,14 @@ from score_rl.core.chunks import check_fit
 from score_rl.core.files import read_json, write_json
 from score_rl.core.runs import describe_process
 from score_rl.deploy.bundle.bundle import default_steps
+from score_rl.evaluation.audit.panel import mismatches
 from score_rl.evaluation.audit.run import check, run_panel
 from score_rl.evaluation.audit.verdict import Verdict, as_json, judge
 from score_rl.evaluation.support.meter import SupportConfig
 from score_rl.pipeline.inputs import Notify, content_hash, open_run, silent
 from score_rl.pipeline.stages import chosen, open_parts, support_meter
 from score_rl.sim.domain import Domain, load_domain
+from score_rl.sim.task import get_task
 from score_rl.sim.world import make_world
 from score_rl.steering.policy import compulsory_deciders
 from score_rl.tasks.settings import AuditSettings
@@ -46,7 +48,8 @@ def audit(
     overwrite: bool = False, notify: Notify = silent,
 ) -> Audited:  # fmt: skip
     """Ask in variations of the calibrated twin what a policy would survive on the robot; the proxy is never used."""
-    domain = load_domain(settings.domain)
+    parameters = get_task(settings.task).parameters
+    domain = load_domain(settings.domain, parameters)
     check(domain, settings.panel)
     base, steered, hashes = open_parts(policy, steering)
     deciders = compulsory_deciders(base, steered)
@@ -65,7 +68,7 @@ def audit(
     reused = run.finished
     torch.set_num_threads(1)
     # Of a finished run everything is in its log, and nothing is played again.
-    verdict = judge(run_panel(decider, domain, world_of, steps, settings.panel, run, meter))
+    verdict = judge(run_panel(decider, domain, mismatches(parameters), world_of, steps, settings.panel, run, meter))
     if not reused:
         labels = {"task": settings.task, "policy": name, "domain": domain.name, "config": settings.panel}
         record = {"schema_version": SCHEMA_VERSION, **labels, **_provenance(), **as_json(verdict)}

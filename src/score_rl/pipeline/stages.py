@@ -190,7 +190,8 @@ def calibrate(
     notify: Notify = silent,
 ) -> Calibrated:  # fmt: skip
     """Fit the simulated twin to the robot that recorded the demonstrations."""
-    task, twin, root = get_task(settings.task), load_domain(settings.world), dataset_root(dataset)
+    task, root = get_task(settings.task), dataset_root(dataset)
+    twin = load_domain(settings.world, task.parameters)
     demonstrations = load_dataset(root)
     require_features(demonstrations, task.robot)
     hashes = {"dataset": content_hash(root)} | world_hashes(settings.world)

@@ -2,13 +2,13 @@
 
 Joint offsets, play, gains, lag and delay come from replaying the contact-free beginnings of the demonstrations
 (`joints.py`), the error of the object's pose from the objects that lie and are held (`camera.py`), sensor jitter
-from both. What the demonstrations cannot tell keeps its prior (`priors.py`). The uncertainty of every estimate
-becomes the width of its distribution in the calibrated twin: steering then meets every robot that the
+from both. What the demonstrations cannot tell keeps its prior (`sim.parameters.Prior`). The uncertainty of every
+estimate becomes the width of its distribution in the calibrated twin: steering then meets every robot that the
 demonstrations could have come from.
 
 `mujoco.sysid` is not used: it fits fields of a MuJoCo model to the response to given controls, whereas delay, lag
-and play stand in front of the model, and one replay of all episodes and candidates side by side on
-`mujoco.batch` gives all derivatives at once.
+and play stand in front of the model, and one replay of all episodes and candidates side by side gives all
+derivatives at once, in whichever engine the twin names.
 
 The fit replays at a fine physics step, at which the estimates are the robot's own. The twin's steps are as long as
 the time constants in question, which shifts its response, and dry friction in sixteen joints would make it slow;
@@ -36,11 +36,10 @@ from score_rl.core.files import write_json
 from score_rl.core.runs import Run
 from score_rl.data.lerobot import Dataset
 from score_rl.real2sim.camera import CameraFit, fit_camera
-from score_rl.real2sim.joints import DYNAMICS, OFFSETS, Belief, Fit, ReplayFunction, fit_joints, prior_beliefs
-from score_rl.real2sim.priors import FLOORS, PRIORS
+from score_rl.real2sim.joints import DYNAMICS, OFFSETS, Belief, Fit, ReplayFunction, belief, fit_joints
 from score_rl.real2sim.replay import Array, Replay, Segments, Values, contact_free, require_features
-from score_rl.sim.domain import PARAMETERS, Distribution, Domain, Physics, save_domain
-from score_rl.sim.robot import Robot
+from score_rl.sim.domain import Distribution, Domain, Physics, save_domain
+from score_rl.sim.parameters import Parameter, Parameters, Prior
 from score_rl.sim.task import Task
 
 DOMAIN_FILE = "domain.toml"
@@ -50,7 +49,7 @@ REPLAY_FILE = "replay.safetensors"
 """Some held-out episodes: `measured`, `before`, `after` (e, frames, joints) rad, `valid` (e, frames), and
 `joint_names` in the header."""
 FORMAT_VERSION = 1
-EFFECTIVE = ("lag_s", "delay_s", "hand_backlash_rad")
+EFFECTIVE = ("robot.lag_s", "robot.delay_s", "hand.backlash_rad")
 """Parameters whose best value in the twin depends on its physics step."""
 
 
@@ -97,6 +96,8 @@ class Estimate:
     """Whether the demonstrations reduced the prior's uncertainty by half or more, for most elements."""
     source: str
     """Evidence: "free motion", "rest, grasp and carry" or "prior"."""
+    meaning: str = ""
+    """What the parameter is, one line for people."""
 
 
 @dataclass(frozen=True)
@@ -170,45 +171,54 @@ def calibrate(
     Raises ScoreError where features are missing, of other dimensions, another rate or not finite, or where no
     episode begins free of contact.
     """
-    robot = task.robot
+    robot, parameters = task.robot, task.parameters
+    twin_physics = task.physics(twin.physics)
     require_features(dataset, robot)
     segments = contact_free(
         dataset, config.object_distance_m, config.table_clearance_m, config.min_frames, config.max_frames
     )
     fitted, judged = _split(segments, config.fit_episodes)
-    nominal = centre(twin)
+    nominal = centre(twin, parameters)
 
     # Arms without torque limits: a saturated one may chatter, and its path would jump with every parameter.
-    fine = replace(twin, physics=Physics(timestep_s=config.timestep_s, arm_torque_scale=100.0))
-    coarse = replace(twin, physics=replace(twin.physics, arm_torque_scale=100.0))
+    fine = replace(twin, physics=_fine(twin_physics, config.timestep_s))
+    coarse = replace(twin, physics=replace(twin_physics, arm_torque_scale=100.0))
 
     def make_replay(domain: Domain, pieces: Segments, candidates: int) -> ReplayFunction:
-        return Replay(task, domain, robot, pieces, candidates, config.threads).run
+        return Replay(task, domain, pieces, candidates, config.threads).run
 
-    fit = fit_joints(fitted, nominal, prior_beliefs((*OFFSETS, *DYNAMICS)), partial(make_replay, fine))
-    beliefs, held = _effective_problem(fit, nominal, robot)
+    priors = {name: belief(parameters[name]) for name in (*OFFSETS, *DYNAMICS)}
+    fit = fit_joints(fitted, nominal, priors, partial(make_replay, fine))
+    beliefs, held = _effective_problem(fit, nominal, task)
     effective = fit_joints(fitted, held, beliefs, partial(make_replay, coarse))
     offset = np.concatenate([fit.values(name) for name in OFFSETS])
-    rest_height = float(task.spawn(np.random.default_rng(0), nominal)[2])
-    camera = fit_camera(dataset, robot, offset, rest_height, config.touching_m)
-    estimates = {**_joint_estimates(fit), **_camera_estimates(camera), **_from_priors(twin)}
+    handled = next(iter(task.observed.values())).name
+    rest_height = float(task.spawn(np.random.default_rng(0), nominal)[handled][2])
+    camera = fit_camera(dataset, robot, parameters, offset, rest_height, config.touching_m)
+    estimates = {
+        **_joint_estimates(fit, parameters),
+        **_camera_estimates(camera, parameters),
+        **_from_priors(twin, parameters),
+    }
     instead = {name: tuple(effective.values(name).tolist()) for name in EFFECTIVE}
-    instead["hand_dry_friction_nm"] = tuple(nominal["hand_dry_friction_nm"].tolist())
+    instead["hand.dry_friction_nm"] = tuple(nominal["hand.dry_friction_nm"].tolist())
     held_out = judged is not None
     judged = judged if judged is not None else fitted
     values = {**{name: estimate.value for name, estimate in estimates.items()}, **instead}
     calibrated = {**nominal, **{name: np.array(value) for name, value in values.items()}}
     before, after = _predictions(make_replay(twin, judged, 2), [nominal, calibrated])
     jitter = {
-        "joint_jitter_rad": _joint_jitter(fit, fitted.valid),
-        "object_position_jitter_m": camera.position_jitter_m,
-        "object_rotation_jitter_rad": camera.rotation_jitter_rad,
+        "robot.joint_jitter_rad": _joint_jitter(fit, fitted.valid),
+        "camera.position_jitter_m": camera.position_jitter_m,
+        "camera.rotation_jitter_rad": camera.rotation_jitter_rad,
     }
     result = Calibration(
-        domain=calibrated_domain(_with_stop(twin, config), estimates, instead, jitter, config.width_scale),
+        domain=calibrated_domain(
+            _with_stop(twin, config), parameters, estimates, instead, jitter, config.width_scale
+        ),
         estimates=estimates,
         effective=instead,
-        lag_plus_delay_s=_sum_of_delays(fit),
+        lag_plus_delay_s=_sum_of_delays(fit, parameters),
         comparison=_compare(judged, before, after, robot.arm_dof, held_out),
         used={"free_motion_fitted": len(fitted.start), "free_motion": len(segments.start), **camera.used},
         trajectories=_trajectories(judged, before, after, config.plot_episodes),
@@ -222,6 +232,7 @@ def calibrate(
 
 def calibrated_domain(
     twin: Domain,
+    parameters: Parameters,
     estimates: Mapping[str, Estimate],
     effective: Mapping[str, tuple[float, ...]],
     jitter: Mapping[str, float],
@@ -233,14 +244,14 @@ def calibrated_domain(
     """
     robot, episode = dict(twin.robot), dict(twin.episode)
     for name, estimate in estimates.items():
-        if name == "hand_dry_friction_nm":  # stays the twin's own; the effective play stands for it
+        if name == "hand.dry_friction_nm":  # stays the twin's own; the effective play stands for it
             continue
         robot[name] = Distribution("constant", (effective.get(name, estimate.value),))
         width = tuple(width_scale * sd for sd in estimate.sd)
         episode[name] = Distribution("normal", ((0.0,), width))
     for name, value in jitter.items():
         robot.pop(name, None)
-        parameter = PARAMETERS[name]
+        parameter = parameters[name]
         episode[name] = Distribution("constant", ((float(np.clip(value, parameter.low, parameter.high)),),))
     return replace(twin, name=f"{twin.name}_calibrated", robot=robot, episode=episode)
 
@@ -250,10 +261,15 @@ def _with_stop(twin: Domain, config: CalibrateConfig) -> Domain:
     return replace(twin, protective_stop=replace(stop, force_n=config.protective_stop_n or stop.force_n))
 
 
-def centre(domain: Domain) -> dict[str, Array]:
+def _fine(physics: Physics, timestep_s: float) -> Physics:
+    """The engine's default settings at a fine step."""
+    return Physics(physics.engine, timestep_s, arm_torque_scale=100.0, settings=type(physics.settings)())
+
+
+def centre(domain: Domain, parameters: Parameters) -> dict[str, Array]:
     """The parameters in the middle of a domain, {name: (size,)}: means, or nominal where it says nothing."""
-    values = {}
-    for name, parameter in PARAMETERS.items():
+    domain, values = domain.resolved(parameters), {}
+    for name, parameter in parameters.items():
         parts = [level[name] for level in (domain.robot, domain.episode) if name in level]
         means = [np.mean([np.broadcast_to(x, parameter.size) for x in _ends(part)], axis=0) for part in parts]
         value = np.sum(means, axis=0) if means else np.full(parameter.size, float(parameter.nominal))
@@ -280,61 +296,71 @@ def _split(segments: Segments, fit_episodes: int) -> tuple[Segments, Segments | 
     return segments.subset(chosen), segments.subset(judged)
 
 
-def _effective_problem(fit: Fit, nominal: Values, robot: Robot) -> tuple[dict[str, Belief], dict[str, Array]]:
+def _effective_problem(fit: Fit, nominal: Values, task: Task) -> tuple[dict[str, Belief], dict[str, Array]]:
     """What is fitted at the twin's own step, from where, and all that is held there."""
-    gain = np.array(robot.kp[robot.arm_dof :]) * fit.values("hand_gain_scale")
-    friction = fit.values("hand_dry_friction_nm") - nominal["hand_dry_friction_nm"]
-    beliefs = {name: Belief(fit.values(name), PRIORS[name].sd) for name in (*OFFSETS, "lag_s", "delay_s")}
-    play = fit.values("hand_backlash_rad") + np.maximum(2 * friction / gain, 0)
-    beliefs["hand_backlash_rad"] = Belief(play, PRIORS["hand_backlash_rad"].sd)
-    held = {name: fit.values(name) for name in DYNAMICS if name not in (*EFFECTIVE, "hand_dry_friction_nm")}
+    robot, parameters = task.robot, task.parameters
+    gain = np.array(robot.kp[robot.arm_dof :]) * fit.values("hand.gain_scale")
+    friction = fit.values("hand.dry_friction_nm") - nominal["hand.dry_friction_nm"]
+    beliefs = {
+        name: belief(parameters[name], fit.values(name)) for name in (*OFFSETS, "robot.lag_s", "robot.delay_s")
+    }
+    play = fit.values("hand.backlash_rad") + np.maximum(2 * friction / gain, 0)
+    beliefs["hand.backlash_rad"] = belief(parameters["hand.backlash_rad"], play)
+    held = {name: fit.values(name) for name in DYNAMICS if name not in (*EFFECTIVE, "hand.dry_friction_nm")}
     return beliefs, {**nominal, **held}
 
 
-def _from_priors(twin: Domain) -> dict[str, Estimate]:
+def _from_priors(twin: Domain, parameters: Parameters) -> dict[str, Estimate]:
     """What nothing was learnt about, unless the twin's file already says something."""
-    name = "hand_torque_limit_nm"
+    name = "hand.torque_limit_nm"
     if name in twin.robot or name in twin.episode:
         return {}
-    prior = PRIORS[name]
-    return {name: _estimate(name, np.array([prior.mean]), np.array([prior.sd]), "prior")}
+    prior = _prior(parameters[name])
+    return {name: _estimate(parameters[name], np.array([prior.mean]), np.array([prior.sd]), "prior")}
 
 
-def _joint_estimates(fit: Fit) -> dict[str, Estimate]:
+def _prior(parameter: Parameter) -> Prior:
+    assert parameter.prior is not None, f"{parameter.name} has no prior"
+    return parameter.prior
+
+
+def _joint_estimates(fit: Fit, parameters: Parameters) -> dict[str, Estimate]:
     """Estimates with floors; a hand joint whose play was not seen may have stopped anywhere within it."""
-    play = "hand_backlash_rad"
-    unseen = np.clip(fit.sd(play) / PRIORS[play].sd, 0, 1)
-    hysteresis = {"hand_joint_bias_rad": fit.values(play) / np.sqrt(12) * unseen}
+    play = "hand.backlash_rad"
+    unseen = np.clip(fit.sd(play) / _prior(parameters[play]).sd, 0, 1)
+    hysteresis = {"hand.joint_bias_rad": fit.values(play) / np.sqrt(12) * unseen}
     return {
-        name: _estimate(name, fit.values(name), fit.sd(name), "free motion", hysteresis.get(name, 0.0))
+        name: _estimate(parameters[name], fit.values(name), fit.sd(name), "free motion", hysteresis.get(name, 0.0))
         for name in (*OFFSETS, *DYNAMICS)
     }
 
 
-def _camera_estimates(camera: CameraFit) -> dict[str, Estimate]:
+def _camera_estimates(camera: CameraFit, parameters: Parameters) -> dict[str, Estimate]:
     found = {
-        "camera_position_bias_m": (camera.position_bias_m, camera.position_sd_m),
-        "camera_yaw_bias_rad": (camera.yaw_bias_rad, camera.yaw_sd_rad),
-        "table_height_m": (camera.table_height_m, camera.table_sd_m),
+        "camera.position_bias_m": (camera.position_bias_m, camera.position_sd_m),
+        "camera.yaw_bias_rad": (camera.yaw_bias_rad, camera.yaw_sd_rad),
+        "table.height_m": (camera.table_height_m, camera.table_sd_m),
     }
     return {
-        name: _estimate(name, np.atleast_1d(value), np.atleast_1d(sd), "rest, grasp and carry")
+        name: _estimate(parameters[name], np.atleast_1d(value), np.atleast_1d(sd), "rest, grasp and carry")
         for name, (value, sd) in found.items()
     }
 
 
-def _estimate(name: str, value: Array, statistical: Array, source: str, systematic: Array | float = 0.0) -> Estimate:
-    floor = FLOORS.get(name, 0.0)
-    sd = np.sqrt(statistical**2 + floor**2 + np.square(systematic))
-    parameter = PARAMETERS[name]
+def _estimate(
+    parameter: Parameter, value: Array, statistical: Array, source: str, systematic: Array | float = 0.0
+) -> Estimate:
+    prior = _prior(parameter)
+    sd = np.sqrt(statistical**2 + prior.floor**2 + np.square(systematic))
     value = np.clip(value, parameter.low, parameter.high)
-    identified = bool(np.median(statistical) <= PRIORS[name].sd / 2)
-    return Estimate(tuple(value.tolist()), tuple(sd.tolist()), tuple(statistical.tolist()), identified, source)
+    identified = bool(np.median(statistical) <= prior.sd / 2)
+    numbers = (tuple(array.tolist()) for array in (value, sd, statistical))
+    return Estimate(*numbers, identified, source, parameter.meaning)
 
 
-def _sum_of_delays(fit: Fit) -> tuple[float, float]:
-    where = [fit.names.index("lag_s"), fit.names.index("delay_s")]
-    floor = np.hypot(FLOORS["lag_s"], FLOORS["delay_s"])
+def _sum_of_delays(fit: Fit, parameters: Parameters) -> tuple[float, float]:
+    where = [fit.names.index("robot.lag_s"), fit.names.index("robot.delay_s")]
+    floor = np.hypot(*(_prior(parameters[name]).floor for name in ("robot.lag_s", "robot.delay_s")))
     return float(fit.mean[where].sum()), float(np.sqrt(fit.covariance[np.ix_(where, where)].sum() + floor**2))
 
 

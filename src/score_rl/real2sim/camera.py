@@ -18,17 +18,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
-from mujoco.batch import Batch
 from scipy.spatial.transform import Rotation
 
 from score_rl.data.lerobot import OBSERVATION, Dataset
-from score_rl.real2sim.priors import PINCH_CENTRE_SD_M, PRIORS
 from score_rl.real2sim.replay import Array
+from score_rl.sim.parameters import Parameter
 from score_rl.sim.robot import Robot
-from score_rl.sim.scene import kinematic_model
+from score_rl.sim.sensors import Kinematics
 
+PINCH_CENTRE_SD_M = 0.002
+"""How far a pinched object's centre may be from the middle of the fingertip frames along the pinch axis."""
 _UNKNOWNS = ("b_x", "b_y", "b_z", "psi", "table", "g")
 _LIFTED_M = 0.04
 """An object this far above where it lay is held by something."""
@@ -60,13 +60,19 @@ class CameraFit:
 
 
 def fit_camera(
-    dataset: Dataset, robot: Robot, joint_offset: Array, rest_height_m: float, touching_m: float = 0.055
+    dataset: Dataset,
+    robot: Robot,
+    parameters: Mapping[str, Parameter],
+    joint_offset: Array,
+    rest_height_m: float,
+    touching_m: float = 0.055,
 ) -> CameraFit:
     """Estimate the error of the object's pose.
 
     Args:
         dataset: with features state, object_pose, command.
         robot: for forward kinematics.
+        parameters: with the priors of the camera and the table.
         joint_offset: (joints,) true minus measured, rad.
         rest_height_m: height of the object's centre above the table where it lies untouched, nominal size.
         touching_m: fingertips this near to the object's centre, once it is lifted, hold it.
@@ -85,7 +91,7 @@ def fit_camera(
         held = pose[:, 2] - height > _LIFTED_M
         for kind, row in _held_rows(pose[held, :3], tips[start:end][held], touching_m):
             rows[kind].append(row)
-    mean, covariance = _solve(rows)
+    mean, covariance = _solve(rows, _prior_sd(parameters))
     sd = np.sqrt(np.diag(covariance))
     return CameraFit(
         position_bias_m=mean[:3],
@@ -102,13 +108,8 @@ def fit_camera(
 
 def _fingertips(dataset: Dataset, robot: Robot, joint_offset: Array) -> Array:
     """(frames, fingers, 3) by forward kinematics of the corrected joints."""
-    model = kinematic_model(robot)
     joints = dataset.columns[OBSERVATION + "state"] + joint_offset
-    batch = Batch(model, len(joints))
-    qpos, sites = batch.bind("qpos"), batch.bind("site_xpos")
-    qpos[:] = joints
-    batch.forward(stage=mujoco.mjtStage.mjSTAGE_POS)
-    return sites[:, [model.site(name).id for name in robot.fingertips]].copy()
+    return Kinematics(robot, len(joints))(joints)[1].copy()
 
 
 def _held_rows(position: Array, tips: Array, touching_m: float) -> list[tuple[str, tuple[Array, float]]]:
@@ -148,15 +149,21 @@ def _row(*leading: float, **named: float) -> Array:
     return row
 
 
-def _solve(rows: Mapping[str, list[tuple[Array, float]]]) -> tuple[Array, Array]:
+def _prior_sd(parameters: Mapping[str, Parameter]) -> Array:
+    """(6,) standard deviations of the unknowns before any evidence."""
+    priors = [parameters[name].prior for name in ("camera.position_bias_m", "camera.yaw_bias_rad", "table.height_m")]
+    camera, yaw, table = (prior.sd for prior in priors if prior is not None)
+    return np.array([camera] * 3 + [yaw, table, PINCH_CENTRE_SD_M])
+
+
+def _solve(rows: Mapping[str, list[tuple[Array, float]]], prior_sd: Array) -> tuple[Array, Array]:
     """Robust (soft-L1, iteratively reweighted) maximum a posteriori estimate (6,) and its covariance (6, 6).
 
     Every kind's spread is estimated from its residuals; rest rows share the mean of the objects' sizes, which is
-    known to a percent or two, and so on: their systematic part is what `priors.FLOORS` is for.
+    known to a percent or two, and so on: their systematic part is what the floors of
+    priors are for.
     """
-    camera = PRIORS["camera_position_bias_m"].sd
-    others = (PRIORS["camera_yaw_bias_rad"].sd, PRIORS["table_height_m"].sd, PINCH_CENTRE_SD_M)
-    prior = np.diag(np.array([camera] * 3 + [*others]) ** -2.0)
+    prior = np.diag(prior_sd**-2.0)
     matrix = np.array([row for kind in rows.values() for row, _ in kind]).reshape(-1, len(_UNKNOWNS))
     target = np.array([value for kind in rows.values() for _, value in kind])
     kinds = np.array([name for name, kind in rows.items() for _ in kind])

@@ -17,19 +17,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from score_rl.real2sim.priors import PRIORS
 from score_rl.real2sim.replay import Array, Segments, Values
-from score_rl.sim.domain import PARAMETERS
+from score_rl.sim.parameters import Parameter
 
-OFFSETS = ("arm_joint_bias_rad", "hand_joint_bias_rad")
-DYNAMICS = ("lag_s", "delay_s", "arm_gain_scale", "hand_gain_scale", "hand_backlash_rad", "hand_dry_friction_nm")
+OFFSETS = ("arm.joint_bias_rad", "hand.joint_bias_rad")
+DYNAMICS = (
+    "robot.lag_s",
+    "robot.delay_s",
+    "arm.gain_scale",
+    "hand.gain_scale",
+    "hand.backlash_rad",
+    "hand.dry_friction_nm",
+)
 
 _PROBES: Sequence[Mapping[str, float]] = (
-    {"lag_s": 0.004},
-    {"delay_s": 0.004},
-    {"arm_gain_scale": 0.05, "hand_gain_scale": 0.05},
-    {"hand_backlash_rad": 0.004},
-    {"hand_dry_friction_nm": 0.003},
+    {"robot.lag_s": 0.004},
+    {"robot.delay_s": 0.004},
+    {"arm.gain_scale": 0.05, "hand.gain_scale": 0.05},
+    {"hand.backlash_rad": 0.004},
+    {"hand.dry_friction_nm": 0.003},
 )
 """Finite-difference steps. Parameters that act on different joints are probed in one replay: without contact the
 joints hardly influence each other, so that a joint's path depends on its own play and its own servo's gain."""
@@ -48,11 +54,17 @@ class Belief:
     mean: Array
     """(size,)."""
     sd: float
+    low: float
+    """Bounds that make physical sense."""
+    high: float
 
 
-def prior_beliefs(names: Sequence[str]) -> dict[str, Belief]:
-    """`PRIORS` of some parameters."""
-    return {name: Belief(np.full(PARAMETERS[name].size, PRIORS[name].mean), PRIORS[name].sd) for name in names}
+def belief(parameter: Parameter, mean: Array | None = None) -> Belief:
+    """A parameter's prior, or a belief as wide as it is about another value (size,)."""
+    prior = parameter.prior
+    assert prior is not None, f"{parameter.name} has no prior"
+    mean = np.full(parameter.size, prior.mean) if mean is None else mean
+    return Belief(mean, prior.sd, parameter.low, parameter.high)
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,7 @@ class Fit:
     """Estimates of parameters with their joint covariance."""
 
     names: tuple[str, ...]
-    """Parameter of every element of `mean`, e.g. sixteen times "hand_backlash_rad"."""
+    """Parameter of every element of `mean`, e.g. sixteen times "hand.backlash_rad"."""
     mean: Array
     """(p,) estimates."""
     covariance: Array
@@ -125,12 +137,12 @@ class _Problem:
         self._probes = [probe for probe in _PROBES if probe.keys() & beliefs.keys()]
         self._replay = make_replay(segments, 1 + len(self._probes))
         names = [name for name in (*OFFSETS, *DYNAMICS) if name in beliefs]
-        sizes = {name: PARAMETERS[name].size for name in names}
+        sizes = {name: len(beliefs[name].mean) for name in names}
         self.names = tuple(name for name, size in sizes.items() for _ in range(size))
         self.prior_mean = np.concatenate([beliefs[name].mean for name in names])
         self.prior_sd = np.array([beliefs[name].sd for name in self.names])
-        self.lower = np.array([PARAMETERS[name].low for name in self.names])
-        self.upper = np.array([PARAMETERS[name].high for name in self.names])
+        self.lower = np.array([beliefs[name].low for name in self.names])
+        self.upper = np.array([beliefs[name].high for name in self.names])
         ends = np.cumsum(list(sizes.values()))
         self._slices = {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends)}
         self._arm = sizes[OFFSETS[0]]
@@ -199,10 +211,10 @@ class _Problem:
         for probe, slope in zip(self._probes, slopes):
             for name in probe.keys() & self._slices.keys():
                 where = self._slices[name]
-                mine = joint[: self._arm] if name.startswith("arm") else joint[self._arm :]
-                if name == "hand_backlash_rad":
+                mine = joint[: self._arm] if name.startswith("arm.") else joint[self._arm :]
+                if name == "hand.backlash_rad":
                     jacobian[..., mine, np.arange(where.start, where.stop)] = slope[..., mine]
-                elif name.startswith(("arm", "hand")):
+                elif name.startswith(("arm.", "hand.")):
                     jacobian[..., mine, where.start] = slope[..., mine]
                 else:
                     jacobian[..., where.start] = slope

@@ -11,10 +11,11 @@ from dataclasses import replace
 import numpy as np
 
 from score_rl.core.errors import ScoreError
-from score_rl.sim.domain import PARAMETERS, Distribution, Domain
+from score_rl.sim.domain import Distribution, Domain
+from score_rl.sim.parameters import Parameters
 
 
-def partly_calibrated(start: Domain, calibrated: Domain, share: float) -> Domain:
+def partly_calibrated(start: Domain, calibrated: Domain, share: float, parameters: Parameters) -> Domain:
     """The twin that calibration would leave if it stopped on its way from `start` to `calibrated`.
 
     Every value and every width is start + share x (calibrated - start): 0 is `start`, 1 is `calibrated`. Physics and
@@ -25,7 +26,7 @@ def partly_calibrated(start: Domain, calibrated: Domain, share: float) -> Domain
         raise ScoreError(f"share of a calibration = {share!r} is outside [0, 1]")
     levels = {
         level: {
-            name: _between(_known(start, level, name, end, calibrated), end, share, f"{name}.{level}")
+            name: _between(_known(start, level, name, end, calibrated, parameters), end, share, f"{name}.{level}")
             for name, end in getattr(calibrated, level).items()
         }
         for level in ("robot", "episode")
@@ -33,7 +34,9 @@ def partly_calibrated(start: Domain, calibrated: Domain, share: float) -> Domain
     return replace(calibrated, **levels)
 
 
-def _known(start: Domain, level: str, name: str, end: Distribution, calibrated: Domain) -> Distribution:
+def _known(
+    start: Domain, level: str, name: str, end: Distribution, calibrated: Domain, parameters: Parameters
+) -> Distribution:
     """What `start` says at a level: where nothing, a value that adds up to the nominal one, without width."""
     known: Mapping[str, Distribution] = getattr(start, level)
     if name in known:
@@ -41,7 +44,7 @@ def _known(start: Domain, level: str, name: str, end: Distribution, calibrated: 
     said_elsewhere = name in start.robot or name in start.episode
     # The levels of a parameter add up, so that only one of them carries the nominal value.
     carries = not said_elsewhere and (level == "robot" or name not in calibrated.robot)
-    value = PARAMETERS[name].nominal if carries else 0.0
+    value = parameters.find(name).nominal if carries else 0.0
     return Distribution(end.kind, ((value,), (0.0,) if end.kind == "normal" else (value,))[: len(end.arguments)])
 
 

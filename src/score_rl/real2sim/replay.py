@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
-from mujoco.batch import Batch
 from numpy.typing import NDArray
 
 from score_rl.contracts import COMMAND
 from score_rl.core.errors import ScoreError
+from score_rl.core.parallel import usable_cores
 from score_rl.data.lerobot import OBSERVATION, Dataset
 from score_rl.sim.actuation import Actuation
 from score_rl.sim.domain import Domain
-from score_rl.sim.fields import ModelFields
+from score_rl.sim.engines.engine import open_engine
+from score_rl.sim.plant import PlantBuilder
 from score_rl.sim.robot import Robot
-from score_rl.sim.scene import joint_addresses, scene_spec
+from score_rl.sim.scene import joint_addresses
 from score_rl.sim.task import Task
 from score_rl.sim.world import CONTROL_RATE_HZ
 
@@ -110,52 +110,31 @@ def contact_free(
 class Replay:
     """The twin without contacts, for given numbers of candidates and segments: all run side by side."""
 
-    def __init__(
-        self,
-        task: Task,
-        domain: Domain,
-        robot: Robot,
-        segments: Segments,
-        candidates: int,
-        threads: int = 0,
-    ):
-        spec = scene_spec(task, domain.physics)
-        # Free space: nothing touches, and with gravity off the (gravity-compensated) robot is left as it is while
-        # the task's object stays where it stands.
-        spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
-        spec.option.gravity = [0, 0, 0]
-        for sensor in list(spec.sensors):
-            spec.delete(sensor)
-        model = spec.compile()
+    def __init__(self, task: Task, domain: Domain, segments: Segments, candidates: int, threads: int = 0):
+        physics = task.physics(domain.physics)
         self._segments, self._candidates = segments, candidates
         self._rows = candidates * len(segments.start)
-        self._batch = Batch(model, self._rows, threads)
-        self._fields = ModelFields(model, self._batch, robot)
-        self._joints = joint_addresses(model, robot)[0]
-        self._qpos = self._batch.bind("qpos")
-        self._substeps = round(1 / CONTROL_RATE_HZ / domain.physics.timestep_s)
-        self._timestep_s = domain.physics.timestep_s
+        self._engine = open_engine(task, physics, self._rows, threads or usable_cores(), free_space=True)
+        self._plant = PlantBuilder(self._engine.model, task, physics)
+        self._robot = task.robot
+        self._joints = joint_addresses(self._engine.model, task.robot)[0]
+        self._substeps, self._timestep_s = physics.substeps(CONTROL_RATE_HZ), physics.timestep_s
 
     def run(self, candidates: Sequence[Values]) -> Array:
         """True joint positions (candidates, e, t + 1, joints) at the frames of the segments, rad."""
         if len(candidates) != self._candidates:
             raise ValueError(f"got {len(candidates)} candidates, made for {self._candidates}")
         episodes, frames, joints = self._segments.sent.shape
-        rows = np.arange(self._rows)
-        start = np.tile(self._segments.start, (self._candidates, 1))
+        values = {name: np.repeat([c[name] for c in candidates], episodes, axis=0) for name in candidates[0]}
+        start, rows = np.tile(self._segments.start, (self._candidates, 1)), np.arange(self._rows)
         actuation = Actuation(self._rows, joints, self._substeps, self._timestep_s)
-        for index, values in enumerate(candidates):
-            mine = slice(index * episodes, (index + 1) * episodes)
-            actuation.delay_s[mine], actuation.lag_s[mine] = values["delay_s"], values["lag_s"]
-            play = np.concatenate([values["arm_backlash_rad"], values["hand_backlash_rad"]])
-            actuation.backlash_rad[mine] = play
-            self._fields.apply(rows[mine], values)
-        actuation.reset(rows, start)
-        sent = np.tile(self._segments.sent, (self._candidates, 1, 1))
-        targets = np.concatenate([actuation.targets(sent[:, k]) for k in range(frames)], axis=1)
-        self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
-        self._qpos[:, self._joints] = start
-        record = self._batch.rollout(targets.shape[1], targets, record=["qpos"])["qpos"]
-        reached = record[:, self._substeps - 1 :: self._substeps][:, :, self._joints]
-        path = np.concatenate([start[:, None], reached], axis=1)
+        actuation.begin(rows, self._robot, values, start)
+        qpos = np.tile(self._engine.model.qpos0, (self._rows, 1))
+        qpos[:, self._joints] = start
+        self._engine.begin(rows, self._plant(values), qpos)
+        path = np.empty((self._rows, frames + 1, joints))
+        path[:, 0] = start
+        for k, sent in enumerate(self._segments.sent.swapaxes(0, 1)):
+            self._engine.advance(actuation.targets(np.tile(sent, (self._candidates, 1))))
+            path[:, k + 1] = self._engine.qpos[:, self._joints]
         return path.reshape(self._candidates, episodes, frames + 1, joints)

@@ -13,7 +13,6 @@ from score_rl.core.checkpoints import load_tensors
 from score_rl.core.files import read_json
 from score_rl.real2sim.calibrate import ESTIMATES_FILE, REPLAY_FILE
 from score_rl.report import charts
-from score_rl.sim.domain import PARAMETERS
 
 
 def calibration_section(calibration: Path | None, success: Sequence[tuple[str, str]] = ()) -> str:
@@ -62,9 +61,8 @@ def _estimates(estimates: Mapping[str, Mapping[str, Any]]) -> str:
             text = f"{values[0]:.4g} ± {widths[0]:.2g}"
         else:
             text = f"{values.min():.3g} … {values.max():.3g} ± {np.median(widths):.2g}"
-        meaning = PARAMETERS[name].meaning if name in PARAMETERS else ""
         identified = "yes" if estimate["identified"] else "no, prior kept"
-        cells = [f"<code>{html.escape(name)}</code>", text, identified, html.escape(meaning)]
+        cells = [f"<code>{html.escape(name)}</code>", text, identified, html.escape(estimate.get("meaning", ""))]
         aligned = "".join(f'<td style="text-align:left;white-space:normal">{cell}</td>' for cell in cells[1:])
         rows.append(f"<tr><td>{cells[0]}</td>{aligned}</tr>")
     head = "".join(

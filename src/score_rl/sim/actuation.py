@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+
+from score_rl.sim.robot import Robot
 
 
 class Actuation:
@@ -30,6 +34,12 @@ class Actuation:
     def reset(self, rows: np.ndarray, command: np.ndarray) -> None:
         """Hold `command` (k, a) in the given rows, everything settled."""
         self.previous[rows] = self._lagged[rows] = self._output[rows] = command
+
+    def begin(self, rows: np.ndarray, robot: Robot, values: Mapping[str, np.ndarray], command: np.ndarray) -> None:
+        """Start episodes with parameters {name: (k, size)} in the rows (k,), which hold `command` (k, a)."""
+        self.delay_s[rows], self.lag_s[rows] = values["robot.delay_s"][:, 0], values["robot.lag_s"][:, 0]
+        self.backlash_rad[rows] = robot.per_joint(values, "backlash_rad", 0.0)
+        self.reset(rows, command)
 
     def targets(self, command: np.ndarray) -> np.ndarray:
         """Servo targets (n, substeps, a) for one control step of commands (n, a)."""

@@ -12,9 +12,8 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,58 +22,8 @@ import numpy as np
 
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import write_text
-from score_rl.core.seeding import rng
-
-ARM, HAND, XYZ, SCALAR = 7, 16, 3, 1
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One quantity in which simulated robots may differ."""
-
-    size: int
-    """Number of values: 1, 3 (x, y, z), 7 (arm joints) or 16 (hand joints)."""
-    nominal: float
-    """Value where a domain says nothing."""
-    low: float
-    """Smallest value that makes physical sense; draws are clipped to the bounds."""
-    high: float
-    """Largest value that makes physical sense."""
-    meaning: str
-    """One line for people, with units and frame."""
-
-
-PARAMETERS: Mapping[str, Parameter] = {
-    "arm_joint_bias_rad": Parameter(ARM, 0, -0.2, 0.2, "true minus measured arm joint position (sensor offset)"),
-    "hand_joint_bias_rad": Parameter(HAND, 0, -0.5, 0.5, "true minus measured hand joint position (sensor offset)"),
-    "arm_backlash_rad": Parameter(ARM, 0, 0, 0.1, "full width of the arm joints' play"),
-    "hand_backlash_rad": Parameter(HAND, 0, 0, 0.3, "full width of the hand joints' play"),
-    "arm_gain_scale": Parameter(SCALAR, 1, 0.1, 10, "factor on the arm's position gain"),
-    "hand_gain_scale": Parameter(SCALAR, 1, 0.1, 10, "factor on the hand's position gain"),
-    "delay_s": Parameter(SCALAR, 0, 0, 0.09, "dead time between a command and the servos"),
-    "lag_s": Parameter(SCALAR, 0, 0, 0.5, "first-order time constant of the servos' targets"),
-    "hand_torque_limit_nm": Parameter(SCALAR, 0.6, 0.05, 2, "torque limit of every hand joint"),
-    "hand_dry_friction_nm": Parameter(SCALAR, 0, 0, 0.2, "Coulomb friction of every hand joint"),
-    "contact_time_constant_s": Parameter(SCALAR, 0.02, 0.002, 0.1, "contact softness (MuJoCo solref[0])"),
-    "table_height_m": Parameter(SCALAR, 0, -0.05, 0.05, "true table height in the robot base frame"),
-    "camera_position_bias_m": Parameter(XYZ, 0, -0.05, 0.05, "observed minus true object position, base frame"),
-    "camera_yaw_bias_rad": Parameter(SCALAR, 0, -0.5, 0.5, "rotation of the observed scene about the base's z"),
-    "object_mass_scale": Parameter(SCALAR, 1, 0.1, 10, "factor on the mass of the object"),
-    "object_friction": Parameter(SCALAR, 0.8, 0.05, 3, "sliding friction of every contact of the object"),
-    "object_size_scale": Parameter(SCALAR, 1, 0.7, 1.4, "factor on the size of the object"),
-    "object_position_jitter_m": Parameter(SCALAR, 0, 0, 0.05, "standard deviation, per frame, of its pose estimate"),
-    "object_rotation_jitter_rad": Parameter(SCALAR, 0, 0, 0.5, "the same for its rotation vector"),
-    "joint_jitter_rad": Parameter(SCALAR, 0, 0, 0.1, "standard deviation, per frame, of measured joints"),
-}
-
-_ENDS = np.cumsum([parameter.size for parameter in PARAMETERS.values()])
-_SLICES = {name: slice(end - p.size, end) for (name, p), end in zip(PARAMETERS.items(), _ENDS.tolist())}
-SCORES = int(_ENDS[-1])
-"""Numbers in all parameters together: the length of one episode's scores."""
-_LOW, _HIGH = (
-    np.repeat(bounds, [parameter.size for parameter in PARAMETERS.values()])
-    for bounds in zip(*((parameter.low, parameter.high) for parameter in PARAMETERS.values()))
-)
+from score_rl.sim.engines.settings import ENGINES, EngineSettings, MujocoSettings
+from score_rl.sim.parameters import Parameter, Parameters
 
 
 @dataclass(frozen=True)
@@ -102,31 +51,31 @@ class Distribution:
         return self.draw
 
 
-_ARGUMENTS = {"constant": ("value",), "normal": ("mean", "sd"), "uniform": ("low", "high")}
-_STANDARD = {"normal": np.random.Generator.standard_normal, "uniform": np.random.Generator.random}
+ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "constant": ("value",),
+    "normal": ("mean", "sd"),
+    "uniform": ("low", "high"),
+}
+"""Kind of distribution -> its arguments."""
 _LEVELS = ("robot", "episode")
-INTEGRATORS = ("implicitfast", "discrete")
-"""Integrators of MuJoCo that are stable at the twin's step."""
 
 
 @dataclass(frozen=True)
 class Physics:
-    """Numerical settings of the simulator."""
+    """Which engine simulates, in which steps, and how."""
 
+    engine: str = "mujoco"
+    """Engine, see `score_rl.sim.engines`."""
     timestep_s: float = 1 / 60
     """Physics step; must divide the control period."""
-    iterations: int = 10
-    """Constraint solver iterations."""
-    line_search_iterations: int = 20
-    """Line-search iterations of the solver."""
-    impratio: float = 10.0
-    """Ratio of frictional to normal constraint impedance (elliptic cones)."""
-    integrator: str = "implicitfast"
-    """"implicitfast" or "discrete"."""
     arm_torque_scale: float = 1.0
     """Factor on the arm's torque limits. At steps of the order of the servos' time constants a saturated arm servo
     chatters (wrist: 10-20 mrad off its path at 16.7 ms), which limits out of reach prevent; they hardly matter to
     the path itself."""
+    not_applied: tuple[str, ...] = ()
+    """Parameters of this domain that the engine cannot represent and that its owner does without."""
+    settings: EngineSettings = field(default_factory=MujocoSettings)
+    """The engine's own (`engines.settings`); in a file the table `[physics.ENGINE]`."""
 
     def substeps(self, control_rate_hz: float) -> int:
         """Physics steps per control period; raises ScoreError where that is not a whole number."""
@@ -137,6 +86,11 @@ class Physics:
             )
         return steps
 
+    def describe(self) -> dict[str, Any]:
+        """As plain data, in the layout of a domain's file."""
+        table = {key: value for key, value in vars(self).items() if key != "settings" and value != ()}
+        return table | {self.engine: vars(self.settings).copy()}
+
 
 @dataclass(frozen=True)
 class ProtectiveStop:
@@ -146,21 +100,6 @@ class ProtectiveStop:
     """Filtered contact force, on any link of the hand, above which the episode ends as a failure. 0: no stop."""
     filter_s: float = 0.01
     """Time constant of the first-order force filter."""
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Distributions of an episode, all parameters side by side; every array is (SCORES,)."""
-
-    start: np.ndarray
-    """Value without any draw of the robot: nominal, or 0 where the episode draws."""
-    offset: np.ndarray
-    factor: np.ndarray
-    centre: np.ndarray
-    size: np.ndarray
-    """See `Distribution.draw` and `Distribution.scale`; zeros where the episode draws nothing."""
-    kinds: Mapping[str, np.ndarray]
-    """Kind -> (SCORES,) bool, which numbers need its standard draws."""
 
 
 @dataclass(frozen=True)
@@ -175,79 +114,40 @@ class Domain:
     physics: Physics = Physics()
     protective_stop: ProtectiveStop = ProtectiveStop()
 
-    def draw_robot(self, robot_seed: int) -> dict[str, np.ndarray]:
-        """The systematic part of one robot: {parameter: (size,)}.
+    def resolved(self, parameters: Parameters, source: str = "") -> Domain:
+        """The domain for the objects of one task: what it says of `object.QUANTITY` becomes each object's own.
 
-        Every parameter has a stream of its own, so that a new parameter in the file leaves the others' draws alone.
+        What it says of an object by name holds instead, at both levels. Raises ScoreError for a parameter that the
+        task does not have, a wrong number of elements and values out of physical bounds.
         """
-        values = {}
-        for name, distribution in self.robot.items():
-            size, standard = PARAMETERS[name].size, _STANDARD.get(distribution.kind)
-            offset, factor = map(np.array, distribution.draw)
-            values[name] = offset + factor * (
-                standard(rng("robot", robot_seed, name), size) if standard else np.zeros(size)
-            )
-        return values
-
-    @cached_property
-    def _columns(self) -> _Columns:
-        """The episode's distributions, all parameters side by side."""
-        table = np.zeros((5, SCORES))
-        kinds = {kind: np.zeros(SCORES, bool) for kind in _STANDARD}
-        for name, parameter in PARAMETERS.items():
-            mine, distribution = _SLICES[name], self.episode.get(name)
-            if distribution is None:
-                table[0, mine] = parameter.nominal
-                continue
-            for row, values in enumerate((*distribution.draw, *distribution.scale), start=1):
-                table[row, mine] = values
-            if distribution.kind in kinds:
-                kinds[distribution.kind][mine] = True
-        return _Columns(*table, {kind: mine for kind, mine in kinds.items() if mine.any()})
-
-    def draw_episodes(
-        self, robot: Mapping[str, np.ndarray], seeds: Sequence[int], names: Iterable[str] = tuple(PARAMETERS)
-    ) -> dict[str, np.ndarray]:
-        """Parameters of k episodes of a robot: {parameter: (k, size)}, clipped to their physical bounds.
-
-        Every parameter has its own place in an episode's streams, so here too one more leaves the others alone.
-        """
-        columns, start = self._columns, self._columns.start.copy()
-        for name, systematic in robot.items():
-            start[_SLICES[name]] = systematic
-        standard = np.zeros((len(seeds), SCORES))
-        for kind, mine in columns.kinds.items():
-            drawn = np.stack([_STANDARD[kind](rng("episode", seed, kind), SCORES) for seed in seeds])
-            standard[:, mine] = drawn[:, mine]
-        values = np.clip(start + (columns.offset + columns.factor * standard), _LOW, _HIGH)
-        return {name: values[:, _SLICES[name]] for name in names}
-
-    @property
-    def varying(self) -> tuple[str, ...]:
-        """Parameters that change from episode to episode."""
-        return tuple(name for name, distribution in self.episode.items() if distribution.kind != "constant")
-
-    def episode_scores(self, robot: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Parameters {name: (k, size)} of episodes as standard scores (k, SCORES), for a privileged critic.
-
-        In the order of PARAMETERS, 0 for what does not vary: the layout is the same for every domain, so that a
-        critic can go on from one to the next.
-        """
-        columns = self._columns
-        scores = np.concatenate([values[name] - robot.get(name, 0.0) for name in PARAMETERS], axis=1) - columns.centre
-        return np.divide(scores, columns.size, out=np.zeros_like(scores), where=columns.size > 0)
+        source = source or f"domain '{self.name}'"
+        levels: dict[str, dict[str, Distribution]] = {level: {} for level in _LEVELS}
+        said = {**self.robot, **self.episode}
+        for name in said:
+            parameter = _known(parameters, name, source)
+            given = {level: getattr(self, level)[name] for level in _LEVELS if name in getattr(self, level)}
+            for level, distribution in given.items():
+                _check_size(distribution, parameter.size, f"{source}: {name}.{level}")
+            _check_bounds(parameter, list(given.values()), f"{source}: {name}")
+            for target in parameters:
+                if target == name or (parameters.general_name(target) == name and target not in said):
+                    for level, distribution in given.items():
+                        levels[level][target] = distribution
+        return replace(self, **levels)
 
     def describe(self) -> dict[str, Any]:
         """The domain as plain data, in the layout of its TOML file."""
-        table: dict[str, Any] = {"name": self.name, "physics": vars(self.physics).copy()}
+        table: dict[str, Any] = {"name": self.name, "physics": self.physics.describe()}
         table["protective_stop"] = vars(self.protective_stop).copy()
         for level in _LEVELS:
             for name, distribution in getattr(self, level).items():
+                owner, quantity = name.split(".")
                 arguments = {
                     key: list(value) if len(value) > 1 else value[0]
-                    for key, value in zip(_ARGUMENTS[distribution.kind], distribution.arguments)
+                    for key, value in zip(ARGUMENTS[distribution.kind], distribution.arguments)
                 }
-                table.setdefault(name, {})[level] = {"distribution": distribution.kind, **arguments}
+                entry = table.setdefault(owner, {}).setdefault(quantity, {})
+                entry[level] = {"distribution": distribution.kind, **arguments}
         return table
 
 
@@ -257,9 +157,10 @@ def shipped_domains() -> dict[str, Path]:
     return {Path(str(f)).stem: Path(str(f)) for f in sorted(folder.iterdir(), key=str) if str(f).endswith(".toml")}
 
 
-def load_domain(name_or_path: str | Path) -> Domain:
+def load_domain(name_or_path: str | Path, parameters: Parameters | None = None) -> Domain:
     """Read a domain: a shipped name ("twin", "proxy") or the path of a TOML file.
 
+    With the `parameters` of a task its names, sizes and bounds are checked at once; otherwise when a world is made.
     Raises ScoreError for an unknown name, key or distribution, a missing file, or a value out of physical bounds.
     """
     shipped = shipped_domains()
@@ -272,11 +173,11 @@ def load_domain(name_or_path: str | Path) -> Domain:
         table = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScoreError(f"{path} is not valid TOML: {error}") from error
-    return parse_domain(table, source=str(path))
+    return parse_domain(table, str(path), parameters)
 
 
-def parse_domain(table: Mapping[str, Any], source: str = "domain") -> Domain:
-    """Build a domain from plain data (the layout of a TOML file).
+def parse_domain(table: Mapping[str, Any], source: str = "domain", parameters: Parameters | None = None) -> Domain:
+    """Build a domain from plain data (the layout of a TOML file; a key may be written `owner.quantity` as well).
 
     Raises ScoreError, naming `source` and the key, for unknown keys and for values that make no sense.
     """
@@ -288,30 +189,61 @@ def parse_domain(table: Mapping[str, Any], source: str = "domain") -> Domain:
     physics = _physics(table.pop("physics", {}), f"{source} [physics]")
     stop = ProtectiveStop(**_numbers(ProtectiveStop, table.pop("protective_stop", {}), f"{source} [protective_stop]"))
     levels: dict[str, dict[str, Distribution]] = {level: {} for level in _LEVELS}
-    for key, entry in table.items():
-        if key not in PARAMETERS:
-            raise unknown_choice(f"{source}: parameter", key, [*PARAMETERS, "physics", "protective_stop"])
+    for key, entry in _entries(table):
+        if parameters is not None:
+            _known(parameters, key, source)
         if not isinstance(entry, Mapping) or not entry:
             raise ScoreError(f"{source}: [{key}] must give a distribution at the level robot and/or episode")
         for level, description in entry.items():
             if level not in _LEVELS:
                 raise unknown_choice(f"{source}: level of {key}", level, list(_LEVELS))
-            levels[level][key] = _distribution(description, PARAMETERS[key].size, f"{source}: {key}.{level}")
-        _check_bounds(PARAMETERS[key], [levels[level][key] for level in entry], f"{source}: {key}")
-    return Domain(name, levels["robot"], levels["episode"], physics, stop)
+            size = parameters.find(key).size if parameters is not None else None
+            levels[level][key] = _distribution(description, size, f"{source}: {key}.{level}")
+    domain = Domain(name, levels["robot"], levels["episode"], physics, stop)
+    if parameters is not None:
+        domain.resolved(parameters, source)
+    return domain
+
+
+def _entries(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """(`owner.quantity`, what is said about it) of everything but the reserved tables."""
+    for owner, entry in table.items():
+        whole = not isinstance(entry, Mapping) or entry.keys() <= set(_LEVELS)  # a parameter, not an owner's table
+        if "." in owner or whole:
+            yield owner, entry
+        else:
+            yield from ((f"{owner}.{quantity}", value) for quantity, value in entry.items())
+
+
+def _known(parameters: Parameters, name: str, source: str) -> Parameter:
+    try:
+        return parameters.find(name)
+    except ScoreError as error:
+        raise ScoreError(f"{source}: {error}") from None
 
 
 def save_domain(path: Path, domain: Domain, provenance: Mapping[str, str] | None = None) -> None:
     """Write a domain as TOML, atomically; `provenance` says where it comes from."""
     table = domain.describe()
     lines = [f"name = {_toml(table.pop('name'))}", ""]
-    if provenance:
-        lines += ["[provenance]", *(f"{_toml(key)} = {_toml(value)}" for key, value in provenance.items()), ""]
+    lines += _section("provenance", provenance or {})
     for key, entry in table.items():
-        lines.append(f"[{key}]")
-        lines += [f"{name} = {_toml(value)}" for name, value in entry.items()]
-        lines.append("")
+        lines += _section(key, entry)
     write_text(path, "\n".join(lines))
+
+
+def _section(header: str, table: Mapping[str, Any]) -> list[str]:
+    """Lines of a TOML table; distributions are written inline, other tables in it as sections of their own."""
+    inner = {key: value for key, value in table.items() if isinstance(value, Mapping) and "distribution" not in value}
+    own = [f"{_key(key)} = {_toml(value)}" for key, value in table.items() if key not in inner]
+    lines = [f"[{header}]", *own, ""] if own else []
+    for key, value in inner.items():
+        lines += _section(f"{header}.{key}", value)
+    return lines
+
+
+def _key(text: str) -> str:
+    return text if text.replace("_", "").isalnum() and text.isascii() else _toml(text)
 
 
 def _toml(value: Any) -> str:
@@ -325,17 +257,24 @@ def _toml(value: Any) -> str:
 
 
 def _physics(table: Any, where: str) -> Physics:
-    integrator = table.get("integrator", Physics.integrator) if isinstance(table, Mapping) else None
-    if integrator not in (None, *INTEGRATORS):
-        raise unknown_choice(f"{where} integrator", integrator, INTEGRATORS)
-    physics = Physics(**_numbers(Physics, table, where))
-    for key in ("iterations", "line_search_iterations"):
-        if not isinstance(getattr(physics, key), int) or getattr(physics, key) < 1:
-            raise ScoreError(f"{where}: {key} = {getattr(physics, key)!r} must be a whole number >= 1")
+    if not isinstance(table, Mapping):
+        raise ScoreError(f"{where} must be a table, not {table!r}")
+    given = dict(table)
+    engine = given.pop("engine", Physics.engine)
+    if engine not in ENGINES:
+        raise unknown_choice(f"{where} engine", engine, ENGINES)
+    for other in ENGINES.keys() - {engine}:
+        if other in given:
+            raise ScoreError(f"{where}: the engine is {engine}, which does not read [physics.{other}]")
+    own_table = f"{where.removesuffix(']')}.{engine}]"
+    settings = ENGINES[engine](**_numbers(ENGINES[engine], given.pop(engine, {}), own_table))
+    settings.check(own_table)
+    without = given.pop("not_applied", ())
+    if not isinstance(without, (list, tuple)) or not all(isinstance(name, str) for name in without):
+        raise ScoreError(f"{where}: not_applied = {without!r} must be a list of parameters")
+    physics = Physics(engine, not_applied=tuple(without), settings=settings, **_numbers(Physics, given, where))
     if not 0 < physics.timestep_s <= 0.1:
         raise ScoreError(f"{where}: timestep_s = {physics.timestep_s!r} is outside (0, 0.1]")
-    if physics.impratio <= 0:
-        raise ScoreError(f"{where}: impratio = {physics.impratio!r} must be positive")
     return physics
 
 
@@ -344,8 +283,8 @@ def _numbers(record: type, table: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(table, Mapping):
         raise ScoreError(f"{where} must be a table, not {table!r}")
     for key, value in table.items():
-        if key not in record.__dataclass_fields__:
-            raise unknown_choice(where, key, record.__dataclass_fields__)
+        if key not in record.__dataclass_fields__ or key == "settings":
+            raise unknown_choice(where, key, record.__dataclass_fields__.keys() - {"settings"})
         if not isinstance(getattr(record, key), str) and not (_is_number(value) and value >= 0):
             raise ScoreError(f"{where}: {key} = {value!r} must be a finite number >= 0")
     return table
@@ -355,21 +294,21 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _distribution(description: Any, size: int, where: str) -> Distribution:
+def _distribution(description: Any, size: int | None, where: str) -> Distribution:
     if not isinstance(description, Mapping) or "distribution" not in description:
         raise ScoreError(f'{where} must look like {{ distribution = "normal", mean = 0.0, sd = 0.1 }}')
     given = dict(description)
     kind = given.pop("distribution")
-    if kind not in _ARGUMENTS:
-        raise unknown_choice(f"{where}: distribution", kind, _ARGUMENTS)
-    if set(given) != set(_ARGUMENTS[kind]):
-        raise ScoreError(f"{where}: {kind} takes {', '.join(_ARGUMENTS[kind])}; got {', '.join(given) or 'none'}")
+    if kind not in ARGUMENTS:
+        raise unknown_choice(f"{where}: distribution", kind, ARGUMENTS)
+    if set(given) != set(ARGUMENTS[kind]):
+        raise ScoreError(f"{where}: {kind} takes {', '.join(ARGUMENTS[kind])}; got {', '.join(given) or 'none'}")
     arguments = []
-    for key in _ARGUMENTS[kind]:
+    for key in ARGUMENTS[kind]:
         values = given[key] if isinstance(given[key], (list, tuple)) else [given[key]]
-        if len(values) not in (1, size) or not all(_is_number(value) for value in values):
-            numbers = "1 finite number" if size == 1 else f"1 or {size} finite numbers"
-            raise ScoreError(f"{where}: {key} = {given[key]!r} must be {numbers}")
+        fits = len(values) in (1, size) if size else values
+        if not fits or not all(_is_number(value) for value in values):
+            raise ScoreError(f"{where}: {key} = {given[key]!r} must be {_numbers_wanted(size)}")
         arguments.append(tuple(float(value) for value in values))
     first, last = np.asarray(arguments[0]), np.asarray(arguments[-1])
     if kind == "normal" and (last < 0).any():
@@ -377,6 +316,16 @@ def _distribution(description: Any, size: int, where: str) -> Distribution:
     if kind == "uniform" and (first > last).any():
         raise ScoreError(f"{where}: low = {given['low']} is above high = {given['high']}")
     return Distribution(kind, tuple(arguments))
+
+
+def _check_size(distribution: Distribution, size: int, where: str) -> None:
+    for key, values in zip(ARGUMENTS[distribution.kind], distribution.arguments):
+        if len(values) not in (1, size):
+            raise ScoreError(f"{where}: {key} = {list(values)} must be {_numbers_wanted(size)}")
+
+
+def _numbers_wanted(size: int | None) -> str:
+    return {None: "one or more finite numbers", 1: "1 finite number"}.get(size, f"1 or {size} finite numbers")
 
 
 def _check_bounds(parameter: Parameter, distributions: Sequence[Distribution], where: str) -> None:

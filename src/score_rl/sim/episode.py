@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from score_rl.core.errors import ScoreError
 from score_rl.core.seeding import rng
-from score_rl.sim.domain import Domain
+from score_rl.sim.draws import Draws
 from score_rl.sim.task import Task
 
 
@@ -19,33 +20,50 @@ class EpisodePlans:
 
     parameters: Mapping[str, np.ndarray]
     """Domain parameters, {name: (k, size)}."""
-    object_pose: np.ndarray
-    """(k, 7) true start poses, robot base frame, wxyz."""
+    spawned: Mapping[str, np.ndarray]
+    """Start of everything that the task's `spawn` places: free bodies (k, 7), true poses in the robot base frame,
+    wxyz; joints (k, 1)."""
     joint_noise: np.ndarray
     """(k, horizon + 1, joints) added to measured joints, rad."""
-    pose_noise: np.ndarray
-    """(k, horizon + 1, 6) added to the object's pose estimate: metres, rotation vector."""
+    pose_noise: Mapping[str, np.ndarray]
+    """By observation key, (k, horizon + 1, 6) added to an object's pose estimate: metres, rotation vector."""
 
 
 def plan_episodes(
-    seeds: Sequence[int], task: Task, domain: Domain, robot_draw: Mapping[str, np.ndarray], num_joints: int
+    seeds: Sequence[int], task: Task, draws: Draws, robot_draw: Mapping[str, np.ndarray], num_joints: int
 ) -> EpisodePlans:
     """Draw one episode per seed, of a task on a robot of a domain.
 
-    Poses, noise and parameters have streams of their own: one seed puts the object at the same place in every domain.
+    Poses, noise and parameters have streams of their own: one seed puts objects at the same place in every domain.
     """
-    parameters = domain.draw_episodes(robot_draw, seeds)
+    parameters = draws.episodes(robot_draw, seeds)
     noise = np.empty((len(seeds), task.horizon + 1, num_joints + 6))
-    poses = np.empty((len(seeds), 7))
+    spawned = []
     for k, seed in enumerate(seeds):
         rng("noise", seed).standard_normal(out=noise[k])
-        poses[k] = task.spawn(rng("spawn", seed), {name: value[k] for name, value in parameters.items()})
-    poses[:, 2] += parameters["table_height_m"][:, 0]
-    jitter = ("object_position_jitter_m", "object_rotation_jitter_rad")
-    pose_sd = np.repeat(np.concatenate([parameters[name] for name in jitter], axis=1), 3, axis=1)
+        spawned.append(task.spawn(rng("spawn", seed), {name: value[k] for name, value in parameters.items()}))
+    placed = {name: _stacked(task, name, spawned) for name in spawned[0]}
+    for pose in placed.values():
+        if pose.shape[1] == 7:
+            pose[:, 2] += parameters["table.height_m"][:, 0]
+    jitter = ("camera.position_jitter_m", "camera.rotation_jitter_rad")
+    pose_sd = np.repeat(np.concatenate([parameters[name] for name in jitter], axis=1), 3, axis=1)[:, None]
+    first, *others = task.observed or [""]
+    pose_noise = {first: noise[..., :6] * pose_sd}
+    for key in others:
+        drawn = [rng("noise", seed, key).standard_normal((task.horizon + 1, 6)) for seed in seeds]
+        pose_noise[key] = np.stack(drawn) * pose_sd
     return EpisodePlans(
         parameters=parameters,
-        object_pose=poses,
-        joint_noise=noise[..., 6:] * parameters["joint_jitter_rad"][:, None],
-        pose_noise=noise[..., :6] * pose_sd[:, None],
+        spawned=placed,
+        joint_noise=noise[..., 6:] * parameters["robot.joint_jitter_rad"][:, None],
+        pose_noise=pose_noise,
     )
+
+
+def _stacked(task: Task, name: str, spawned: Sequence[Mapping[str, np.ndarray | float]]) -> np.ndarray:
+    """(k, 7) or (k, 1) of one thing."""
+    values = np.array([np.atleast_1d(episode[name]) for episode in spawned], dtype=float)
+    if values.shape[1:] not in ((1,), (7,)):
+        raise ScoreError(f"task '{task.name}': spawn of '{name}' must be a pose (7,) or a joint's position")
+    return values

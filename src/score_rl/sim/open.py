@@ -14,7 +14,7 @@ from score_rl.contracts import World
 from score_rl.core import plugins
 from score_rl.core.errors import unknown_choice
 from score_rl.sim.domain import load_domain, shipped_domains
-from score_rl.sim.task import TASKS, task_names
+from score_rl.sim.task import TASKS, get_task, task_names
 from score_rl.sim.world import make_world
 
 WORLDS = "score_rl.worlds"
@@ -59,7 +59,7 @@ def check_world(uri: str | Path, task: str) -> None:
             raise unknown_choice("task", task, task_names())
         if task not in task_names():
             raise unknown_choice(f"world of the task '{task}', which has no scene of its own:", uri, installed)
-        load_domain(uri)
+        load_domain(uri, get_task(task).parameters)
     elif uri.partition(":")[0] in SCHEMES:
         return
     elif ":" in target or target in installed:

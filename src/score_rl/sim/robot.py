@@ -7,9 +7,14 @@ table `contype=0, conaffinity=HAND | OBJECT | ARM`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from score_rl.sim.parameters import Parameter
 
 if TYPE_CHECKING:  # a robot's record is read on computers without a simulator
     from mujoco import MjSpec
@@ -57,9 +62,28 @@ class Robot:
     `<finger>_distal` the body that carries it."""
     add_bodies: Callable[[MjSpec, Robot], None]
     """(scene, robot) -> None: adds bodies, joints, position servos and sites, in the robot's order."""
+    parameters: tuple[Parameter, ...] = ()
+    """Quantities in which two robots of this kind may differ. Known quantities are `joint_bias_rad`, `backlash_rad`,
+    `gain_scale`, `torque_limit_nm` and `dry_friction_nm` of the owners `arm`, `hand` or `robot` (all joints), one
+    number or one per joint, and `robot.delay_s`, `robot.lag_s`, `robot.joint_jitter_rad`."""
     palm: str = "palm"
     """Name of the palm site: origin at the middle of the palm, x along the extended fingers, z out of the
     palm towards where the fingers close, y from the index towards the ring finger."""
+
+    def joints_of(self, owner: str) -> slice:
+        """The joints of `arm`, `hand` or the whole `robot`."""
+        dof = len(self.joint_names)
+        return {"arm": slice(0, self.arm_dof), "hand": slice(self.arm_dof, dof), "robot": slice(0, dof)}[owner]
+
+    def per_joint(self, values: Mapping[str, np.ndarray], quantity: str, default: ArrayLike) -> np.ndarray:
+        """(k, joints) of one quantity from parameters {name: (k, size)}; `default` where the robot declares none."""
+        k = len(next(iter(values.values())))
+        result = np.array(np.broadcast_to(default, (k, len(self.joint_names))), dtype=float)
+        for owner in ("robot", "arm", "hand"):
+            value = values.get(f"{owner}.{quantity}")
+            if value is not None:
+                result[:, self.joints_of(owner)] = value
+        return result
 
     @property
     def fingertips(self) -> tuple[str, ...]:

@@ -45,3 +45,15 @@ def matrix(quat: np.ndarray) -> np.ndarray:
     result[:, 0, 2], result[:, 2, 0] = 2 * (x * z + w * y), 2 * (x * z - w * y)
     result[:, 1, 2], result[:, 2, 1] = 2 * (y * z - w * x), 2 * (y * z + w * x)
     return result
+
+
+def inverse(quat: np.ndarray) -> np.ndarray:
+    """The inverse rotations of unit quaternions (n, 4)."""
+    return quat * [1.0, -1.0, -1.0, -1.0]
+
+
+def rotate(quat: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """(n, 3) vectors (n, 3) or (1, 3) rotated by unit quaternions (n, 4)."""
+    w, u = quat[:, :1], quat[:, 1:]
+    twice = 2.0 * np.cross(u, vector)
+    return vector + w * twice + np.cross(u, twice)

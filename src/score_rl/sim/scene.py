@@ -5,31 +5,20 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.sim.domain import Physics
 from score_rl.sim.robot import ARM, HAND, OBJECT, Robot
 from score_rl.sim.task import Task
 
 TABLE_GEOM = "table"
-OBJECT_GEOM = OBJECT_BODY = OBJECT_JOINT = "object"
-_INTEGRATORS = {
-    "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
-    "discrete": mujoco.mjtIntegrator.mjINT_DISCRETE,
-}
 
 
 def scene_spec(task: Task, physics: Physics) -> mujoco.MjSpec:
-    """The editable scene: z = 0 is the nominal table top, the origin is the robot's base."""
+    """The editable scene, for whichever engine: z = 0 is the nominal table top, the origin is the robot's base."""
     robot = task.robot
     spec = mujoco.MjSpec()
     spec.modelname = task.name
-    option = spec.option
-    option.timestep = physics.timestep_s
-    option.integrator = _INTEGRATORS[physics.integrator]
-    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
-    option.jacobian = mujoco.mjtJacobian.mjJAC_DENSE  # the sparse Newton solver of 4.0.0 is wrong
-    option.impratio = physics.impratio
-    option.iterations = physics.iterations
-    option.ls_iterations = physics.line_search_iterations
+    spec.option.timestep = physics.timestep_s
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
     spec.worldbody.add_light(pos=[0.3, -0.6, 2.0], dir=[0.1, 0.3, -1.0], castshadow=True)
     spec.worldbody.add_light(pos=[1.5, 0.8, 1.6], dir=[-0.6, -0.4, -1.0], diffuse=[0.35] * 3, castshadow=False)
@@ -43,15 +32,23 @@ def scene_spec(task: Task, physics: Physics) -> mujoco.MjSpec:
         conaffinity=HAND | OBJECT | ARM,
     )
     task.add_objects(spec)
-    # The object's own friction and softness rule in all of its contacts: one number a domain can set.
-    spec.geom(OBJECT_GEOM).priority = 1
+    _prioritise(spec, task)
     robot.add_bodies(spec, robot)
     for name, effort in list(zip(robot.joint_names, robot.effort))[: robot.arm_dof]:
         limit = effort * physics.arm_torque_scale
         spec.actuator(name).forcerange = (-limit, limit)
-    for body in hand_bodies(spec):
-        _add_contact_force_sensor(spec, body)
     return spec
+
+
+def _prioritise(spec: mujoco.MjSpec, task: Task) -> None:
+    """An object's own friction and softness rule in all of its contacts: one number a domain can set."""
+    for item in task.objects:
+        root = spec.body(item.name)
+        if root is None:
+            names = ", ".join(body.name for body in spec.bodies[1:])
+            raise ScoreError(f"task '{task.name}': the scene has no body '{item.name}'; it has {names}")
+        for geom in [geom for body in (root, *root.find_all("body")) for geom in body.geoms]:
+            geom.priority = 1
 
 
 def hand_bodies(spec: mujoco.MjSpec) -> list[str]:
@@ -64,15 +61,38 @@ def hand_bodies(spec: mujoco.MjSpec) -> list[str]:
     return names
 
 
-def _add_contact_force_sensor(spec: mujoco.MjSpec, body: str) -> None:
-    """Net contact force on one body, in newtons, world frame, every physics step."""
+def add_contact_sensors(spec: mujoco.MjSpec, task: Task) -> None:
+    """Net contact forces in newtons, world frame, every physics step: on every link of the hand, and between the
+    bodies of the task's contacts, named `contact ONE OTHER ...`."""
+    for body in hand_bodies(spec):
+        _add_contact_sensor(spec, f"force_{body}", body)
+    for one, other in task.contacts:
+        for first in _members(spec, task, one):
+            for second in _members(spec, task, other):
+                _add_contact_sensor(spec, f"contact {one} {other} {first} {second}", first, second)
+
+
+def _members(spec: mujoco.MjSpec, task: Task, thing: str) -> list[str]:
+    """Bodies (or the table's geom) that a name in `Task.contacts` stands for."""
+    hand, palm = hand_bodies(spec), spec.site(task.robot.palm).parent.name
+    known = {"palm": [palm], "fingers": [name for name in hand if name != palm], TABLE_GEOM: [TABLE_GEOM]}
+    known |= {body.name: [body.name] for body in spec.bodies[1:]}
+    if thing not in known:
+        raise unknown_choice(f"thing in the contacts of task '{task.name}'", thing, known)
+    return known[thing]
+
+
+def _add_contact_sensor(spec: mujoco.MjSpec, name: str, one: str, other: str = "") -> None:
+    """Net contact force on `one`, from `other` where it is given."""
     force_bit, net_force, one_slot = 1 << mujoco.mjtConDataField.mjCONDATA_FORCE.value, 3, 1
+    kinds = {TABLE_GEOM: mujoco.mjtObj.mjOBJ_GEOM, "": mujoco.mjtObj.mjOBJ_UNKNOWN}
     spec.add_sensor(
-        name=f"force_{body}",
+        name=name,
         type=mujoco.mjtSensor.mjSENS_CONTACT,
-        objtype=mujoco.mjtObj.mjOBJ_BODY,
-        objname=body,
-        reftype=mujoco.mjtObj.mjOBJ_UNKNOWN,
+        objtype=kinds.get(one, mujoco.mjtObj.mjOBJ_BODY),
+        objname=one,
+        reftype=kinds.get(other, mujoco.mjtObj.mjOBJ_BODY),
+        refname=other,
         intprm=[force_bit, net_force, one_slot],
     )
 

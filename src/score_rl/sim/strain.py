@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-import mujoco
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,9 +25,9 @@ RULES: Mapping[str, Accumulation] = {"impulse_ns": "sum", "torque_limit_share": 
 class Strain:
     """Turns what was recorded in one control step into entries of `StepResult.info`."""
 
-    def __init__(self, model: mujoco.MjModel, robot: Robot, timestep_s: float) -> None:
-        names = [model.sensor(index).name for index in range(model.nsensor)]
-        self._tips = [names.index(f"force_{finger}_distal") for finger in robot.fingers]
+    def __init__(self, links: Sequence[str], robot: Robot, timestep_s: float) -> None:
+        """links: bodies of the hand in the order of the forces (see `Engine.links`)."""
+        self._tips = [links.index(f"{finger}_distal") for finger in robot.fingers]
         self._lower = np.array(robot.joint_lower) + STOP_MARGIN_RAD
         self._upper = np.array(robot.joint_upper) - STOP_MARGIN_RAD
         self._timestep_s = timestep_s

@@ -7,7 +7,7 @@ virtual robot has its own. Sizes of one virtual robot lie on one line, so that o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,9 +15,9 @@ import numpy as np
 
 from score_rl.core.errors import unknown_choice
 from score_rl.core.seeding import rng
-from score_rl.sim.domain import PARAMETERS, Distribution, Domain, Physics
+from score_rl.sim.domain import ARGUMENTS, Distribution, Domain, Physics
+from score_rl.sim.parameters import Parameters
 
-Kind = Literal["more", "shift", "factor", "finer"]
 JOINT, NOMINAL, PHYSICS_STEP = "joint", "nominal", "physics_step"
 FINEST_S = 1 / 600
 """Smallest physics step of the panel."""
@@ -29,11 +29,23 @@ class Mismatch:
 
     parameter: str
     """Parameter of a domain, or `physics_step`."""
-    kind: Kind
-    """more: the unit is added, one sided. shift: added with either sign, normally distributed per joint or axis.
-    factor: multiplied or divided by 1 + unit per size. finer: the physics step is divided by 1 + unit x size."""
+    kind: Literal["more", "shift", "factor", "finer"]
+    """See `AuditUnit`."""
     unit: float
     """Size 1, in the parameter's unit."""
+    elements: int = 1
+    """Numbers in the parameter."""
+    nominal: float = 0.0
+    """Value where a domain says nothing."""
+    stream: str = ""
+    """Key of the random streams of its directions; by default the parameter."""
+    members: tuple[str, ...] = ()
+    """Names by which a domain may speak of single objects instead of all of them; they are changed too."""
+
+    @property
+    def key(self) -> str:
+        """Key of the random streams of its directions."""
+        return self.stream or self.parameter
 
     def amount(self, size: float) -> float:
         """The change of a size: what is added, or the factor."""
@@ -49,37 +61,26 @@ class Mismatch:
         if self.kind == "factor":
             return f"x {amount if size > 0 else 1 / amount:.3g}"
         scale, unit = next(shown for suffix, shown in SHOWN.items() if self.parameter.endswith(suffix))
-        sign = ("+" if size > 0 else "-") if self.kind == "more" or PARAMETERS[self.parameter].size == 1 else "sd "
+        sign = ("+" if size > 0 else "-") if self.kind == "more" or self.elements == 1 else "sd "
         return f"{sign}{scale * amount:.3g} {unit}"
 
 
 SHOWN = {"_nm": (1000, "mN m"), "_rad": (1000, "mrad"), "_m": (1000, "mm"), "_s": (1000, "ms")}
 """Suffix of a parameter -> (factor, unit) for people."""
 
-PANEL: tuple[Mismatch, ...] = (
-    Mismatch("delay_s", "more", 0.010),
-    Mismatch("lag_s", "more", 0.010),
-    Mismatch("hand_backlash_rad", "more", 0.015),
-    Mismatch("arm_backlash_rad", "more", 0.002),
-    Mismatch("hand_gain_scale", "factor", 0.15),
-    Mismatch("arm_gain_scale", "factor", 0.10),
-    Mismatch("hand_torque_limit_nm", "factor", 0.20),
-    Mismatch("hand_dry_friction_nm", "more", 0.010),
-    Mismatch("object_friction", "factor", 0.20),
-    Mismatch("object_mass_scale", "factor", 0.25),
-    Mismatch("object_size_scale", "factor", 0.02),
-    Mismatch("contact_time_constant_s", "factor", 0.40),
-    Mismatch("camera_position_bias_m", "shift", 0.003),
-    Mismatch("camera_yaw_bias_rad", "shift", 0.010),
-    Mismatch("hand_joint_bias_rad", "shift", 0.015),
-    Mismatch("arm_joint_bias_rad", "shift", 0.002),
-    Mismatch("table_height_m", "shift", 0.002),
-    Mismatch("object_position_jitter_m", "more", 0.002),
-    Mismatch("object_rotation_jitter_rad", "more", 0.020),
-    Mismatch("joint_jitter_rad", "more", 0.002),
-    Mismatch(PHYSICS_STEP, "finer", 1.0),
-)
-"""Every parameter of a domain, and the physics step."""
+STEP = Mismatch(PHYSICS_STEP, "finer", 1.0)
+
+
+def mismatches(parameters: Parameters) -> tuple[Mismatch, ...]:
+    """Every parameter that has an audit unit, and the physics step."""
+    return (
+        *(
+            Mismatch(name, p.audit.kind, p.audit.unit, p.size, p.nominal, p.key, tuple(parameters.members(name)))
+            for name, p in parameters.general.items()
+            if p.audit is not None
+        ),
+        STEP,
+    )
 
 
 @dataclass(frozen=True)
@@ -95,14 +96,16 @@ class Variation:
     """The size in physical words."""
     robots: tuple[Domain, ...]
     """Virtual robots; a domain stands for one, with robot seed 0."""
+    cause: Mismatch | None = None
+    """The mismatch; None where it is none or all of them."""
 
 
 def panel(
     domain: Domain,
+    mismatches: Sequence[Mismatch],
     sizes: Sequence[float],
     robots: int,
     only: Sequence[str] = (),
-    mismatches: Sequence[Mismatch] = PANEL,
 ) -> list[Variation]:
     """The nominal twin, every mismatch at every size, and all together.
 
@@ -126,16 +129,16 @@ def panel(
 
 def single(domain: Domain, mismatch: Mismatch, sizes: Sequence[float], robots: int) -> list[Variation]:
     """One mismatch at every size, in every direction that it has."""
-    name, size_of = mismatch.parameter, _elements(mismatch)
+    name, size_of = mismatch.parameter, mismatch.elements
     if mismatch.kind == "shift" and size_of > 1:
-        directions = [rng("audit", name, robot).standard_normal(size_of) for robot in range(robots)]
-        return [
-            Variation(name, "", s, mismatch.text(s), tuple(vary(domain, mismatch, s * d) for d in directions))
-            for s in sizes
-        ]
+        directions = [rng("audit", mismatch.key, robot).standard_normal(size_of) for robot in range(robots)]
+        varied = {s: tuple(vary(domain, mismatch, s * d) for d in directions) for s in sizes}
+        return [Variation(name, "", s, mismatch.text(s), varied[s], mismatch) for s in sizes]
     signs = {"": 1} if mismatch.kind in ("more", "finer") else {"higher": 1, "lower": -1}
     return [
-        Variation(name, word, s, mismatch.text(sign * s), (vary(domain, mismatch, np.full(size_of, sign * s)),))
+        Variation(
+            name, word, s, mismatch.text(sign * s), (vary(domain, mismatch, np.full(size_of, sign * s)),), mismatch
+        )
         for word, sign in signs.items()
         for s in sizes
     ]
@@ -144,7 +147,7 @@ def single(domain: Domain, mismatch: Mismatch, sizes: Sequence[float], robots: i
 def joint(domain: Domain, mismatches: Sequence[Mismatch], size: float, robot: int) -> Domain:
     """A virtual robot with all mismatches at once, each drawn from a normal distribution of this size."""
     for mismatch in mismatches:
-        draw = rng("audit joint", mismatch.parameter, robot).standard_normal(_elements(mismatch))
+        draw = rng("audit joint", mismatch.key, robot).standard_normal(mismatch.elements)
         if mismatch.kind in ("more", "finer"):
             draw = np.abs(draw)
         domain = vary(domain, mismatch, size * draw)
@@ -155,22 +158,34 @@ def vary(domain: Domain, mismatch: Mismatch, sizes: np.ndarray) -> Domain:
     """The domain with one mismatch of a signed size per element (p,); draws stay within physical bounds."""
     if mismatch.kind == "finer":
         return replace(domain, physics=finer(domain.physics, mismatch.amount(float(sizes[0]))))
-    robot, episode, name = dict(domain.robot), dict(domain.episode), mismatch.parameter
-    parameter = PARAMETERS[name]
+    levels = {"robot": dict(domain.robot), "episode": dict(domain.episode)}
+    said = {*domain.robot, *domain.episode}
+    for name in {mismatch.parameter, *mismatch.members} & {mismatch.parameter, *said}:
+        _vary_one(levels["robot"], levels["episode"], name, mismatch, sizes)
+    return replace(domain, **levels)
+
+
+def _vary_one(
+    robot: dict[str, Distribution],
+    episode: dict[str, Distribution],
+    name: str,
+    mismatch: Mismatch,
+    sizes: np.ndarray,
+) -> None:
+    """Change what the levels say about one name."""
     if mismatch.kind == "factor":
         factor = np.array([mismatch.amount(abs(s)) ** np.sign(s) for s in sizes])
         if name not in robot and name not in episode:
-            robot[name] = Distribution("constant", ((parameter.nominal,),))
+            robot[name] = Distribution("constant", ((mismatch.nominal,),))
         for level in (robot, episode):
             if name in level:
                 level[name] = _mapped(level[name], lambda values, _: values * factor)
-    else:
-        # A parameter that is drawn per episode only has no robot-level value to add to: its robot's share is 0.
-        start = 0.0 if name in episode else parameter.nominal
-        shifted = robot.get(name, Distribution("constant", ((start,),)))
-        added = mismatch.unit * sizes
-        robot[name] = _mapped(shifted, lambda values, key: values if key == "sd" else values + added)
-    return replace(domain, robot=robot, episode=episode)
+        return
+    # A parameter that is drawn per episode only has no robot-level value to add to: its robot's share is 0.
+    start = 0.0 if name in episode else mismatch.nominal
+    shifted = robot.get(name, Distribution("constant", ((start,),)))
+    added = mismatch.unit * sizes
+    robot[name] = _mapped(shifted, lambda values, key: values if key == "sd" else values + added)
 
 
 def finer(physics: Physics, factor: float, control_period_s: float = 0.1) -> Physics:
@@ -179,17 +194,10 @@ def finer(physics: Physics, factor: float, control_period_s: float = 0.1) -> Phy
     return replace(physics, timestep_s=control_period_s / min(steps, round(control_period_s / FINEST_S)))
 
 
-def _elements(mismatch: Mismatch) -> int:
-    return 1 if mismatch.kind == "finer" else PARAMETERS[mismatch.parameter].size
-
-
-_KEYS: Mapping[str, tuple[str, ...]] = {"constant": ("value",), "normal": ("mean", "sd"), "uniform": ("low", "high")}
-
-
 def _mapped(distribution: Distribution, change: object) -> Distribution:
     """A distribution with `change(argument (p,), its key)` for every argument."""
     arguments = tuple(
         tuple(np.atleast_1d(change(np.asarray(values), key)).tolist())  # type: ignore[operator]
-        for values, key in zip(distribution.arguments, _KEYS[distribution.kind])
+        for values, key in zip(distribution.arguments, ARGUMENTS[distribution.kind])
     )
     return Distribution(distribution.kind, arguments)

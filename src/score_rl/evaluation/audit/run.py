@@ -11,7 +11,7 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.files import JsonLines
 from score_rl.core.progress import progress
 from score_rl.core.runs import Run
-from score_rl.evaluation.audit.panel import JOINT, NOMINAL, Variation, panel
+from score_rl.evaluation.audit.panel import JOINT, NOMINAL, Mismatch, Variation, panel
 from score_rl.evaluation.evaluate import evaluate
 from score_rl.evaluation.results import Episode
 from score_rl.evaluation.support.measure import measure
@@ -76,6 +76,7 @@ def check(domain: Domain, config: AuditConfig) -> None:
 def run_panel(
     decider: Decider,
     domain: Domain,
+    mismatches: Sequence[Mismatch],
     world_of: Callable[[Domain, int], World],
     execute_steps: int,
     config: AuditConfig,
@@ -84,11 +85,12 @@ def run_panel(
 ) -> list[Outcome]:
     """Play all variations; a resumed run goes on behind its last virtual robot.
 
-    world_of: makes a world of a domain with a number of environments. meter: measures support, where it is asked for.
+    mismatches: what is varied. world_of: makes a world of a domain with a number of environments. meter: measures
+    support, where it is asked for.
     """
     cells = [
         (variation, robot, seeds)
-        for variation in panel(domain, config.sizes, config.robots, config.only)
+        for variation in panel(domain, mismatches, config.sizes, config.robots, config.only)
         for robot, seeds in enumerate(_seeds(variation, config))
     ]
     log = JsonLines(run.path(LOG))

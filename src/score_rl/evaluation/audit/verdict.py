@@ -10,7 +10,7 @@ import numpy as np
 
 from score_rl.core.seeding import rng
 from score_rl.core.statistics import wilson
-from score_rl.evaluation.audit.panel import JOINT, NOMINAL, PANEL, Mismatch
+from score_rl.evaluation.audit.panel import JOINT, NOMINAL, Mismatch
 from score_rl.evaluation.audit.run import Outcome
 from score_rl.evaluation.results import Episode
 
@@ -48,6 +48,8 @@ class Curve:
     """Size at which success falls below half of the nominal twin's; None: beyond the largest size."""
     critical_95: tuple[float | None, float | None]
     """Its 95 % interval; None: beyond the largest size."""
+    cause: Mismatch | None = None
+    """What it is a curve of; None for all mismatches together."""
 
     @property
     def name(self) -> str:
@@ -56,11 +58,10 @@ class Curve:
 
     def physical(self, size: float | None) -> str:
         """A size in physical words."""
-        known: dict[str, Mismatch] = {mismatch.parameter: mismatch for mismatch in PANEL}
         if size is None:
             return f"beyond {self.cells[-1].text}"
         sign = -1 if self.direction == "lower" else 1
-        return known[self.mismatch].text(sign * size) if self.mismatch in known else f"{size:.2g}"
+        return self.cause.text(sign * size) if self.cause is not None else f"{size:.2g}"
 
 
 @dataclass(frozen=True)
@@ -131,15 +132,18 @@ def isotonic(rates: np.ndarray) -> np.ndarray:
 def _curve(name: str, direction: str, nominal: Outcome, found: Sequence[Outcome]) -> Curve:
     """The interval draws virtual robots anew and seeds within them: the same ones in all sizes and in the twin."""
     found = sorted(found, key=lambda outcome: outcome.variation.size)
+    cause = found[0].variation.cause
+    key = cause.key if cause is not None else name
     wins = [np.array([e.success_end for e in outcome.all], float) for outcome in (nominal, *found)]
     n = min(len(w) for w in wins)
     table, sizes = np.stack([w[:n] for w in wins]), [0.0, *(outcome.variation.size for outcome in found)]
     clusters = [[e.seed for e in played] for played in found[0].episodes.values()]
-    rows = _columns(clusters, [e.seed for e in found[0].all][:n], rng("audit bootstrap", name, direction))
+    rows = _columns(clusters, [e.seed for e in found[0].all][:n], rng("audit bootstrap", key, direction))
     draws = table[:, rows].mean(2).T  # (draws, sizes)
     low, high = np.quantile(critical_size(sizes, draws), (0.025, 0.975), method="inverted_cdf")
     critical = float(critical_size(sizes, table.mean(1)[None])[0])
-    return Curve(name, direction, tuple(map(_cell, found)), _finite(critical), (_finite(low), _finite(high)))
+    interval = _finite(low), _finite(high)
+    return Curve(name, direction, tuple(map(_cell, found)), _finite(critical), interval, cause)
 
 
 def _columns(clusters: Sequence[Sequence[int]], seeds: Sequence[int], generator: np.random.Generator) -> np.ndarray:
@@ -247,7 +251,11 @@ def _range(bounds: tuple[float, float]) -> str:
 def as_json(verdict: Verdict) -> dict[str, Any]:
     """The verdict as plain data, with every curve's name and its critical size in physical words."""
     curves = [
-        {**vars(c), "cells": [vars(cell) for cell in c.cells], "critical_text": c.physical(c.critical)}
+        {
+            **{key: value for key, value in vars(c).items() if key != "cause"},
+            "cells": [vars(cell) for cell in c.cells],
+            "critical_text": c.physical(c.critical),
+        }
         for c in (*verdict.curves, *([verdict.joint] if verdict.joint else []))
     ]
     return {

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from score_rl.sim.parameters import AuditUnit, Parameter, Prior
 from score_rl.sim.robot import Robot
 
 if TYPE_CHECKING:
@@ -22,6 +23,93 @@ FINGERTIPS = ("index", "middle", "ring", "thumb")
 _ARM_JOINTS = tuple(f"fr3_joint{i}" for i in range(1, 8))
 _FINGER_JOINTS = tuple(f"{finger}_{joint}" for finger in FINGERTIPS[:3] for joint in ("mcp", "rot", "pip", "dip"))
 _THUMB_JOINTS = tuple(f"thumb_{joint}" for joint in ("cmc", "axl", "mcp", "ipl"))
+
+
+ARM, HAND = 7, 16
+"""Joints."""
+
+_PARAMETERS = (
+    Parameter(
+        "arm.joint_bias_rad", ARM, 0, -0.2, 0.2,
+        "true minus measured arm joint position (sensor offset)",
+        prior=Prior(0.0, 0.005, "industrial arms are calibrated to 0.1-0.3 degrees", floor=0.001),
+        audit=AuditUnit("shift", 0.002),
+        stream="arm_joint_bias_rad",
+    ),
+    Parameter(
+        "hand.joint_bias_rad", HAND, 0, -0.5, 0.5,
+        "true minus measured hand joint position (sensor offset)",
+        prior=Prior(0.0, 0.06, "hand-assembled servo hands are zeroed by eye: a few degrees", floor=0.004),
+        audit=AuditUnit("shift", 0.015),
+        stream="hand_joint_bias_rad",
+    ),
+    Parameter(
+        "arm.backlash_rad", ARM, 0, 0, 0.1,
+        "full width of the arm joints' play",
+        audit=AuditUnit("more", 0.002),
+        stream="arm_backlash_rad",
+    ),
+    Parameter(
+        "hand.backlash_rad", HAND, 0, 0, 0.3,
+        "full width of the hand joints' play",
+        prior=Prior(0.03, 0.02, "play of small gear trains, 1-3 degrees with wear", floor=0.004),
+        audit=AuditUnit("more", 0.015),
+        stream="hand_backlash_rad",
+    ),
+    Parameter(
+        "arm.gain_scale", 1, 1, 0.1, 10,
+        "factor on the arm's position gain",
+        prior=Prior(
+            1.0, 0.1, "impedance controllers reproduce their gains; the model's inertia is less sure", floor=0.05
+        ),
+        audit=AuditUnit("factor", 0.10),
+        stream="arm_gain_scale",
+    ),
+    Parameter(
+        "hand.gain_scale", 1, 1, 0.1, 10,
+        "factor on the hand's position gain",
+        prior=Prior(1.0, 0.15, "servo gains drift with temperature, voltage and firmware", floor=0.08),
+        audit=AuditUnit("factor", 0.15),
+        stream="hand_gain_scale",
+    ),
+    Parameter(
+        "robot.delay_s", 1, 0, 0, 0.09,
+        "dead time between a command and the servos",
+        prior=Prior(0.02, 0.02, "one to three cycles of a 50-100 Hz bus and driver", floor=0.004),
+        audit=AuditUnit("more", 0.010),
+        stream="delay_s",
+    ),
+    Parameter(
+        "robot.lag_s", 1, 0, 0, 0.5,
+        "first-order time constant of the servos' targets",
+        prior=Prior(0.02, 0.02, "target filters and trajectory smoothing of servo firmware", floor=0.006),
+        audit=AuditUnit("more", 0.010),
+        stream="lag_s",
+    ),
+    Parameter(
+        "hand.torque_limit_nm", 1, 0.6, 0.05, 2,
+        "torque limit of every hand joint",
+        prior=Prior(0.5, 0.1, "small servos give 50-100 % of the stall torque of their data sheet"),
+        audit=AuditUnit("factor", 0.20),
+        stream="hand_torque_limit_nm",
+    ),
+    Parameter(
+        "hand.dry_friction_nm", 1, 0, 0, 0.2,
+        "Coulomb friction of every hand joint",
+        prior=Prior(0.01, 0.01, "a few percent of a small servo's torque", floor=0.002),
+        audit=AuditUnit("more", 0.010),
+        stream="hand_dry_friction_nm",
+    ),
+    Parameter(
+        "robot.joint_jitter_rad", 1, 0, 0, 0.1,
+        "standard deviation, per frame, of measured joints",
+        audit=AuditUnit("more", 0.002),
+        stream="joint_jitter_rad",
+    ),
+)  # fmt: skip
+"""What differs between two such robots. Floors of priors: elasticity under load and temperature (offsets, play),
+physics steps as long as the time constants, which trade lag against gain (a third of a 16.7 ms step; a tenth of a
+gain)."""
 
 
 def _add_bodies(spec: MjSpec, robot: Robot) -> None:
@@ -61,6 +149,7 @@ def _franka_leap() -> Robot:
         arm_dof=7,
         fingers=FINGERTIPS,
         add_bodies=_add_bodies,
+        parameters=_PARAMETERS,
     )
 
 

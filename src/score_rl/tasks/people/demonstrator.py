@@ -68,6 +68,7 @@ class Demonstrator:
         self._rate[rows] = self._closing[rows] = 0.0
         for i, seed in zip(rows, seeds):
             person = self._people[i] = self._newborn(seed, pose[i])
+            person.others = _others(frame, i)
             person.position, person.rotation = self._position[i].copy(), self._rotation[i].copy()
             self._noise[i] = self._draw_noise(person.rng)
             self._scripts[i] = self.routine.script(person)
@@ -77,12 +78,12 @@ class Demonstrator:
         """One control step: (recorded, sent) joint targets, (n, 23) each, in radians.
 
         `recorded` is what the person means and what a policy should learn; `sent` has the execution noise and
-        is what the robot must get. Reads `state`, `object_pose` of the frame.
+        is what the robot must get. Reads `state`, `object_pose` and every `NAME_pose` of the frame.
         """
         state, pose = _array(frame, "state"), _array(frame, "object_pose")
         measured, _ = self.arm.forward(state[:, : self.robot.arm_dof])
         for i, person in enumerate(self._people):
-            person.object_pose, person.measured = pose[i], measured[i]
+            person.object_pose, person.others, person.measured = pose[i], _others(frame, i), measured[i]
             person.position, person.rotation = self._position[i].copy(), self._rotation[i].copy()
             next(self._scripts[i])
         self._move()
@@ -139,6 +140,12 @@ class Demonstrator:
         scale = np.r_[np.full(arm, habits.arm_noise_rad), np.full(dof - arm, habits.hand_noise_rad)]
         white = rng.normal(size=(self.time_limit + 1, dof)) * scale
         return lfilter([np.sqrt(1.0 - rho**2)], [1.0, -rho], white, axis=0)
+
+
+def _others(frame: Mapping[str, ArrayLike], row: int) -> dict[str, Array]:
+    """Name -> pose (7,) of every other object that one environment shows."""
+    keys = [key for key in frame if key.endswith("_pose") and key not in ("object_pose", "palm_pose")]
+    return {key.removesuffix("_pose"): _array(frame, key)[row] for key in keys}
 
 
 def _array(frame: Mapping[str, ArrayLike], key: str) -> Array:

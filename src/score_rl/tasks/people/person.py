@@ -13,7 +13,7 @@ Goals are poses of the tool, a frame fixed to the palm (see `Routine`), in the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -54,13 +54,15 @@ class Person:
     """Control period, s."""
     log: EpisodeLog
     object_pose: Array
-    """(7,) the object as the camera reports it now, wxyz."""
+    """(7,) the object that is handled, as the camera reports it now, wxyz."""
     measured: Array
     """(3,) where the tool is, by the measured joints."""
     position: Array
     """(3,) where the tool has been told to be."""
     rotation: Array
     """(3, 3)"""
+    others: Mapping[str, Array] = field(default_factory=dict)
+    """Name -> (7,) poses of the task's other objects that are seen, as the camera reports them now."""
     step: int = 0
     """Control steps since the episode began."""
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.robot import HAND, OBJECT
-from score_rl.sim.task import Task, TaskState
+from score_rl.sim.state import SceneState
+from score_rl.sim.task import Task, TaskObject
 
 BALL_RADIUS_M = 0.035
 BALL_MASS_KG = 0.080
@@ -32,10 +33,10 @@ WALL_HEIGHT_M = 0.04
 
 def add_objects(spec: mujoco.MjSpec) -> None:
     """One free ball, and the goal: a back and two sides that stand on the table."""
-    body = spec.worldbody.add_body(name="object", pos=[*SPAWN_CENTRE_M, BALL_RADIUS_M])
-    body.add_freejoint(name="object")
+    body = spec.worldbody.add_body(name="ball", pos=[*SPAWN_CENTRE_M, BALL_RADIUS_M])
+    body.add_freejoint(name="ball")
     body.add_geom(
-        name="object",
+        name="ball",
         type=mujoco.mjtGeom.mjGEOM_SPHERE,
         size=[BALL_RADIUS_M, 0, 0],
         mass=BALL_MASS_KG,
@@ -65,17 +66,18 @@ def add_objects(spec: mujoco.MjSpec) -> None:
         )
 
 
-def spawn(generator: np.random.Generator, parameters: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(7,) pose on the table: x in 0.53 +- 0.15, y in -0.125 + [-0.15, 0.10] m."""
+def spawn(generator: np.random.Generator, parameters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Pose on the table: x in 0.53 +- 0.15, y in -0.125 + [-0.15, 0.10] m."""
     xy = SPAWN_CENTRE_M + generator.uniform(SPAWN_LOW_M, SPAWN_HIGH_M)
-    return np.array([*xy, BALL_RADIUS_M * parameters["object_size_scale"][0], 1, 0, 0, 0])
+    return {"ball": np.array([*xy, BALL_RADIUS_M * parameters["ball.size_scale"][0], 1, 0, 0, 0])}
 
 
-def success(state: TaskState) -> np.ndarray:
+def success(state: SceneState) -> np.ndarray:
     """(n,) the ball's centre is within (+-0.07, +-0.03) m of the goal and 0.01 to 0.08 m high."""
-    offset = np.abs(state.object_pos[:, :2] - GOAL_M)
+    position = state.body("ball").position
+    offset = np.abs(position[:, :2] - GOAL_M)
     low, high = GOAL_HEIGHTS_M
-    height = state.object_pos[:, 2]
+    height = position[:, 2]
     return (offset <= GOAL_HALF_M).all(1) & (height >= low) & (height <= high)
 
 
@@ -85,10 +87,10 @@ TASK = Task(
     horizon=160,
     hold_steps=5,
     robot=FRANKA_LEAP,
+    objects=(TaskObject("ball", seen="position"),),
     add_objects=add_objects,
     spawn=spawn,
     success=success,
     milestones={},
     success_reward=10.0,
-    orientation_seen=False,
 )

@@ -1,0 +1,108 @@
+"""What an engine is told about an episode: the domain's parameters in terms of joints, bodies and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from score_rl.sim.domain import Physics
+from score_rl.sim.parameters import OBJECT_QUANTITIES
+from score_rl.sim.task import Task
+
+
+@dataclass(frozen=True)
+class ObjectFigures:
+    """How one object differs from the scene's, k environments; (k,) each."""
+
+    mass_scale: np.ndarray
+    friction: np.ndarray
+    """Sliding friction in all of its contacts."""
+    size_scale: np.ndarray
+    """Also scales where its parts and joints are."""
+
+
+@dataclass(frozen=True)
+class Plant:
+    """Robot, surroundings and objects of k episodes."""
+
+    gain_scale: np.ndarray
+    """(k, a) factor on the servos' position gains; their damping stays."""
+    torque_limit_nm: np.ndarray
+    """(k, a)"""
+    dry_friction_nm: np.ndarray
+    """(k, a) Coulomb friction of the joints."""
+    contact_time_constant_s: np.ndarray
+    """(k,) softness of all contacts of objects and table."""
+    table_height_m: np.ndarray
+    """(k,)"""
+    objects: Mapping[str, ObjectFigures]
+    """By the name of the object."""
+    body_pos: np.ndarray
+    """(k, bodies, 3) place of every body of the scene in its parent: scaled with its object, and, where an object is
+    fixed or jointed to the world, on the table."""
+    joint_pos: np.ndarray
+    """(k, joints, 3) place of every joint in its body, scaled likewise."""
+
+
+class ObjectParts:
+    """Bodies, geoms and joints of an object in a compiled scene."""
+
+    def __init__(self, model: mujoco.MjModel, name: str) -> None:
+        self.root = model.body(name).id
+        self.bodies = [self.root]
+        for body in range(self.root + 1, model.nbody):
+            if model.body_parentid[body] in self.bodies:
+                self.bodies.append(body)
+        self.geoms = np.flatnonzero(np.isin(model.geom_bodyid, self.bodies))
+        self.joints = np.flatnonzero(np.isin(model.jnt_bodyid, self.bodies))
+        first = model.body_jntadr[self.root]
+        self.free = bool(first >= 0 and model.jnt_type[first] == mujoco.mjtJoint.mjJNT_FREE)
+
+
+class PlantBuilder:
+    """Turns parameters of a task's episodes, {name: (k, size)}, into a `Plant`."""
+
+    def __init__(self, model: mujoco.MjModel, task: Task, physics: Physics) -> None:
+        self._model, self._task = model, task
+        self._effort = np.array(task.robot.effort)
+        self._effort[: task.robot.arm_dof] *= physics.arm_torque_scale
+        self._parts = {item.name: ObjectParts(model, item.name) for item in task.objects}
+
+    def __call__(self, values: Mapping[str, np.ndarray]) -> Plant:
+        robot, model = self._task.robot, self._model
+        height = values["table.height_m"][:, 0]
+        k = len(height)
+        body_pos, joint_pos = np.tile(model.body_pos, (k, 1, 1)), np.tile(model.jnt_pos, (k, 1, 1))
+        objects = {}
+        for name, parts in self._parts.items():
+            objects[name] = figures = _figures(name, values, k)
+            scale = figures.size_scale[:, None, None]
+            body_pos[:, parts.bodies[1:]] *= scale
+            joint_pos[:, parts.joints] *= scale
+            if not parts.free:
+                body_pos[:, parts.root, 2] += height
+        return Plant(
+            gain_scale=robot.per_joint(values, "gain_scale", 1.0),
+            torque_limit_nm=robot.per_joint(values, "torque_limit_nm", self._effort),
+            dry_friction_nm=robot.per_joint(values, "dry_friction_nm", 0.0),
+            contact_time_constant_s=values["contact.time_constant_s"][:, 0],
+            table_height_m=height,
+            objects=objects,
+            body_pos=body_pos,
+            joint_pos=joint_pos,
+        )
+
+
+def _figures(name: str, values: Mapping[str, np.ndarray], k: int) -> ObjectFigures:
+    """Of one object; what it does not vary is nominal."""
+    return ObjectFigures(
+        **{
+            quantity: values[f"{name}.{quantity}"][:, 0]
+            if f"{name}.{quantity}" in values
+            else np.full(k, float(parameter.nominal))
+            for quantity, parameter in OBJECT_QUANTITIES.items()
+        }
+    )
