@@ -25,7 +25,7 @@ from score_rl.deploy import drivers
 from score_rl.deploy.bundle.spec import VERSION, BundleSpec, franka_leap_limits
 from score_rl.deploy.drivers import load_driver, robot_names
 from score_rl.deploy.drivers.franka_leap_template import FrankaLeap
-from score_rl.deploy.drivers.lines import LineError, Lines, encode
+from score_rl.deploy.drivers.lines import LineError, Lines, decode, encode
 from score_rl.deploy.drivers.protocol import RobotDriver, RobotLost
 from score_rl.deploy.drivers.proxy import Faults, ProxyRobot, RobotProcessConfig, robot_status, spawn_robot
 from score_rl.deploy.drivers.proxy_process import RobotProcess
@@ -313,6 +313,8 @@ def test_drivers_are_found_by_name() -> None:
         load_driver("proxi", {})
     with pytest.raises(ScoreError, match="unknown option of robot 'proxy' 'adress'; did you mean 'address'"):
         load_driver("proxy", {"adress": "x"})
+    with pytest.raises(ScoreError, match="connect_s is 'abc', expected a number of seconds"):
+        load_driver("proxy", {"address": "x", "connect_s": "abc"})
 
 
 def test_a_plugin_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,12 +381,13 @@ def test_lines_carry_float32_exactly() -> None:
         lines = Lines(other)
         assert lines.receive() == []
         one.sendall(encode({"values": values.tolist(), "none": float("nan")})[9:])
-        received: list[dict[str, Any]] = []
+        received: list[bytes] = []
         while not received:
             received = lines.receive() or []
-        assert (np.float32(received[0]["values"]) == values).all()
+        assert (np.float32(decode(received[0])["values"]) == values).all()
         one.sendall(b"{]\n")
+        (line,) = lines.receive() or ()
         with pytest.raises(LineError):
-            lines.receive()
+            decode(line)
         one.close()
         assert lines.receive() is None

@@ -8,6 +8,8 @@ from typing import Any
 
 MAX_LINE = 1 << 20
 """Bytes of one message."""
+PIECE = 1 << 12
+"""Bytes that are taken at a time: who sends many messages at once does not keep the receiver from other things."""
 
 
 class LineError(ConnectionError):
@@ -19,31 +21,8 @@ def encode(message: dict[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
-class Lines:
-    """The receiving half of a connection."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self._rest = b""
-
-    def receive(self) -> list[dict[str, Any]] | None:
-        """Complete messages of the next piece of data (blocks for it); None where the other side hung up.
-
-        Raises LineError.
-        """
-        try:
-            data = self.connection.recv(1 << 16)
-        except (ConnectionError, OSError):
-            return None
-        if not data:
-            return None
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MAX_LINE:
-            raise LineError(f"a message is longer than {MAX_LINE} bytes")
-        return [_parse(line) for line in lines]
-
-
-def _parse(line: bytes) -> dict[str, Any]:
+def decode(line: bytes) -> dict[str, Any]:
+    """The message of a line. Raises LineError."""
     try:
         message = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -51,3 +30,29 @@ def _parse(line: bytes) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise LineError("a message is no map")
     return message
+
+
+class Lines:
+    """The receiving half of a connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._rest = b""
+
+    def receive(self) -> list[bytes] | None:
+        """Complete lines of the next piece of data (blocks for it); None where the other side hung up.
+
+        Raises LineError for a line without end, behind which nothing can be understood any more.
+        """
+        try:
+            data = self.connection.recv(PIECE)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        if not data:
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MAX_LINE:
+            raise LineError(f"a message is longer than {MAX_LINE} bytes")
+        return lines

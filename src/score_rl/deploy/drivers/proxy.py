@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,8 @@ from numpy.typing import NDArray
 
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import to_plain
-from score_rl.deploy.drivers.lines import LineError, Lines, encode
+from score_rl.deploy.drivers.address import answers, check_address
+from score_rl.deploy.drivers.lines import LineError, Lines, decode, encode
 from score_rl.deploy.drivers.protocol import Reading, RobotLost, RobotSpec
 
 CONNECT_S = 180.0
@@ -74,16 +76,51 @@ class RobotProcessConfig:
     """What goes wrong."""
 
 
+LONGEST_S = 3600.0
+"""No delay or time to wait is longer."""
+FASTEST = 1000.0
+"""No robot lives faster, times real time."""
+
+
+def check_config(config: RobotProcessConfig) -> None:
+    """Raise ScoreError for settings out of range."""
+    faults = config.faults
+    if config.speed:
+        check_range("speed", config.speed, 1 / FASTEST, FASTEST, "0 (it waits for every command), or ")
+    check_range("grace", config.grace, 1e-3, 1.0)
+    for name in ("delay_s", "jitter_s"):
+        check_range(f"faults.{name}", getattr(faults, name), 0.0, LONGEST_S)
+    for name in ("drop_readings", "drop_commands", "freeze", "disconnect"):
+        check_range(f"faults.{name}", getattr(faults, name), 0.0, 1.0)
+    check_range("faults.freeze_steps", faults.freeze_steps, 1, 10**9)
+    check_range("faults.seed", faults.seed, 0, 2**53 - 1)
+    check_range("robot_seed", config.robot_seed, 0, 2**53 - 1)
+    check_address(config.address)
+
+
+def check_range(name: str, value: float, low: float, high: float, otherwise: str = "") -> None:
+    """Raise ScoreError for a number that is not within [low, high], NaN among them."""
+    if not low <= value <= high:
+        raise ScoreError(f"{name} is {value}, expected {otherwise}{low:g} to {high:g}")
+
+
 class ProxyRobot:
     """A `RobotDriver` at the other end of a Unix socket."""
 
     def __init__(
-        self, address: str | Path, connect_s: float | str = CONNECT_S, confirm_s: float | str | None = None
+        self,
+        address: str | Path,
+        connect_s: float | str = CONNECT_S,
+        confirm_s: float | str | None = None,
+        process: subprocess.Popen[bytes] | None = None,
     ) -> None:
         """address: where `score robot` listens. connect_s: how long it may take to come up. confirm_s: how long a
-        command's confirmation is waited for; None: half a control period."""
-        self.address, self._connect_s = Path(address), float(connect_s)
-        self._confirm_s = None if confirm_s is None else float(confirm_s)
+        command's confirmation is waited for; None: half a control period. process: the robot's, where this program
+        started it; once it has ended nobody waits for it any longer. Raises ScoreError for values out of range."""
+        self.address, self._connect_s = Path(address), _seconds("connect_s", connect_s)
+        self._confirm_s = None if confirm_s is None else _seconds("confirm_s", confirm_s)
+        self._process, self._clock_lead_s = process, 0.0
+        check_address(self.address)
         self._socket: socket.socket | None = None
         self._changed = threading.Condition()
         self._sending = threading.Lock()
@@ -109,10 +146,12 @@ class ProxyRobot:
 
     def connect(self) -> RobotSpec:
         """See `RobotDriver.connect`."""
-        self._socket, self._lost = _reach(self.address, self._connect_s), ""
+        self._socket, self._lost = _reach(self.address, self._connect_s, self._process), ""
         self._thread = threading.Thread(target=self._listen, args=(self._socket,), daemon=True)
         self._thread.start()
+        asked = time.monotonic()
         answer = self._ask({"do": "hello"}, 10.0)
+        self._clock_lead_s = clock_lead(asked, float(answer["clock"]), time.monotonic())
         speed = float(answer["speed"])
         if self._confirm_s is None:
             self._confirm_s = max(0.02, 0.5 / (answer["control_rate_hz"] * speed)) if speed else 10.0
@@ -185,29 +224,38 @@ class ProxyRobot:
 
     def _listen(self, connection: socket.socket) -> None:
         """Receive until the connection ends (in a thread of its own)."""
-        lines, why = Lines(connection), f"{self.address}: the connection ended"
-        while True:
+        lines, why = Lines(connection), ""
+        while not why:
             try:
-                messages = lines.receive()
+                received = lines.receive()
+                why = "" if received is not None else f"{self.address}: the connection ended"
+                for message in map(decode, received or ()):
+                    self._take(message)
             except LineError as error:
-                why, messages = f"{self.address}: {error}", None
-            with self._changed:
-                if messages is None:
-                    self._lost = why
-                for message in messages or ():
-                    if "reading" in message:
-                        self._reading = _reading(message["reading"])
-                    elif message.get("id") is not None:
-                        self._answers[message["id"]] = message
-                self._changed.notify_all()
-            if messages is None:
-                connection.close()
-                return
+                why = f"{self.address}: {error}"
+        with self._changed:
+            self._lost = why
+            self._changed.notify_all()
+        connection.close()
+
+    def _take(self, message: Mapping[str, Any]) -> None:
+        """A measurement, or an answer that somebody waits for. Raises LineError."""
+        with self._changed:
+            if "reading" in message:
+                self._reading = _reading(message["reading"], self._clock_lead_s)
+            elif isinstance(message.get("id"), int):
+                self._answers[message["id"]] = dict(message)
+            self._changed.notify_all()
 
 
 def spawn_robot(config: RobotProcessConfig, log: Path | None = None) -> subprocess.Popen[bytes]:
-    """Start a robot process; `ProxyRobot(config.address)` waits for it. `log`: file for its output."""
-    config.address.unlink(missing_ok=True)  # of a robot that was killed: nobody must connect to it
+    """Start a robot process; `ProxyRobot(config.address)` waits for it. `log`: file for its output.
+
+    Raises ScoreError for settings out of range, and where somebody lives at the address already.
+    """
+    check_config(config)
+    if answers(config.address):
+        raise ScoreError(f"somebody listens at {config.address} already; choose another address")
     command = [sys.executable, "-m", "score_rl.deploy.drivers.proxy_process", json.dumps(to_plain(config))]
     if log is None:
         return subprocess.Popen(command)
@@ -222,7 +270,15 @@ def robot_status(address: Path) -> dict[str, Any]:
         return watcher.status()
 
 
-def _reach(address: Path, timeout_s: float) -> socket.socket:
+def clock_lead(asked: float, told: float, answered: float) -> float:
+    """Seconds by which this clock is ahead of another one, which `told` its time between `asked` and `answered`.
+
+    One that tells a time from in between is taken for the same clock, so that nothing is lost to rounding.
+    """
+    return 0.0 if asked <= told <= answered else (asked + answered) / 2 - told
+
+
+def _reach(address: Path, timeout_s: float, process: subprocess.Popen[bytes] | None) -> socket.socket:
     """A connection to a socket that may be about to appear. Raises ScoreError."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -231,6 +287,8 @@ def _reach(address: Path, timeout_s: float) -> socket.socket:
             connection.connect(str(address))
         except OSError as error:
             connection.close()
+            if process is not None and process.poll() is not None:
+                raise ScoreError(f"the robot process ended with exit code {process.returncode}") from error
             if time.monotonic() > deadline:
                 raise ScoreError(f"no robot answers at {address}: {error.strerror or error}") from error
             time.sleep(0.05)
@@ -238,13 +296,27 @@ def _reach(address: Path, timeout_s: float) -> socket.socket:
             return connection
 
 
-def _reading(plain: dict[str, Any]) -> Reading:
-    forces = plain.get("forces_n")
-    return Reading(
-        number=int(plain["number"]),
-        measured_at=float(plain["measured_at"]),
-        frame={key: np.asarray(value, dtype=np.float32) for key, value in plain["frame"].items()},
-        forces_n=None if forces is None else np.asarray(forces, dtype=np.float32),
-        success=plain["success"],
-        ended=plain["ended"],
-    )
+def _seconds(name: str, value: float | str) -> float:
+    """An option of the driver, which may come as text from the command line. Raises ScoreError."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        raise ScoreError(f"{name} is {value!r}, expected a number of seconds") from None
+    check_range(name, seconds, 0.0, LONGEST_S)
+    return seconds
+
+
+def _reading(plain: Mapping[str, Any], clock_lead_s: float) -> Reading:
+    """A measurement as it came. Raises LineError for one that is none."""
+    try:
+        forces = plain.get("forces_n")
+        return Reading(
+            number=int(plain["number"]),
+            measured_at=float(plain["measured_at"]) + clock_lead_s,
+            frame={key: np.asarray(value, dtype=np.float32) for key, value in plain["frame"].items()},
+            forces_n=None if forces is None else np.asarray(forces, dtype=np.float32),
+            success=plain["success"],
+            ended=plain["ended"],
+        )
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise LineError(f"a measurement is none: {error!r}") from error

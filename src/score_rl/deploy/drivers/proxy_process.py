@@ -8,8 +8,10 @@ beginning (the robot's own dead time is part of the simulated domain); without o
 its limits, by the same guard that the policy's computer runs. After a second of that it stops until the next episode.
 
 Messages are lines of JSON (`drivers.lines`). From a client: {"do": "hello" | "begin" | "command" | "stop" | "status"}
-with an "id" that the answer repeats. To the client that began the episode also, unasked, one {"reading": ...} per
-period. The latest `begin` owns the robot while its connection lives; others may ask for its status.
+with an "id", a whole number, that the answer repeats. Whatever else comes is answered with an {"error": ...}. To the
+client that began the episode also, unasked, one {"reading": ...} per period. The latest `begin` owns the robot while
+its connection lives; others may ask for its status. An owner that has been silent for `OWNER_SILENCE_S` gives way to
+the next who begins.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,10 +35,19 @@ from score_rl.contracts import Frame, StepResult
 from score_rl.core.errors import ScoreError
 from score_rl.core.seeding import rng
 from score_rl.deploy.bundle.spec import franka_leap_limits
-from score_rl.deploy.drivers.lines import LineError, Lines, encode
-from score_rl.deploy.drivers.proxy import Faults, RobotProcessConfig
+from score_rl.deploy.drivers.address import listening
+from score_rl.deploy.drivers.lines import LineError, Lines, decode, encode
+from score_rl.deploy.drivers.proxy import Faults, RobotProcessConfig, check_config
 from score_rl.deploy.guard.guard import Guard, GuardAction, guard_limits, summarize_counts
 from score_rl.sim.world import SimulatedWorld, make_world
+
+
+MAX_CLIENTS = 16
+"""Connections at a time; beyond them the one that has been silent longest is dropped, but never the owner."""
+OWNER_SILENCE_S = 10.0
+"""Time without a message after which the owner of the robot gives way to another client, on the robot's clock."""
+LARGEST = 2**53
+"""Whole numbers on the wire are smaller."""
 
 
 class RobotProcess:
@@ -49,14 +61,16 @@ class RobotProcess:
         self, world: SimulatedWorld, config: RobotProcessConfig, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`clock`: seconds, never running backwards. Raises ScoreError for settings out of range."""
-        if config.speed < 0 or not 0 < config.grace <= 1:
-            raise ScoreError(f"need speed >= 0 and grace in (0, 1], got {config.speed} and {config.grace}")
+        check_config(config)
         self.world, self.config, self._clock = world, config, clock
         robot = world.robot
         self.guard = Guard(guard_limits(franka_leap_limits(robot), robot.joint_names, world.spec.control_rate_hz))
         self._period_s = 1 / (world.spec.control_rate_hz * config.speed) if config.speed else 0.0
         self._selector = selectors.DefaultSelector()
+        self._clients: dict[socket.socket, None] = {}
+        """Who is connected; those that said something last stand behind the others."""
         self._owner: socket.socket | None = None
+        self._owner_spoke = 0.0
         self._running = self._awaiting = self._closing = False
         self._step, self._commands, self._missed, self._ended, self._held = 0, 0, 0, "", ""
         self._reading: dict[str, Any] = {}
@@ -66,29 +80,32 @@ class RobotProcess:
     # ---- loop ---------------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Listen and live until `close`; when this returns the robot rests."""
-        path = self.config.address
-        path.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            listener.bind(str(path))
-            listener.listen()
+        """Listen and live until `close`; when this returns the robot rests. Raises ScoreError; see `listening`."""
+        with self._selector, listening(self.config.address) as listener:
             self._selector.register(listener, selectors.EVENT_READ, None)
             while not self._closing:
                 for key, _ in self._selector.select(self._wait_s()):
                     if key.data is None:
-                        connection, _ = listener.accept()
-                        # A client that does not read must never hold up the robot: it is dropped (`_transmit`).
-                        connection.setblocking(False)
-                        self._selector.register(connection, selectors.EVENT_READ, Lines(connection))
+                        self._accept(listener)
                     else:
                         self._receive(key.data)
                 self._live(self._clock())
-        self.guard.stop("closed")
-        while self._running:
-            self._settle(None)
-            self._simulate()
-        self._selector.close()
-        path.unlink(missing_ok=True)
+            self.guard.stop("closed")
+            while self._running:
+                self._settle(None)
+                self._simulate()
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # who called has hung up already
+            return
+        # A client that does not read must never hold up the robot: it is dropped (`_transmit`).
+        connection.setblocking(False)
+        self._clients[connection] = None
+        self._selector.register(connection, selectors.EVENT_READ, Lines(connection))
+        if len(self._clients) > MAX_CLIENTS:
+            self._drop(next(client for client in self._clients if client is not self._owner))
 
     def close(self, *_: Any) -> None:
         """Leave `serve` soon; may be a signal handler."""
@@ -153,15 +170,15 @@ class RobotProcess:
         else:
             self._transmit(self._owner, line)
 
-    def _settle(self, command: Any) -> NDArray[np.float32]:
-        """Decide what this period sends: the command within the limits, or braking; returns it."""
+    def _settle(self, command: Any) -> str:
+        """Decide what this period sends: the command within the limits, or braking; why it is braking, or ""."""
         try:
-            verdict = self.guard.step(command)
-        except (TypeError, ValueError):  # no list of the right numbers
-            verdict = self.guard.step(None)
+            verdict, refusal = self.guard.step(command), ""
+        except ScoreError as error:  # no list of the right numbers
+            verdict, refusal = self.guard.step(None), str(error)
         self._held = verdict.reason if verdict.action in (GuardAction.HOLD, GuardAction.STOP) else ""
         self._awaiting = False
-        return verdict.command
+        return refusal or self._held
 
     def _simulate(self) -> None:
         """The physics of a period whose command is settled."""
@@ -185,21 +202,37 @@ class RobotProcess:
     def _receive(self, lines: Lines) -> None:
         connection = lines.connection
         try:
-            messages = lines.receive()
+            received = lines.receive()
         except LineError as error:
             self._transmit(connection, encode({"error": str(error)}))
-            messages = None
-        if messages is None:
+            received = None
+        for line in received or ():
+            if connection in self._clients:  # else it was dropped meanwhile, and nothing of it counts any more
+                self._handle(connection, line)
+        if received is None:
             self._drop(connection)
-        for message in messages or ():
-            try:
-                answer = self._answer(connection, message)
-            except (ScoreError, TypeError, ValueError) as error:
-                answer = {"error": str(error)}
-            if answer:
-                self._transmit(connection, encode({"id": message.get("id")} | answer))
-            if message.get("do") == "command" and "sent" in answer and not answer["refused"]:
-                self._simulate()  # behind the answer, which need not wait for the physics
+
+    def _handle(self, connection: socket.socket, line: bytes) -> None:
+        """Answer one message; none whatever ends the robot."""
+        number, awaited = None, self._awaiting
+        self._clients[connection] = self._clients.pop(connection)
+        if connection is self._owner:
+            self._owner_spoke = self._clock()
+        try:
+            message = decode(line)
+            number = _whole(message, "id") if message.get("id") is not None else None
+            answer = self._answer(connection, message)
+        except (LineError, ScoreError) as error:
+            answer = {"error": str(error)}
+        except Exception:
+            traceback.print_exc()
+            if connection is self._owner:  # nobody else can bring the robot to a stop
+                self.guard.stop("internal_error")
+            answer = {"error": "internal error; the robot's log has the rest"}
+        if answer:
+            self._transmit(connection, encode({"id": number} | answer))
+        if awaited and not self._awaiting:
+            self._simulate()  # behind the answer, which need not wait for the physics
 
     def _answer(self, connection: socket.socket, message: Mapping[str, Any]) -> dict[str, Any]:
         """What a message is answered; {}: nothing. Raises ScoreError for what cannot be done."""
@@ -207,31 +240,33 @@ class RobotProcess:
         if do == "hello":
             spec = self.world.spec
             described = {"name": self.world.robot.name, "observation": dict(spec.actor), "speed": self.config.speed}
-            return described | {"action_names": spec.action_names, "control_rate_hz": spec.control_rate_hz}
+            described |= {"action_names": spec.action_names, "control_rate_hz": spec.control_rate_hz}
+            return described | {"clock": self._clock()}
         if do == "status":
             return self.status()
         if do == "begin":
-            if self._owner not in (None, connection):
+            seed = _whole(message, "seed")
+            silent_s = self._clock() - self._owner_spoke
+            if self._owner not in (None, connection) and silent_s < OWNER_SILENCE_S:
                 raise ScoreError("somebody else drives the robot")
-            self._owner = connection
-            self._begin(int(message["seed"]))
+            self._owner, self._owner_spoke = connection, self._clock()
+            self._begin(seed)
             return {"began": True}
+        if do not in ("stop", "command"):
+            raise ScoreError(f"unknown message {_short(do)}")
         if connection is not self._owner:
             raise ScoreError("begin an episode first")
         if do == "stop":
             self.guard.stop("requested")
             return {"stopped": True}
-        if do == "command":
-            return self._command(message.get("command"))
-        raise ScoreError(f"unknown message {do!r}")
+        return self._command(message.get("command"))
 
     def _command(self, command: Any) -> dict[str, Any]:
         if self._running and self._chance.random() < self.config.faults.drop_commands:
             return {}
         self._commands += 1
-        if not self._running or not self._awaiting:
-            return {"sent": self.guard.last.tolist(), "refused": self._ended or "late"}
-        return {"sent": self._settle(command).tolist(), "refused": ""}
+        refused = (self._ended or "late") if not self._running or not self._awaiting else self._settle(command)
+        return {"sent": self.guard.last.tolist(), "refused": refused}
 
     def status(self) -> dict[str, Any]:
         """What the robot is doing, for whoever looks after it."""
@@ -256,12 +291,25 @@ class RobotProcess:
 
     def _drop(self, connection: socket.socket | None) -> None:
         """Hang up; an episode that this client drove goes on without commands, so the robot brakes and holds."""
-        if connection is None or connection.fileno() < 0:
-            return
-        self._selector.unregister(connection)
-        connection.close()
         if connection is self._owner:
             self._owner = None
+        if connection in self._clients:
+            del self._clients[connection]
+            self._selector.unregister(connection)
+            connection.close()
+
+
+def _whole(message: Mapping[str, Any], name: str) -> int:
+    """A whole number of a message. Raises ScoreError."""
+    value = message.get(name)
+    if type(value) is not int or not 0 <= value < LARGEST:
+        raise ScoreError(f"{name} is {_short(value)}, expected a whole number from 0 to 2^53 - 1")
+    return value
+
+
+def _short(value: Any) -> str:
+    """What a stranger sent, short and printable; a list may be too deep to be written out at all."""
+    return f"a {type(value).__name__}" if isinstance(value, list | dict) else ascii(value)[:80]
 
 
 def _plain(frame: Frame) -> dict[str, list[float]]:
@@ -277,7 +325,8 @@ def _ending(result: StepResult) -> str:
 
 
 def run_robot(config: RobotProcessConfig) -> None:
-    """Be the robot until SIGTERM or SIGINT. Raises ScoreError for an unknown task or domain."""
+    """Be the robot until SIGTERM or SIGINT. Raises ScoreError for settings that are wrong, and an address in use."""
+    check_config(config)
     torch.set_num_threads(1)
     robot = RobotProcess(make_world(config.task, config.world, 1, config.robot_seed, threads=1), config)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -288,4 +337,7 @@ def run_robot(config: RobotProcessConfig) -> None:
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
     faults = Faults(**given.pop("faults", {}))
-    run_robot(RobotProcessConfig(**given | {"address": Path(given["address"]), "faults": faults}))
+    try:
+        run_robot(RobotProcessConfig(**given | {"address": Path(given["address"]), "faults": faults}))
+    except ScoreError as error:
+        sys.exit(str(error))

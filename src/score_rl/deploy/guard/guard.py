@@ -16,7 +16,8 @@ by induction there is always a legal command: the one that brakes. `hold` and `s
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -76,7 +77,10 @@ class GuardConfig:
     frozen_steps: int = 3
     """Control steps of bit-identical joint readings, while the command moves, after which sensors count as frozen."""
     frozen_motion: float = 0.05
-    """How far the command must have moved meanwhile, action units (rad)."""
+    """How far apart the commands of that time must be in some dimension, action units (rad). Ways there and back do
+    not add up: encoders that are coarser than a dither rightly show nothing of it."""
+    frozen_span_s: float = 1.0
+    """Time within which the command must have moved so far; one that creeps may push against something."""
     stop_s: float = 1.0
     """Time of uninterrupted holding above which the robot stops."""
     force_limit_n: float | None = None
@@ -127,6 +131,9 @@ class Guard:
         """(action, reason) -> how often, since the guard was made."""
         _check(limits, self.config)
         self._log, self._dt = log, 1.0 / limits.control_rate_hz
+        span = math.ceil(self.config.frozen_span_s * limits.control_rate_hz)
+        self._path: deque[NDArray[np.float64]] = deque(maxlen=1 + max(span, self.config.frozen_steps))
+        """Commands of the last `frozen_span_s`, since the joint readings changed last."""
         # As commands know them: float32.
         self._low, self._high = np.float64(np.float32([limits.low, limits.high]))
         # Rounding a command to float32 must not break a limit: planning is a hair stricter than acting, and acting
@@ -159,7 +166,9 @@ class Guard:
         self._stopped, self._held, self._steps = "", 0, 0
         self._blend, self._offset, self._rejoin = 0, np.zeros_like(held), False
         self._joints: NDArray[Any] | None = None
-        self._same, self._moved = 0, 0.0
+        self._same = 0
+        self._path.clear()
+        self._path.append(held)
 
     @property
     def last(self) -> NDArray[np.float32]:
@@ -192,7 +201,7 @@ class Guard:
         support: score of the chunk or of its observation, judged against `support_limit` (`base` is exempt).
         Reasons: chunk_not_finite, chunk_jump, support. Raises ScoreError for a wrong shape.
         """
-        values = np.asarray(chunk, dtype=np.float64)
+        values = _numbers(chunk, "a chunk")
         if values.ndim != 2 or values.shape[1] != len(self._last) or not len(values):
             raise ScoreError(f"a chunk has shape {values.shape}, expected (steps, {len(self._last)})")
         reason, limit = "", self.config.support_limit
@@ -241,7 +250,9 @@ class Guard:
         if self._joints is not None and np.array_equal(sensed.joints, self._joints):
             self._same += 1
         else:
-            self._joints, self._same, self._moved = np.array(sensed.joints), 0, 0.0
+            self._joints, self._same = np.array(sensed.joints), 0
+            self._path.clear()
+            self._path.append(self._last)
 
     def _over_force(self, sensed: Sensed) -> bool:
         """A force that is not a number counts as too large."""
@@ -255,7 +266,7 @@ class Guard:
             return "sensor_not_finite"
         if not sensed.age_s <= config.stale_s:
             return "stale"
-        if self._same >= config.frozen_steps and self._moved > config.frozen_motion:
+        if self._same >= config.frozen_steps and np.ptp(np.array(self._path), axis=0).max() > config.frozen_motion:
             return "frozen"
         if asked is None:
             return "no_command"
@@ -316,7 +327,7 @@ class Guard:
         """Remember the command as sent, note what was done, answer."""
         sent = self._inside(command).astype(np.float32)
         self._before, self._last = self._last, sent.astype(np.float64)
-        self._moved += float(abs(self._last - self._before).max())
+        self._path.append(self._last)
         if action is GuardAction.PASS:
             self.counts[action, reason] += 1
         elif asked is None:
@@ -337,12 +348,23 @@ class Guard:
 
     def _shaped(self, values: ArrayLike, what: str, finite: bool = True) -> NDArray[np.float64]:
         """Values (a,) as float64; raises ScoreError."""
-        array = np.array(values, dtype=np.float64)
+        array = _numbers(values, what)
         if array.shape != (len(self.limits.names),):
             raise ScoreError(f"{what} has shape {array.shape}, expected ({len(self.limits.names)},)")
         if finite and not np.isfinite(array).all():
             raise ScoreError(f"{what} is not finite")
         return array
+
+
+def _numbers(values: ArrayLike, what: str) -> NDArray[np.float64]:
+    """A copy of values as float64; raises ScoreError for text, booleans, and integers that no float is close to."""
+    try:
+        array = np.array(values)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ScoreError(f"{what} is no array of numbers") from error
+    if array.dtype.kind not in "fiu":
+        raise ScoreError(f"{what} is no array of numbers (its type is {array.dtype})")
+    return array.astype(np.float64)
 
 
 class RobotBounds(Protocol):
@@ -378,3 +400,7 @@ def _check(limits: GuardLimits, config: GuardConfig) -> None:
         raise ScoreError(f"control_rate_hz is {limits.control_rate_hz}, expected a positive number")
     if config.blend_steps < 1 or config.frozen_steps < 1:
         raise ScoreError("blend_steps and frozen_steps must be at least 1")
+    for name in ("stale_s", "frozen_motion", "frozen_span_s", "stop_s", "force_limit_n", "support_limit"):
+        value = getattr(config, name)
+        if value is not None and not 0 <= value < np.inf:
+            raise ScoreError(f"guard.{name} is {value}, expected a number that is 0 or more")
