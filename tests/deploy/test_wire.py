@@ -57,6 +57,16 @@ def test_transposed_arrays_are_sent_in_their_own_order() -> None:
     np.testing.assert_array_equal(wire.unpack(client_wire.pack({"x": values}))["x"], values)
 
 
+def test_lists_of_numbers_are_arrays() -> None:
+    """What a client without numpy, or one of openpi's with plain lists, sends."""
+    message = wire.unpack(msgpack.packb({"state": [0.5, 2, -1.0], "past": [[1, 2], [3, 4]], "many": [0.0] * 700}))
+    np.testing.assert_array_equal(message["state"], [0.5, 2.0, -1.0])
+    np.testing.assert_array_equal(message["past"], [[1, 2], [3, 4]])
+    assert message["many"].shape == (700,)
+    mixed = wire.unpack(wire.pack({"state": [np.float32(1.5), 2.0]}))
+    np.testing.assert_array_equal(mixed["state"], [1.5, 2.0])
+
+
 @pytest.mark.parametrize("value", [np.array([object()]), np.array(["text"]), np.array([1j]), object(), {1, 2}])
 def test_other_types_are_not_sent(value: object) -> None:
     with pytest.raises(wire.WireError, match="no place for"):
@@ -78,7 +88,7 @@ def test_other_types_are_not_sent(value: object) -> None:
         ({b"shape": [True, 2]}, "expected a list of sizes"),
         ({b"shape": [2.0]}, "expected a list of sizes"),
         ({b"shape": 2}, "expected a list of sizes"),
-        ({b"shape": [1, 1, 1, 1, 2]}, "not valid msgpack"),
+        ({b"shape": [1, 1, 1, 1, 2]}, "expected a list of sizes, at most 4"),
         ({b"data": "12345678"}, "expected bytes"),
         ({b"data": None}, "expected bytes"),
         ({b"more": 1}, "exactly data, dtype and shape"),
@@ -96,7 +106,7 @@ def test_bad_arrays_are_refused(change: dict[bytes, object], message: str) -> No
         (b"\x81\xa1a", "not valid msgpack"),
         (msgpack.packb({"a": 1}) + b"\0", "not valid msgpack"),
         (b"\xdf\xff\xff\xff\xff", "not valid msgpack"),
-        (b"\xdd\xff\xff\xff\xff", "not valid msgpack"),
+        (b"\xdd\xff\xff\xff\xff", "a list has more than 4096 entries"),
         (b"\xc6\xff\xff\xff\xff", "not valid msgpack"),
         (b"\x91" * 200_000, "not valid msgpack"),
         (b"\x81\xa1a" * 200_000, "not valid msgpack"),
@@ -107,7 +117,13 @@ def test_bad_arrays_are_refused(change: dict[bytes, object], message: str) -> No
         (None, "expected a map"),
         (ARRAY, "expected a map"),
         ({"a": {"b": 1}}, "'a' is a dict"),
-        ({"a": [1]}, "'a' is a list"),
+        ({"a": ["1"]}, "'a' is a list, but not of numbers"),
+        ({"a": [[1, 2], [3]]}, "'a' is a list, but not of numbers"),
+        ({"a": [1, None]}, "'a' is a list, but not of numbers"),
+        ({"a": [2**63, {}]}, "'a' is a list, but not of numbers"),
+        ({"a": [[[[[1]]]]]}, "'a' is a list, but not of numbers"),
+        (b"\x81\xa1a" + b"\x91" * 400 + b"\x01", "'a' is a list, but not of numbers"),
+        ({"a": [0] * 5000}, "a list has more than 4096 entries"),
         ({"a": b"raw"}, "'a' is a bytes"),
         ({b"a": 1}, "expected text"),
         ({str(number): 0 for number in range(65)}, "not valid msgpack"),

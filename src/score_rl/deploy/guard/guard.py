@@ -218,17 +218,20 @@ class Guard:
 
     # ---- once per control step ----------------------------------------------------------------------------------
 
-    def step(self, proposed: ArrayLike | None, sensed: Sensed = NOTHING, fresh: bool = False) -> Verdict:
+    def step(
+        self, proposed: ArrayLike | None, sensed: Sensed = NOTHING, fresh: bool = False, waiting: bool = False
+    ) -> Verdict:
         """The command (a,) to send now, float32; `proposed` is what is asked for, None where there is nothing.
 
-        fresh: `proposed` is the first of a new chunk. Raises ScoreError for a wrong shape.
+        fresh: `proposed` is the first of a new chunk. waiting: the first command of all is not there yet; the robot
+        may stand for longer than `stop_s` then. Raises ScoreError for a wrong shape, and for what is no number.
         """
         asked = None if proposed is None else self._shaped(proposed, "a command", finite=False)
         self._watch(sensed)
         if self._over_force(sensed):
             self.stop("force")
         doubt = self._doubt(asked, sensed)
-        self._held = self._held + 1 if doubt else 0
+        self._held = self._held + 1 if doubt and not (waiting and doubt == "no_command") else 0
         if self._held * self._dt > self.config.stop_s + 1e-9:
             self.stop("held_too_long")
         if self._stopped or doubt or asked is None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
+
+from score_rl.deploy.clock import Clock
 
 
 class Watchdog:
     """Calls `hold` once per period after `hold_s` without `feed`, and `stop` once after `stop_s`; then it is done."""
 
     def __init__(
-        self, hold: Callable[[], object], stop: Callable[[], object], hold_s: float, stop_s: float, period_s: float
+        self,
+        hold: Callable[[], object],
+        stop: Callable[[], object],
+        hold_s: float,
+        stop_s: float,
+        period_s: float,
+        clock: Clock | None = None,
     ) -> None:
-        """Times in seconds of this computer's clock."""
-        self._hold, self._stop = hold, stop
+        """Times in seconds of the clock (None: this computer's)."""
+        self._hold, self._stop, self._clock = hold, stop, clock or Clock()
         self._hold_s, self._stop_s, self._period_s = hold_s, stop_s, period_s
-        self._fed = time.monotonic()
+        self._fed = self._clock.now()
         self._finished = threading.Event()
         self.tripped = False
         """The robot was stopped by this watchdog."""
@@ -33,17 +40,20 @@ class Watchdog:
 
     def feed(self) -> None:
         """A command was sent."""
-        self._fed = time.monotonic()
+        self._fed = self._clock.now()
+
+    def check(self) -> None:
+        """Hold or stop where it is time to; what the thread does once per period."""
+        silent_s = self._clock.now() - self._fed
+        try:
+            if silent_s > self._stop_s:
+                self.tripped = True
+                self._stop()
+            elif silent_s > self._hold_s:
+                self._hold()
+        except (OSError, ValueError):  # the robot is gone or refuses; there is nothing left to try but `stop`
+            pass
 
     def _watch(self) -> None:
-        while not self._finished.wait(self._period_s):
-            silent_s = time.monotonic() - self._fed
-            try:
-                if silent_s > self._stop_s:
-                    self.tripped = True
-                    self._stop()
-                    return
-                if silent_s > self._hold_s:
-                    self._hold()
-            except (OSError, ValueError):  # the robot is gone or refuses; there is nothing left to try but `stop`
-                continue
+        while not self.tripped and not self._finished.wait(self._period_s):
+            self.check()

@@ -8,7 +8,6 @@ really was sent.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +21,7 @@ from score_rl.contracts import COMMAND
 from score_rl.core.chunks import advance_window, start_window
 from score_rl.core.errors import ScoreError
 from score_rl.deploy.bundle.spec import BundleSpec
+from score_rl.deploy.clock import Clock
 from score_rl.deploy.drivers.protocol import Reading, RobotDriver
 from score_rl.deploy.guard.guard import ACTIONS, Guard, GuardAction, GuardConfig, Log, Sensed, Verdict
 from score_rl.deploy.guard.watchdog import Watchdog
@@ -52,6 +52,8 @@ class RunConfig:
     """How long after its tick a step waits for its measurement before the last one must do."""
     decision_share: float = 0.4
     """How long after its tick a step waits for a decision before the rest of the old chunk must do."""
+    first_decision_s: float = 10.0
+    """How long a robot stands at an episode's start and waits for the first decision, before the episode ends."""
     deadline_share: float = 0.5
     """A command that is sent later than this after its tick has missed its deadline."""
     watchdog_hold_s: float = 0.4
@@ -68,8 +70,8 @@ class EpisodeReport:
 
     seed: int
     ended: str = ""
-    """Why: what the robot said ("success", "fault", ...), "time_limit", "interrupted", "watchdog", "robot_lost", or
-    the guard's reason for a stop."""
+    """Why: what the robot said ("success", "fault", ...), "time_limit", "interrupted", "watchdog", "robot_lost",
+    "no_decision", "policy_error", or the guard's reason for a stop."""
     success: bool | None = None
     """The success condition held in the end; None where the robot does not know."""
     steps: int = 0
@@ -77,10 +79,16 @@ class EpisodeReport:
     decisions: int = 0
     fallbacks: int = 0
     """Decisions of the base policy in place of a steered one that the guard refused."""
+    late_decisions: int = 0
+    """Decisions that were not there when their first action was due."""
+    waited_steps: int = 0
+    """Control steps of these that the robot stood or braked, since the old chunk had come to its end as well."""
     missed_deadlines: int = 0
     """Commands sent too late, and ticks without any."""
     unconfirmed: int = 0
     """Commands that the robot did not confirm."""
+    silent_s: float = 0.0
+    """Longest time without a command, if it was longer than `watchdog_hold_s`: the robot braked by itself."""
     repeated_readings: int = 0
     """Ticks whose measurement did not come in time."""
     latency_s: list[float] = field(default_factory=list)
@@ -117,6 +125,17 @@ class Parts:
     speed: float
     """Times real time; 0: the robot waits for every command."""
     lead_steps: int
+    clock: Clock
+
+
+def check_run_config(config: RunConfig) -> None:
+    """Raise ScoreError for settings out of range, NaN and infinities among them."""
+    for name in ("time_limit_s", "first_decision_s", "watchdog_hold_s", "watchdog_stop_s"):
+        if not 0 < getattr(config, name) < np.inf:
+            raise ScoreError(f"{name} is {getattr(config, name)}, expected a positive number of seconds")
+    for name in ("reading_share", "decision_share", "deadline_share"):
+        if not 0 <= getattr(config, name) <= 1:
+            raise ScoreError(f"{name} is {getattr(config, name)}, expected 0 to 1 of a control period")
 
 
 class ControlLoop:
@@ -131,6 +150,11 @@ class ControlLoop:
         """Control period on this computer's clock; 0 where the robot waits for every command."""
         self._start = reading.measured_at
         self._limit = round(config.time_limit_s * spec.control_rate_hz)
+        self._clock, self._spoke = parts.clock, parts.clock.now()
+        self._sent = 0
+        """Actions of plans that were sent: the number of the next one."""
+        self._late = -1
+        """Number of the decision that was found to be late last."""
         self._player = Player(spec.execute_steps, parts.lead_steps)
         self._reading, self._valid = reading, True
         self._shown = {key: reading.frame.get(key) for key in parts.driver.spec.observation}
@@ -153,6 +177,8 @@ class ControlLoop:
             self._act(step)
             step = self._next(step)
             self._read(step)
+            step = self._reached(step)
+        self._note_silence()
         self.report.success = self._reading.success
 
     def _ending(self, step: int) -> str:
@@ -167,26 +193,44 @@ class ControlLoop:
 
     # ---- ticks and measurements -----------------------------------------------------------------------------------
 
+    def _due(self, step: int) -> float:
+        """When the tick of a control step is."""
+        return self._start + step * self._tick_s
+
     def _next(self, step: int) -> int:
         """Sleep until the next tick; its number is one more, unless whole periods have been missed."""
+        step = self._reached(step + 1)
+        if self._tick_s:
+            self._clock.sleep(self._due(step) - self._clock.now())
+        return self._reached(step)
+
+    def _reached(self, step: int) -> int:
+        """The control step whose time it is: `step`, or a later one where whole periods have passed without a command
+        (a busy computer, a process that was stopped)."""
         if not self._tick_s:
-            return step + 1
-        late = int((time.monotonic() - self._start) / self._tick_s) - (step + 1)
-        if late > 0:
-            self.report.missed_deadlines += late
-        due = step + 1 + max(0, late)
-        time.sleep(max(0.0, self._start + due * self._tick_s - time.monotonic()))
-        return due
+            return step
+        missed = max(0, int((self._clock.now() - self._start) / self._tick_s) - step)
+        self.report.missed_deadlines += missed
+        return step + missed
+
+    def _note_silence(self) -> bool:
+        """Whether the robot has been without a command for so long that it brakes by itself; the report tells it."""
+        silent_s = (self._clock.now() - self._spoke) * self.parts.speed
+        if silent_s <= self.config.watchdog_hold_s:
+            return False
+        self.report.silent_s = max(self.report.silent_s, silent_s)
+        self.parts.log({"event": "silence", "step": self.report.steps, "seconds": silent_s})
+        return True
 
     def _read(self, step: int) -> None:
         """The measurement of this tick, or the last one where it does not come in time."""
-        due = self._start + step * self._tick_s
-        until = due + self.config.reading_share * self._tick_s if self._tick_s else time.monotonic() + UNPACED_S
+        due, now = self._due(step), self._clock.now
+        until = due + self.config.reading_share * self._tick_s if self._tick_s else now() + UNPACED_S
         last = self._reading.number
         while True:
-            self._reading = self.parts.driver.observe(max(0.0, until - time.monotonic()))
+            self._reading = self.parts.driver.observe(max(0.0, until - now()))
             # One that was late for its own tick is not yet this tick's.
-            if self._reading.measured_at >= due - self._tick_s / 2 or time.monotonic() >= until or not self._tick_s:
+            if self._reading.measured_at >= due - self._tick_s / 2 or now() >= until or not self._tick_s:
                 break
         self.report.repeated_readings += self._reading.number == last
         good = {key: values for key, values in self._reading.frame.items() if self._is_good(key, values)}
@@ -201,7 +245,7 @@ class ControlLoop:
         return expected is not None and values.shape == expected.shape and bool(np.isfinite(values).all())
 
     def _sensed(self) -> Sensed:
-        age_s = (time.monotonic() - self._reading.measured_at) * self.parts.speed
+        age_s = (self._clock.now() - self._reading.measured_at) * self.parts.speed
         return Sensed(age_s, self._valid, self._reading.frame.get(STATE), self._reading.forces_n)
 
     # ---- what to send ---------------------------------------------------------------------------------------------
@@ -210,19 +254,46 @@ class ControlLoop:
         """Decide what is due, guard it, send it, record it."""
         sensed = self._sensed()
         usable = sensed.valid and sensed.age_s <= self.config.guard.stale_s and not self.parts.guard.stopped
+        if self._note_silence() or not usable:
+            self._forget()
         asked, fresh = self._due_action(step) if usable else (None, False)
+        waiting = usable and asked is None and self._waits(step)
         with self.parts.lock:
             before = self.parts.guard.last
-            verdict = self.parts.guard.step(asked, sensed, fresh)
-            sent = self._transmit(verdict, before)
+            verdict = self.parts.guard.step(asked, sensed, fresh, waiting)
+            sent, confirmed = self._transmit(verdict, before)
+        self._spoke = self._clock.now()
         self.watchdog.feed()
-        if not usable or (asked is not None and verdict.action in (GuardAction.HOLD, GuardAction.STOP)):
-            # What was decided before a hold is out of date after it.
-            self._player.drop()
-            self.parts.planner.cancel()
-        now, due = time.monotonic(), self._start + step * self._tick_s
+        if asked is not None and verdict.action in (GuardAction.HOLD, GuardAction.STOP):
+            self._forget()
+        elif asked is not None:
+            self._sent += confirmed
+        self._note(step, asked, sent, verdict)
+
+    def _forget(self) -> None:
+        """What was decided before a hold is out of date after it."""
+        self._player.drop()
+        self.parts.planner.cancel()
+
+    def _waits(self, step: int) -> bool:
+        """There is no action for this step; whether that is because the episode still waits for its first decision,
+        which may take `first_decision_s`."""
+        self.report.waited_steps += 1
+        if self._sent or not self.parts.planner.busy:
+            return False
+        if self._tick_s and step < self.config.first_decision_s * self.parts.spec.control_rate_hz:
+            return True
+        self.parts.guard.stop("no_decision")
+        return False
+
+    def _note(
+        self, step: int, asked: NDArray[np.float32] | None, sent: NDArray[np.float32], verdict: Verdict
+    ) -> None:
+        """Count and record a command that was sent."""
+        now = self._clock.now()
         self.report.steps += 1
-        self.report.missed_deadlines += bool(self._tick_s) and now > due + self.config.deadline_share * self._tick_s
+        too_late = now > self._due(step) + self.config.deadline_share * self._tick_s
+        self.report.missed_deadlines += bool(self._tick_s) and too_late
         latency_s = (now - self._reading.measured_at) * (self.parts.speed or 1.0)
         self.report.latency_s.append(latency_s)
         if self.parts.recorder is not None:
@@ -230,34 +301,37 @@ class ControlLoop:
             finite = asked if asked is not None and np.isfinite(asked).all() else None
             self.parts.recorder.add(self._shown, sent, finite, number, latency_s, self._reading.success)
 
-    def _transmit(self, verdict: Verdict, before: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Send a verdict; what the robot says that it was sent is what the guard goes on from."""
+    def _transmit(self, verdict: Verdict, before: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
+        """Send a verdict; what the robot says that it was sent is what the guard goes on from; and whether it did."""
         try:
-            sent = self.parts.driver.command(verdict.command)
+            sent, confirmed = self.parts.driver.command(verdict.command), True
         except TimeoutError:  # it did not arrive, so the robot still holds the one before
             self.report.unconfirmed += 1
             self.parts.log({"event": "unconfirmed", "step": self.report.steps})
-            sent = before
+            sent, confirmed = before, False
         if not np.array_equal(sent, verdict.command):
             self.parts.guard.confirm(sent)
-        return sent
+        return sent, confirmed
 
     def _due_action(self, step: int) -> tuple[NDArray[np.float32] | None, bool]:
         """(action, whether a new chunk begins with it) of this step; None where there is none in time."""
         planner = self.parts.planner
-        if self._player.asks(step) and not planner.busy:
+        if self._player.asks(self._sent) and not planner.busy:
             spec = self.parts.spec
             noise = decision_noise([self.report.seed], self.report.decisions, spec.latent_shape)
-            planner.submit(Request(step, self.report.decisions, self._window, noise))
+            planner.submit(Request(self._sent, self.report.decisions, self._window, noise))
             self.report.decisions += 1
-        if self._player.needs(step) and planner.busy:
-            patience = (step + self.config.decision_share) * self._tick_s
-            until = self._start + patience if self._tick_s else time.monotonic() + UNPACED_S
-            while planner.busy and self._take_over(step, max(0.0, until - time.monotonic())):
+        if self._player.needs(self._sent) and planner.busy:
+            patience = self._due(step) + self.config.decision_share * self._tick_s
+            until = patience if self._tick_s else self._clock.now() + UNPACED_S
+            while planner.busy and self._take_over(max(0.0, until - self._clock.now())):
                 pass
-        return self._player.action(step)
+            if planner.busy and self._late != self.report.decisions:
+                self._late = self.report.decisions
+                self.report.late_decisions += 1
+        return self._player.action(self._sent)
 
-    def _take_over(self, step: int, wait_s: float) -> bool:
+    def _take_over(self, wait_s: float) -> bool:
         """Change to the next plan if it is there and good; whether another decision was asked for instead."""
         guard, planner = self.parts.guard, self.parts.planner
         try:
@@ -270,7 +344,7 @@ class ControlLoop:
         if plan is None:
             return False
         self.report.decision_s.append(plan.seconds)
-        rows = plan.chunk[step - plan.request.step :]
+        rows = plan.chunk[self._sent - plan.request.step :]
         if not len(rows):
             self._player.drop()
             return False

@@ -27,7 +27,7 @@ class Request:
     """What is decided on."""
 
     step: int
-    """Control step of the window's newest frame: that of the chunk's first action."""
+    """Actions that were sent before the window's newest frame: the place of the chunk's first action among them."""
     number: int
     """Number of the decision in its episode."""
     window: Window
@@ -42,7 +42,7 @@ class Plan:
 
     request: Request
     chunk: NDArray[np.float32]
-    """(h, a); row j belongs to control step `request.step + j`."""
+    """(h, a); row j is action number `request.step + j`."""
     support: float | None
     """Support score of a steered decision, where one is computed."""
     seconds: float
@@ -54,8 +54,10 @@ class Planner:
 
     def __init__(self, decide: Decide, base_decide: Decide, support: SupportScore | None = None) -> None:
         self._decide, self._base, self._support = decide, base_decide, support
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="planner")
+        self._pool = _one_thread()
         self._future: Future[Plan] | None = None
+        self._running: Future[Plan] | None = None
+        """The decision that was cancelled last; it may still be at work."""
 
     @property
     def busy(self) -> bool:
@@ -72,15 +74,26 @@ class Planner:
         try:
             plan = self._future.result(timeout_s)
         except NotReady:
+            if self._future.done():  # it is the policy's own
+                raise
             return None
         self._future = None
         return plan
 
     def cancel(self) -> None:
         """Forget the decision that was asked for; a running one is finished and ignored."""
-        if self._future is not None:
-            self._future.cancel()
-            self._future = None
+        if self._future is not None and not self._future.cancel():
+            self._running = self._future
+        self._future = None
+
+    def abandon(self) -> None:
+        """As `cancel`, and what is asked next does not wait for a decision that is still running: an episode is over,
+        and the next one's first decision gets a thread of its own."""
+        self.cancel()
+        if self._running is not None and not self._running.done():
+            self._pool.shutdown(wait=False)
+            self._pool = _one_thread()
+        self._running = None
 
     def close(self) -> None:
         """End the thread."""
@@ -95,11 +108,19 @@ class Planner:
         return Plan(request, chunk, support, time.perf_counter() - began)
 
 
-class Player:
-    """Plays chunks on the clock of control steps: row j of a plan belongs to step `plan.step + j`, played or not.
+def _one_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="planner")
 
-    `execute_steps` rows of a chunk are meant to run. With a `lead` of d the next decision is asked for d steps before
-    that, on the window of then, and its first d rows are skipped: those steps have passed by the time it takes over.
+
+class Player:
+    """Plays chunks, action after action: row j of a plan is action number `plan.request.step + j` of the episode.
+
+    The number counts actions that were sent, not ticks of a clock. While the robot moves by a chunk both are the same.
+    Where it had nothing to do (a decision is late, ticks were slept through) it stands, and the number with it: a
+    chunk is entered where the robot is, however much time has passed since it was asked for.
+
+    `execute_steps` rows of a chunk are meant to run. With a `lead` of d the next decision is asked for d actions before
+    that, on the window of then, and its first d rows are skipped: those were sent by the time it takes over.
     Where it comes late, the rest of the old chunk (up to its horizon) bridges the gap.
     """
 
@@ -118,15 +139,15 @@ class Player:
         self._plan, self._fresh = plan, True
 
     def asks(self, step: int) -> bool:
-        """A decision should be asked for at this step."""
+        """A decision should be asked for before action number `step`."""
         return self._plan is None or step >= self._plan.request.step + self.execute_steps - self.lead
 
     def needs(self, step: int) -> bool:
-        """A new plan should take over at this step."""
+        """A new plan should take over with action number `step`."""
         return self._plan is None or step >= self._plan.request.step + self.execute_steps
 
     def action(self, step: int) -> tuple[NDArray[np.float32] | None, bool]:
-        """(action of this step, whether it is the first of a plan); None where there is none left."""
+        """(action number `step`, whether it is the first of a plan); None where there is none left."""
         row = step - self._plan.request.step if self._plan is not None else -1
         if self._plan is None or not 0 <= row < len(self._plan.chunk):
             return None, False

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -21,10 +20,11 @@ from torch import Tensor
 
 from score_rl.core.errors import ScoreError
 from score_rl.deploy.bundle.spec import BundleSpec
+from score_rl.deploy.clock import Clock
 from score_rl.deploy.drivers.protocol import RobotDriver, RobotLost, RobotSpec
 from score_rl.deploy.guard.guard import Guard, Log, guard_limits, summarize_counts
 from score_rl.deploy.guard.watchdog import Watchdog
-from score_rl.deploy.runtime.control_loop import ControlLoop, EpisodeReport, Parts, RunConfig
+from score_rl.deploy.runtime.control_loop import ControlLoop, EpisodeReport, Parts, RunConfig, check_run_config
 from score_rl.deploy.runtime.planner import Planner, SupportScore
 from score_rl.deploy.runtime.recorder import Recorder
 from score_rl.steering.policy import Decision
@@ -33,8 +33,15 @@ WARM_UPS = 20
 """Decisions after which a policy's latency is known."""
 
 
+BROKEN = ("robot_lost", "watchdog", "policy_error", "no_decision")
+"""Ends of an episode behind which there is no sense in another."""
+
+
 class RunnablePolicy(Protocol):
-    """What can be run; `deploy.bundle.bundle.Bundle` is one."""
+    """What can be run; `deploy.bundle.bundle.Bundle` is one.
+
+    It may be asked for the first decision of an episode while one of the episode before is still running.
+    """
 
     spec: BundleSpec
 
@@ -75,28 +82,35 @@ class Runtime:
         recorder: Recorder | None = None,
         log: Log = lambda record: None,
         support: SupportScore | None = None,
+        clock: Clock | None = None,
+        planner: Planner | None = None,
     ) -> None:
-        """robot: what `driver.connect` returned. Raises ScoreError where policy and robot do not fit."""
+        """robot: what `driver.connect` returned. clock, planner: others than this computer's clock and a thread that
+        asks the policy. Raises ScoreError where policy and robot do not fit, and for settings out of range."""
         check_robot(policy.spec, robot)
-        self.config = config or RunConfig()
+        self.config, clock = config or RunConfig(), clock or Clock()
+        check_run_config(self.config)
         self.guard = Guard(
             guard_limits(policy.spec, policy.spec.action_names, policy.spec.control_rate_hz), self.config.guard, log
         )
         lead = self.config.lead_steps
         if lead is not None and not 0 <= lead < policy.spec.execute_steps:
             raise ScoreError(f"lead_steps is {lead}, expected 0 to {policy.spec.execute_steps - 1}")
-        period_s = 1 / (policy.spec.control_rate_hz * robot.speed) if robot.speed else math.inf
+        if lead is None:
+            period_s = 1 / (policy.spec.control_rate_hz * robot.speed) if robot.speed else math.inf
+            lead = measured_lead(policy, period_s, self.config.decision_share, support, clock)
         self._parts = Parts(
             spec=policy.spec,
             driver=driver,
             guard=self.guard,
-            planner=Planner(policy.decide, policy.base_decide, support),
+            planner=planner or Planner(policy.decide, policy.base_decide, support),
             recorder=recorder,
             log=log,
             lock=threading.Lock(),
             interrupted=threading.Event(),
             speed=robot.speed,
-            lead_steps=measured_lead(policy, period_s, self.config.decision_share, support) if lead is None else lead,
+            lead_steps=lead,
+            clock=clock,
         )
 
     def interrupt(self, *_: Any) -> None:
@@ -109,10 +123,10 @@ class Runtime:
         return self._parts.interrupted.is_set()
 
     def run(self, seeds: Sequence[int]) -> list[EpisodeReport]:
-        """One episode per seed, fewer where interrupted or where the robot was lost."""
+        """One episode per seed; fewer where interrupted, and behind one that ended for a reason in `BROKEN`."""
         reports: list[EpisodeReport] = []
         for seed in seeds:
-            if self.interrupted or (reports and reports[-1].ended in ("robot_lost", "watchdog", "policy_error")):
+            if self.interrupted or (reports and reports[-1].ended in BROKEN):
                 break
             reports.append(self.episode(seed))
         return reports
@@ -134,7 +148,7 @@ class Runtime:
             report.ended = "robot_lost"
             parts.log({"event": "robot_lost", "error": str(error)})
         finally:
-            parts.planner.cancel()
+            parts.planner.abandon()
             with contextlib.suppress(OSError, ScoreError):  # lost, or not answering: it must hold by itself
                 parts.driver.stop()
             report.guard = summarize_counts(self.guard.counts - before)
@@ -152,6 +166,7 @@ class Runtime:
             hold_s=config.watchdog_hold_s / speed,
             stop_s=config.watchdog_stop_s / speed,
             period_s=1 / (self._parts.spec.control_rate_hz * speed),
+            clock=self._parts.clock,
         )
 
     def _hold(self) -> None:
@@ -166,20 +181,26 @@ class Runtime:
             parts.lock.release()
 
 
-def measured_lead(policy: RunnablePolicy, period_s: float, share: float, support: SupportScore | None = None) -> int:
+def measured_lead(
+    policy: RunnablePolicy,
+    period_s: float,
+    share: float,
+    support: SupportScore | None = None,
+    clock: Clock | None = None,
+) -> int:
     """Control steps ahead at which decisions must be asked for: 0 where one takes well less than `share` of a period.
 
     Judged by twice the median of some decisions on empty windows. Rarer delays are bridged by the old chunk.
     """
     if math.isinf(period_s):
         return 0
-    spec, seconds = policy.spec, []
+    spec, seconds, now = policy.spec, [], (clock or Clock()).now
     window = {key: torch.zeros(1, spec.history, entry.width) for key, entry in spec.observation.items()}
     for _ in range(WARM_UPS):
-        began = time.perf_counter()
+        began = now()
         decision = policy.decide(window, torch.zeros(1, *spec.latent_shape))
         if support is not None:
             support(window, decision)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(now() - began)
     late_s = 2 * float(np.median(seconds)) - share * period_s
     return min(max(0, math.ceil(late_s / period_s)), spec.execute_steps - 1)

@@ -25,10 +25,13 @@ from http import HTTPStatus
 from importlib import metadata as packages
 from typing import Any
 
+import numpy as np
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import DATA_OPCODES, Frame
 from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
+from websockets.protocol import Event
 
 from score_rl.core.errors import ScoreError
 from score_rl.deploy.server import wire
@@ -42,6 +45,11 @@ _quiet.setLevel(logging.CRITICAL)  # a stranger's broken handshake is not worth 
 
 INTERNAL_ERROR, GOING_AWAY = 1011, 1001
 
+MAX_UNREAD = 65536
+"""Bytes beyond one answer that wait for a client to read them; one that leaves more unread is dropped."""
+MAX_FRAMES = 1000
+"""Frames of a client (pings, pongs, pieces of a message) without a whole message; one that sends more is dropped."""
+
 
 class PolicyServer:
     """Serves one policy: `async with PolicyServer(policy, config) as server: ...`."""
@@ -53,6 +61,7 @@ class PolicyServer:
         self._frame_steps = config.frame_steps or policy.spec.execute_steps
         self._tls = tls_context(config)
         self._metadata = wire.pack(metadata(policy, self._frame_steps))
+        self._max_unread = MAX_UNREAD + max(len(self._metadata), largest_answer(policy))
         self._batcher = Batcher(policy, config.batch_window_s, config.max_batch)
         self._server: Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -217,11 +226,18 @@ class PolicyServer:
 
 
 class _CountedConnection(ServerConnection):
-    """A connection that counts from its first byte, so that half-open ones cannot use up the server's sockets."""
+    """A connection that counts from its first byte, so that half-open ones cannot use up the server's sockets, and
+    that ends where its client does not read what it is sent.
+
+    websockets answers every ping, whether the answers are taken or not, keeps every piece of a message, and its
+    keepalive waits for the client to read before it begins to count. So the bytes that wait, the time that they wait,
+    and the frames that make no message are limited here.
+    """
 
     def __init__(self, owner: PolicyServer, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._owner = owner
+        self._owner, self._frames = owner, 0
+        self._unread_since: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
@@ -233,7 +249,49 @@ class _CountedConnection(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._owner._sockets -= 1
+        self._took()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read: it has the time of a ping to begin."""
+        super().pause_writing()
+        self._unread_since = self.loop.call_later(self._owner._config.ping_interval_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        self._took()
+
+    def process_event(self, event: Event) -> None:
+        """Count the frames that make no message."""
+        if isinstance(event, Frame):
+            self._frames = 0 if event.fin and event.opcode in DATA_OPCODES else self._frames + 1
+            if self._frames > MAX_FRAMES:
+                self.transport.abort()
+        super().process_event(event)
+
+    def send_data(self) -> None:
+        """Write what is there to send, if the client still reads; nothing goes to a transport that is closing, which
+        would only fill the log."""
+        waiting = self.transport.get_write_buffer_size() + sum(map(len, self.protocol.writes))
+        if waiting > self._owner._max_unread:
+            self.transport.abort()
+        if self.transport.is_closing():
+            self.protocol.data_to_send()
+        else:
+            super().send_data()
+
+    def _took(self) -> None:
+        if self._unread_since is not None:
+            self._unread_since.cancel()
+            self._unread_since = None
+
+
+def largest_answer(policy: ServedPolicy) -> int:
+    """Bytes of an answer, timing included."""
+    chunk = np.zeros((policy.spec.horizon, len(policy.spec.action_names)), np.float32)
+    timing = {"infer_ms": 0.0, "prev_total_ms": 0.0}
+    return len(wire.pack({"actions": chunk, "server_timing": timing}))
 
 
 def metadata(policy: ServedPolicy, frame_steps: int) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 An array is a map with four BYTES keys: `__ndarray__` (true), `data` (its bytes, C order), `dtype` (numpy's text, e.g.
 "<f4") and `shape`. A numpy scalar is a map with `__npgeneric__`, `data` and `dtype`. Everything else is a number,
-a boolean, text or nil. What comes in is hostile until shown otherwise: nothing is allocated that the message does
-not pay for with its own bytes, no other data types exist (so no objects, no pickles), and nothing is nested.
+a boolean, text or nil, or a list of numbers (or of equally long lists of them), which is read as an array. What comes
+in is hostile until shown otherwise: nothing is allocated that the message does not pay for with its own bytes, no
+other data types exist (so no objects, no pickles), and nothing else is nested.
 
 The same layout, for the robot's side, is in the client's `score_client.wire`: the two packages share no code, so
 that the robot's computer needs nothing of this one.
@@ -30,7 +31,9 @@ DTYPES = {
 
 MAX_DIMENSIONS = 4
 MAX_KEYS = 64
-"""Entries of a map or an array of msgpack itself (data of arrays are one entry)."""
+"""Entries of a map (the data of an array are one entry)."""
+MAX_LIST = 4096
+"""Entries of a list."""
 MAX_TEXT = 4096
 """Bytes of a text."""
 
@@ -57,7 +60,7 @@ def unpack(data: bytes) -> Message:
             data,
             object_pairs_hook=_read_map,
             ext_hook=_no_extension,
-            max_array_len=MAX_DIMENSIONS,
+            max_array_len=MAX_LIST,
             max_map_len=MAX_KEYS,
             max_str_len=MAX_TEXT,
             max_ext_len=0,
@@ -65,10 +68,14 @@ def unpack(data: bytes) -> Message:
     except WireError:
         raise
     except Exception as error:  # msgpack raises half a dozen types, and its messages may quote the data
+        if "max_array_len" in str(error):
+            raise WireError(f"a list has more than {MAX_LIST} entries; send an array, or fewer numbers") from error
         raise WireError(f"the message is not valid msgpack ({type(error).__name__})") from error
     if not isinstance(message, dict):
         raise WireError(f"the message is a {type(message).__name__}, expected a map of names to values")
     for name, value in message.items():
+        if isinstance(value, list):
+            message[name] = value = _read_list(name, value)
         if not isinstance(value, np.ndarray | np.generic | str | int | float | None):
             raise WireError(f"{_short(name)} is a {type(value).__name__}, expected an array or a plain value")
     return message
@@ -106,14 +113,26 @@ def _read_array(fields: dict[Any, Any]) -> np.ndarray:
     if fields.keys() != {ARRAY, DATA, DTYPE, SHAPE}:
         raise WireError(f"an array needs exactly data, dtype and shape, got {_short(sorted(map(str, fields)))}")
     dtype, shape, data = _read_dtype(fields[DTYPE]), fields[SHAPE], fields[DATA]
-    if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
-        raise WireError(f"the shape of an array is {_short(shape)}, expected a list of sizes")
+    sizes = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
+    if not sizes or len(shape) > MAX_DIMENSIONS:
+        raise WireError(f"the shape of an array is {_short(shape)}, expected a list of sizes, at most {MAX_DIMENSIONS}")
     if not isinstance(data, bytes):
         raise WireError(f"the data of an array are a {type(data).__name__}, expected bytes")
     expected = math.prod(shape) * dtype.itemsize
     if len(data) != expected:
         raise WireError(f"an array of shape {_short(shape)} and type {dtype} has {len(data)} bytes, not {expected}")
     return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _read_list(name: str, values: list[Any]) -> np.ndarray:
+    """A list of numbers, as clients send that have no numpy."""
+    try:
+        array = np.array(values)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        array = np.array(None)  # of different lengths, or far too deep
+    if array.dtype.kind not in "biuf" or array.ndim > MAX_DIMENSIONS:
+        raise WireError(f"{_short(name)} is a list, but not of numbers or of equally long lists of them")
+    return array
 
 
 def _read_generic(fields: dict[Any, Any]) -> np.generic:
