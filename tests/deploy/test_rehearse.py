@@ -138,7 +138,15 @@ def test_ctrl_c_brakes_and_closes_the_recording(bundle: Path, tmp_path: Path) ->
         (["run", "BUNDLE", "--episodes", "0"], "at least 1"),
         (["rehearse", "BUNDLE", "--world", "proxi"], "unknown world 'proxi'"),
         (["rehearse", "BUNDLE", "--episodes", "0"], "at least 1"),
+        (["rehearse", "BUNDLE", "--speed", "-1"], "speed is -1.0, expected 0 (it waits for every command), or"),
+        (["rehearse", "BUNDLE", "--speed", "nan"], "speed is nan"),
+        (["rehearse", "BUNDLE", "--faults.delay-s", "inf"], "faults.delay_s is inf"),
+        (["rehearse", "BUNDLE", "--runtime.time-limit-s", "nan"], "time_limit_s is nan"),
+        (["run", "BUNDLE", "--time-limit-s", "nan"], "time_limit_s is nan"),
+        (["run", "BUNDLE", "--options", "address=x.sock", "connect_s=abc"], "connect_s is 'abc'"),
         (["robot", "--task", "pinch"], "did you mean 'pinch_cube'"),
+        (["robot", "--world", "twin", "--speed", "inf"], "speed is inf"),
+        (["robot", "--world", "twin", "--address", "x" * 200], "a Unix socket's may have"),
     ],
 )
 def test_errors_come_first(
@@ -148,6 +156,7 @@ def test_errors_come_first(
     monkeypatch.chdir(tmp_path)
     assert cli.main([str(bundle) if word == "BUNDLE" else word for word in arguments]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_options() -> None:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fakes import NAMES, STEP, ToyPolicy, ToyRobot, lost, toy_spec
+from fakes import NAMES, STEP, ToldClock, ToldPlanner, ToyPolicy, ToyRobot, lost, toy_spec
 
 from score_rl.core.errors import ScoreError
 from score_rl.data.dataset import load_dataset
 from score_rl.deploy.guard.guard import ACTIONS, Guard, GuardAction, GuardConfig, guard_limits
 from score_rl.deploy.guard.watchdog import Watchdog
 from score_rl.deploy.runtime.control_loop import RunConfig
-from score_rl.deploy.runtime.planner import Plan, Player, Request
+from score_rl.deploy.runtime.planner import Plan, Planner, Player, Request
 from score_rl.deploy.runtime.recorder import Recorder, read_steps, recorded_features
 from score_rl.deploy.runtime.runtime import Runtime, measured_lead
 from score_rl.steering.policy import decision_noise
@@ -26,10 +26,35 @@ from score_rl.steering.policy import decision_noise
 
 def drive(policy: ToyPolicy, robot: ToyRobot, seeds: tuple[int, ...] = (7,), recorder: Any = None, **config: Any):
     events: list[dict] = []
-    runtime = Runtime(policy, robot, robot.spec, RunConfig(**config), recorder, events.append)
+    runtime = Runtime(policy, robot, robot.spec, RunConfig(**config), recorder, events.append, clock=robot.clock)
     reports = runtime.run(seeds)
     runtime.close()
     return reports, events
+
+
+NO_WATCHDOG = {"watchdog_hold_s": 3600.0, "watchdog_stop_s": 3600.0}
+"""Its thread lives by this computer's time, which has nothing to do with a clock that is told."""
+
+
+def drive_on_time(
+    robot: ToyRobot, takes_s: Any, seeds: tuple[int, ...] = (7,), policy: ToyPolicy | None = None, **config: Any
+):
+    """Episodes of 10 Hz by a clock that is told, with decisions that take `takes_s(number)`: (reports, events)."""
+    events: list[dict] = []
+    policy = policy or ToyPolicy()
+    config = RunConfig(**{**NO_WATCHDOG, "lead_steps": 0, **config})
+    planner = ToldPlanner(policy, robot.clock, takes_s)
+    runtime = Runtime(
+        policy, robot, robot.spec, config, log=events.append, clock=robot.clock, planner=planner
+    )
+    reports = runtime.run(seeds)
+    runtime.close()
+    return reports, events
+
+
+def punctual(**options: Any) -> ToyRobot:
+    """A robot that lives in real time, by a clock that is told."""
+    return ToyRobot(speed=1.0, clock=ToldClock(), **options)
 
 
 def wait_for(condition: Any, timeout_s: float = 20.0) -> None:
@@ -97,18 +122,22 @@ def test_a_lead_loses_nothing() -> None:
 
 
 def test_a_slow_policy_without_overlap_holds_and_goes_on() -> None:
-    robot = ToyRobot(speed=2.0, length=14)
-    slow = ToyPolicy(sleep_s=0.06, horizon=4, execute_steps=4)
-    (report,), _ = drive(slow, robot, lead_steps=0, guard=GuardConfig(stop_s=60.0, stale_s=60.0))
+    """Every decision takes 0.12 s: one step of each five is a hold, the first of all included."""
+    robot = punctual(length=14)
+    slow = ToyPolicy(horizon=4, execute_steps=4)
+    (report,), _ = drive_on_time(robot, lambda number: 0.12, policy=slow)
     assert report.ended == "success"
-    assert report.guard["hold: no_command"] >= 3
+    assert report.guard == {"pass": 11, "hold: no_command": 3}
+    assert (report.late_decisions, report.waited_steps, report.missed_deadlines) == (3, 3, 0)
+    np.testing.assert_allclose(np.diff([0, *np.array(robot.sent)[:, 0]]), STEP * np.tile([0, 1, 1, 1, 1], 3)[:14], atol=1e-6)
 
 
 def test_lead_follows_the_measured_latency() -> None:
-    assert measured_lead(ToyPolicy(), 0.1, 0.4) == 0
+    clock = ToldClock(0.0)
+    assert measured_lead(ToyPolicy(clock=clock), 0.1, 0.4, clock=clock) == 0
     # 2 x 15 ms less 0.4 x 10 ms is 26 ms: three periods of 10 ms.
-    assert measured_lead(ToyPolicy(sleep_s=0.015), 0.01, 0.4) == 3
-    assert measured_lead(ToyPolicy(sleep_s=0.015), float("inf"), 0.4) == 0
+    assert measured_lead(ToyPolicy(sleep_s=0.015, clock=clock), 0.01, 0.4, clock=clock) == 3
+    assert measured_lead(ToyPolicy(sleep_s=0.015, clock=clock), float("inf"), 0.4, clock=clock) == 0
     with pytest.raises(ScoreError, match="lead_steps is 4"):
         drive(ToyPolicy(), ToyRobot(), lead_steps=4)
 
@@ -215,10 +244,10 @@ def test_sensors_that_stay_broken_stop_the_robot() -> None:
 
 def test_dropped_measurements_are_bridged() -> None:
     """The step of a lost measurement goes by the one before; the next has its own again."""
-    robot = ToyRobot(speed=2.0, length=12, disturb=lambda step, frame: None if step == 5 else frame)
-    (report,), _ = drive(ToyPolicy(), robot, guard=GuardConfig(stop_s=60.0, stale_s=60.0))
-    assert report.repeated_readings >= 1
-    assert report.ended == "success"
+    robot = punctual(length=12, disturb=lambda step, frame: None if step == 5 else frame)
+    (report,), _ = drive_on_time(robot, lambda number: 0.0)
+    assert report.repeated_readings == 1
+    assert (report.ended, report.guard) == ("success", {"pass": 12})
 
 
 def test_a_lost_robot_ends_the_run_and_keeps_the_recording(tmp_path: Path) -> None:
@@ -258,11 +287,12 @@ def test_the_time_limit_ends_an_episode() -> None:
 
 
 def test_the_watchdog_holds_then_stops_a_silent_loop() -> None:
-    """The robot's `observe` hangs for 1.6 s; at 4 times real time the watchdog's 0.8 s and 4 s are 0.2 s and 1 s."""
+    """The robot's `observe` hangs until somebody stops it; at 4 times real time the watchdog's 0.8 s and 4 s are
+    0.2 s and 1 s."""
 
     def hang(step: int, frame: dict[str, Any]) -> dict[str, Any]:
         if step >= 5:
-            time.sleep(1.6)
+            wait_for(lambda: robot.stops)
         return frame
 
     robot = ToyRobot(speed=4.0, disturb=hang)
@@ -273,28 +303,202 @@ def test_the_watchdog_holds_then_stops_a_silent_loop() -> None:
 
 
 def test_watchdog_alone() -> None:
+    """By a clock that is told: silent for 0.8 s it holds once per look, for 1.6 s it stops."""
+    calls, clock = [], ToldClock()
+    watchdog = Watchdog(lambda: calls.append("hold"), lambda: calls.append("stop"), 0.8, 1.6, 0.1, clock)
+    for _ in range(10):
+        watchdog.feed()
+        clock.sleep(0.79)
+        watchdog.check()
+    assert not calls and not watchdog.tripped
+    watchdog.feed()
+    for _ in range(16):
+        clock.sleep(0.1001)
+        watchdog.check()
+    assert calls == ["hold"] * 8 + ["stop"] and watchdog.tripped
+
+
+def test_the_watchdogs_thread_looks_by_itself() -> None:
     calls: list[str] = []
-    with Watchdog(lambda: calls.append("hold"), lambda: calls.append("stop"), 0.8, 1.6, 0.02) as watchdog:
-        for _ in range(10):
-            watchdog.feed()
-            time.sleep(0.02)
-        assert not calls
+    with Watchdog(lambda: None, lambda: calls.append("stop"), 0.0, 0.02, 0.005) as watchdog:
         wait_for(lambda: watchdog.tripped)
-    assert calls[-1] == "stop" and calls.count("stop") == 1 and calls.count("hold") >= 2
+    assert calls == ["stop"]
 
 
 def test_missed_deadlines_are_counted() -> None:
-    """A hiccup of 2.5 periods: the ticks that passed are skipped, and so are their rows of the chunk."""
+    """A hiccup of 2.8 periods when measurement 5 is read: two ticks pass without a command, and the next comes late in
+    its period. The chunk goes on where the robot is."""
+    robot = punctual(length=16)
+    robot.disturb = lambda step, frame: (robot.clock.sleep(0.28 if step == 5 else 0.0), frame)[1]
+    (report,), _ = drive_on_time(robot, lambda number: 0.0)
+    assert (report.missed_deadlines, report.steps, report.silent_s) == (3, 14, 0.0)
+    assert report.guard == {"pass": 14}
+    np.testing.assert_allclose(np.diff([0, *np.array(robot.sent)[:, 0]]), STEP, atol=1e-6)
 
-    def hiccup(step: int, frame: dict[str, Any]) -> dict[str, Any]:
+
+# ---- decisions that come late --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [0.0, 12345.678, 33554432.7, 1e9])
+def test_a_late_first_decision_is_entered_where_the_robot_is(start: float) -> None:
+    """It takes 0.72 s. The robot stands for seven steps; then it goes by the policy's own step, not by eight of it."""
+    robot = ToyRobot(speed=1.0, length=12, clock=ToldClock(start))
+    (report,), _ = drive_on_time(robot, lambda number: 0.72 if number == 0 else 0.0)
+    assert report.ended == "success"
+    np.testing.assert_allclose(np.array(robot.sent)[:, 0], STEP * np.array([0] * 7 + [1, 2, 3, 4, 5]), atol=1e-6)
+    assert report.guard == {"pass": 5, "hold: no_command": 7}
+    assert (report.late_decisions, report.waited_steps, report.missed_deadlines) == (1, 7, 0)
+
+
+def test_a_first_decision_may_take_longer_than_a_hold() -> None:
+    """1.52 s, where a hold of 1 s stops the robot: it stands and waits, and the episode goes on."""
+    (report,), _ = drive_on_time(punctual(length=20), lambda number: 1.52 if number == 0 else 0.0)
+    assert (report.ended, report.waited_steps) == ("success", 15)
+    (report,), events = drive_on_time(punctual(), lambda number: 99.0, first_decision_s=3.0)
+    assert (report.ended, report.steps, report.waited_steps) == ("no_decision", 31, 31)
+    assert [e["reason"] for e in events if e.get("action") == "stop"] == ["no_decision"]
+
+
+def test_a_first_decision_later_than_the_episode() -> None:
+    """The time limit comes first: the robot has never moved. Nothing of it is left for the next episode."""
+    robot = punctual()
+    reports, _ = drive_on_time(robot, lambda number: 2.0, seeds=(1, 2), time_limit_s=1.2)
+    assert [(report.ended, report.steps, report.waited_steps) for report in reports] == [("time_limit", 12, 12)] * 2
+    assert not np.any(robot.sent)
+
+
+def test_no_decision_within_half_a_minute_ends_the_episode_of_a_robot_that_waits() -> None:
+    robot = ToyRobot(speed=0.0, clock=ToldClock())
+    (report,), _ = drive_on_time(robot, lambda number: 31.0)
+    assert report.ended == "no_decision"
+
+
+def test_a_late_decision_goes_on_behind_what_was_played_meanwhile() -> None:
+    """Asked for at step 4 and 0.52 s late: rows 4 and 5 of the old chunk bridge steps 4 and 5, then the robot stands
+    for three. The new chunk begins with its third row at step 9."""
+    robot = punctual(length=12)
+    (report,), _ = drive_on_time(robot, lambda number: 0.52 if number == 1 else 0.0)
+    np.testing.assert_allclose(
+        np.array(robot.sent)[:, 0], STEP * np.array([1, 2, 3, 4, 5, 6, 6, 6, 6, 7, 8, 9]), atol=1e-6
+    )
+    assert report.guard == {"pass": 9, "hold: no_command": 3}
+    assert (report.late_decisions, report.waited_steps) == (1, 3)
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.05, 0.15, 0.35, 0.72, 0.95])
+@pytest.mark.parametrize("lead", [0, 2])
+def test_no_lateness_makes_a_jump(late_s: float, lead: int) -> None:
+    """Whenever decisions come, first or later ones: no command is farther from the one before than a row."""
+    robot, policy = punctual(length=40), ToyPolicy(horizon=8, execute_steps=5)
+    (report,), _ = drive_on_time(robot, lambda number: late_s * (number % 2 == 0), policy=policy, lead_steps=lead)
+    assert report.ended == "success" and report.steps == 40
+    steps = np.diff([0, *np.array(robot.sent)[:, 0]])
+    assert steps.max() <= STEP + 1e-6 and steps.min() >= -1e-6
+    assert report.guard["pass"] == report.steps - report.waited_steps
+
+
+def test_a_silence_is_told_by_the_report() -> None:
+    """The process is stopped for 3 s while it reads measurement 5, the robot brakes by itself and ends the episode."""
+    robot = punctual(ending="stopped")
+
+    def asleep(step: int, frame: dict[str, Any]) -> dict[str, Any]:
         if step == 5:
-            time.sleep(0.125)
+            robot.clock.sleep(3.0)
+            robot.length = 0
         return frame
 
-    robot = ToyRobot(speed=2.0, length=16, disturb=hiccup)
-    (report,), _ = drive(ToyPolicy(), robot, watchdog_hold_s=5.0, watchdog_stop_s=9.0)
-    assert report.missed_deadlines >= 2
-    assert report.steps < 16
+    robot.disturb = asleep
+    (report,), events = drive_on_time(robot, lambda number: 0.0, watchdog_hold_s=0.4)
+    assert (report.ended, report.missed_deadlines) == ("stopped", 30)
+    assert report.silent_s == pytest.approx(3.1)
+    (silence,) = [event for event in events if event["event"] == "silence"]
+    assert silence["seconds"] == pytest.approx(3.1) and silence["step"] == 5
+    assert report.plain()["silent_s"] == report.silent_s
+
+
+def test_after_a_silence_the_robot_decides_anew() -> None:
+    """0.55 s without a command, in the middle of a chunk: what was decided before is out of date."""
+    robot, policy = punctual(length=16), ToyPolicy()
+    robot.disturb = lambda step, frame: (robot.clock.sleep(0.55 if step == 6 else 0.0), frame)[1]
+    (report,), events = drive_on_time(robot, lambda number: 0.0, policy=policy, watchdog_hold_s=0.4)
+    assert report.silent_s == pytest.approx(0.65)
+    assert [event["event"] for event in events if event["event"] == "silence"] == ["silence"]
+    np.testing.assert_allclose(policy.windows[2]["command"][-1, 0], 6 * STEP, atol=1e-6)
+    np.testing.assert_allclose(np.diff([0, *np.array(robot.sent)[:, 0]]), STEP, atol=1e-6)
+
+
+def test_the_time_limit_allows_as_many_actions_as_it_has_steps() -> None:
+    """1.2 s are twelve actions of the policy, in any way of keeping time; what follows only brakes."""
+    for robot in (punctual(), ToyRobot(clock=ToldClock())):
+        (report,), _ = drive_on_time(robot, lambda number: 0.0, time_limit_s=1.2)
+        assert report.guard["pass"] == 12
+        assert set(report.guard) <= {"pass", "stop: time_limit"}
+        assert np.array(robot.sent)[:, 0].max() <= 12 * STEP + 1e-6
+
+
+class Gated(ToyPolicy):
+    """Decisions of the first window with a mark in it wait for a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.entered = threading.Event(), threading.Event()
+
+    def decide(self, window: Any, noise: torch.Tensor) -> Any:
+        first, decision = not self.entered.is_set(), super().decide(window, noise)
+        if first:
+            self.entered.set()
+            assert self.gate.wait(60)
+            decision.chunk[:] = 1.0  # if anybody took it, the robot would be told to jump
+        return decision
+
+
+def test_a_decision_that_is_still_running_belongs_to_nobody() -> None:
+    """Episode 1 is over while its decision runs on; episode 2's first does not wait for it, nor take it for its own."""
+    policy, robot = Gated(), ToyRobot(clock=ToldClock(), length=6)
+    planner = Planner(policy.decide, policy.base_decide)
+    spec = policy.spec
+    noise = decision_noise([1], 0, spec.latent_shape)
+    window = {"state": torch.zeros(1, 2, 2), "command": torch.zeros(1, 2, 2)}
+    planner.submit(Request(0, 0, window, noise))
+    assert policy.entered.wait(60)
+    planner.abandon()
+    runtime = Runtime(
+        policy, robot, robot.spec, RunConfig(lead_steps=0, **NO_WATCHDOG), clock=robot.clock, planner=planner
+    )
+    (report,) = runtime.run([2])
+    policy.gate.set()
+    runtime.close()
+    assert report.ended == "success"
+    np.testing.assert_allclose(np.array(robot.sent)[:, 0], STEP * np.arange(1, 7), atol=1e-6)
+
+
+def test_a_policys_own_timeout_is_its_error() -> None:
+    """Not a decision that is late for ever."""
+
+    def explode(number: int, chunk: torch.Tensor) -> torch.Tensor:
+        raise TimeoutError("the policy's server does not answer")
+
+    (report,), events = drive(ToyPolicy(spoil=explode), ToyRobot())
+    assert report.ended == "policy_error"
+    assert any("does not answer" in event.get("error", "") for event in events)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"time_limit_s": float("nan")}, "time_limit_s is nan"),
+        ({"time_limit_s": float("inf")}, "time_limit_s is inf"),
+        ({"first_decision_s": -1.0}, "first_decision_s is -1.0"),
+        ({"watchdog_stop_s": 0.0}, "watchdog_stop_s is 0.0"),
+        ({"decision_share": 1.5}, "decision_share is 1.5"),
+        ({"reading_share": float("nan")}, "reading_share is nan"),
+        ({"guard": GuardConfig(stale_s=float("nan"))}, "guard.stale_s is nan"),
+        ({"guard": GuardConfig(force_limit_n=-1.0)}, "guard.force_limit_n is -1.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ScoreError, match=message):
+        drive(ToyPolicy(), ToyRobot(), **change)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from score_rl.cli.common import Flat, say
-from score_rl.deploy.drivers.proxy import RobotProcessConfig
+from score_rl.deploy.drivers.proxy import RobotProcessConfig, check_config
 from score_rl.deploy.drivers.proxy_process import run_robot
 from score_rl.pipeline.rehearsal import check_simulated
 
@@ -23,5 +23,6 @@ class Robot:
     def run(self) -> None:
         """Live until SIGINT or SIGTERM."""
         check_simulated(self.settings.task, self.settings.world)
+        check_config(self.settings)
         say(f"[bold]robot[/bold]: {self.settings.world} at {self.settings.address}")
         run_robot(self.settings)

@@ -16,9 +16,9 @@ from score_rl.core.files import require_free_space, write_json
 from score_rl.core.runs import describe_process
 from score_rl.deploy.bundle.bundle import load_bundle
 from score_rl.deploy.drivers import load_driver
-from score_rl.deploy.runtime.control_loop import RunConfig
+from score_rl.deploy.runtime.control_loop import RunConfig, check_run_config
 from score_rl.deploy.runtime.recorder import EventLog, Recorder
-from score_rl.deploy.runtime.runtime import Runtime
+from score_rl.deploy.runtime.runtime import BROKEN, Runtime
 from score_rl.pipeline.inputs import SPACE_NEEDED
 from score_rl.pipeline.rehearsal import EVENTS, support_alarm
 from score_rl.report.stages import episode_lines
@@ -56,6 +56,7 @@ class Run:
         """Run the episodes and say what became of them. Raises ScoreError where the robot was lost."""
         if self.episodes < 1:
             raise ScoreError(f"episodes is {self.episodes}, expected at least 1")
+        check_run_config(self.runtime)
         require_free_space(self.out, SPACE_NEEDED)
         torch.set_num_threads(1)  # one decision is too small to share out, and threads that wake up cost time
         policy = load_bundle(self.bundle, deterministic=not self.stochastic)
@@ -72,7 +73,7 @@ class Run:
         write_json(self.out / REPORT, about | {"episodes": episodes})
         for line in episode_lines(reports):
             say(line)
-        if reports and reports[-1].ended in ("robot_lost", "watchdog", "policy_error"):
+        if reports and reports[-1].ended in BROKEN:
             raise ScoreError(f"the last episode ended with '{reports[-1].ended}'; see {self.out / EVENTS}")
 
 

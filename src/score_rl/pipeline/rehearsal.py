@@ -19,9 +19,9 @@ from score_rl.core.progress import progress
 from score_rl.core.statistics import paired_difference, wilson
 from score_rl.data.dataset import Dataset, load_dataset
 from score_rl.deploy.bundle.bundle import Bundle, load_bundle
-from score_rl.deploy.drivers.proxy import Faults, ProxyRobot, RobotProcessConfig, spawn_robot
+from score_rl.deploy.drivers.proxy import Faults, ProxyRobot, RobotProcessConfig, check_config, spawn_robot
 from score_rl.deploy.guard.support_alarm import SupportAlarm
-from score_rl.deploy.runtime.control_loop import EpisodeReport, RunConfig
+from score_rl.deploy.runtime.control_loop import EpisodeReport, RunConfig, check_run_config
 from score_rl.deploy.runtime.recorder import EventLog, Recorder
 from score_rl.deploy.runtime.runtime import Runtime
 from score_rl.evaluation.evaluate import Evaluation, evaluate
@@ -87,6 +87,8 @@ def rehearse(
     """
     policy = load_bundle(bundle)
     check_simulated(policy.spec.task, settings.world)
+    check_config(_robot(policy, settings, Path("robot.sock")))
+    check_run_config(settings.runtime)
     if settings.episodes < 1:
         raise ScoreError(f"episodes is {settings.episodes}, expected at least 1")
     hashes = {"bundle": content_hash(Path(bundle))} | world_hashes(settings.world)
@@ -139,18 +141,11 @@ def _deploy(
 ) -> list[EpisodeReport]:
     """The same episodes over the wire: a robot process, the runtime, the recorder."""
     with tempfile.TemporaryDirectory() as folder:  # paths of sockets must be short
-        config = RobotProcessConfig(
-            task=policy.spec.task,
-            world=settings.world,
-            robot_seed=settings.robot_seed,
-            address=Path(folder) / "robot.sock",
-            speed=settings.speed,
-            faults=settings.faults,
-        )
+        config = _robot(policy, settings, Path(folder) / "robot.sock")
         process = spawn_robot(config, log=out / "robot.log")
         try:
             with (
-                ProxyRobot(config.address) as robot,
+                ProxyRobot(config.address, process=process) as robot,
                 Recorder(out / RECORDING, robot.spec, policy.spec.task) as recorder,
                 progress("deploy", total=len(seeds)) as advance,
             ):
@@ -167,6 +162,18 @@ def _deploy(
         finally:
             process.terminate()
             process.wait()
+
+
+def _robot(policy: Bundle, settings: RehearseSettings, address: Path) -> RobotProcessConfig:
+    """The robot that a policy is rehearsed with."""
+    return RobotProcessConfig(
+        task=policy.spec.task,
+        world=settings.world,
+        robot_seed=settings.robot_seed,
+        address=address,
+        speed=settings.speed,
+        faults=settings.faults,
+    )
 
 
 def compare(evaluated: Evaluation, reports: Sequence[EpisodeReport], recording: Dataset) -> dict[str, Any]:
@@ -193,6 +200,9 @@ def compare(evaluated: Evaluation, reports: Sequence[EpisodeReport], recording: 
         "identical_episodes": sum(_identical(evaluated, recording, row) for row in range(n)),
         "control_steps": sum(report.steps for report in reports),
         "missed_deadlines": sum(report.missed_deadlines for report in reports),
+        "late_decisions": sum(report.late_decisions for report in reports),
+        "waited_steps": sum(report.waited_steps for report in reports),
+        "longest_silence_s": max(report.silent_s for report in reports),
         "unconfirmed_commands": sum(report.unconfirmed for report in reports),
         "repeated_readings": sum(report.repeated_readings for report in reports),
         "fallbacks": sum(report.fallbacks for report in reports),

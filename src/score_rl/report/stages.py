@@ -65,7 +65,11 @@ def episode_lines(reports: Sequence[EpisodeReport]) -> Iterator[str]:
         latency = f"{plain['latency_p99_ms']:.1f}" if "latency_p99_ms" in plain else "–"
         yield (
             f"  episode {report.seed}: {report.ended}, {report.steps} steps, p99 latency {latency} ms, "
-            f"{report.missed_deadlines} missed deadlines" + (f", guard {guarded}" if guarded else "")
+            f"{report.missed_deadlines} missed deadlines"
+            + (f", {report.late_decisions} late decisions" if report.late_decisions else "")
+            + (f", waited {report.waited_steps} steps for them" if report.waited_steps else "")
+            + (f", silent for {report.silent_s:.1f} s" if report.silent_s else "")
+            + (f", guard {guarded}" if guarded else "")
         )
 
 
