@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -29,16 +29,25 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(description: str, total: int, done: int = 0, console: Console | None = None) -> Iterator[Advance]:
-    """Show progress from `done` (a resumed run's start) to `total`.
+def progress(
+    description: str,
+    total: int,
+    done: int = 0,
+    console: Console | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Advance]:
+    """Show progress from `done` (a resumed run's start) to `total`; `clock` counts seconds.
 
     >>> with progress("pretrain", total=2) as advance:  # doctest: +SKIP
     ...     advance(note="loss 0.12")
     """
     console = console or Console(stderr=True)
-    show = _bar if console.is_terminal else _lines
-    with show(description, total, done, console) as advance:
-        yield advance
+    if console.is_terminal:
+        with _bar(description, total, done, console) as advance:
+            yield advance
+    else:
+        with _lines(description, total, done, console, clock) as advance:
+            yield advance
 
 
 @contextmanager
@@ -63,8 +72,10 @@ def _bar(description: str, total: int, done: int, console: Console) -> Iterator[
 
 
 @contextmanager
-def _lines(description: str, total: int, done: int, console: Console) -> Iterator[Advance]:
-    start = printed = time.monotonic()
+def _lines(
+    description: str, total: int, done: int, console: Console, clock: Callable[[], float]
+) -> Iterator[Advance]:
+    start = printed = clock()
     last_note = ""
 
     def line(now: float) -> None:
@@ -73,10 +84,10 @@ def _lines(description: str, total: int, done: int, console: Console) -> Iterato
 
     def advance(steps: int = 1, note: str = "") -> None:
         nonlocal done, printed, last_note
-        done, last_note, now = done + steps, note or last_note, time.monotonic()
+        done, last_note, now = done + steps, note or last_note, clock()
         if now - printed >= LOG_INTERVAL_S:
             printed = now
             line(now)
 
     yield advance
-    line(time.monotonic())
+    line(clock())

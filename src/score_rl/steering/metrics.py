@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,15 +18,16 @@ _LARGEST = ("peak_force_n",)  # episode maxima of which a quantile is reported; 
 class Stopwatch:
     """Seconds spent in named parts: `with watch("policy"): ...`."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
         """Add the time of the body to `part`."""
-        start = time.perf_counter()
+        start = self._clock()
         yield
-        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - start
+        self.seconds[part] = self.seconds.get(part, 0.0) + self._clock() - start
 
     def summary(self, steps: int) -> dict[str, float]:
         """`<part>_s` of every part, and control steps per second over all parts."""
