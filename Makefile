@@ -8,6 +8,8 @@ VENV   ?= .venv
 DEMO   ?= runs/demo
 # Further options of `score demo`, for example OPTIONS="--robot-seed 4".
 OPTIONS ?=
+# Of the order of `make strange`, and of Python's hashes.
+SEED   ?= 3
 
 TORCH_VERSION := 2.13.0
 TORCH_INDEX   := https://download.pytorch.org/whl/$(TORCH)
@@ -22,7 +24,7 @@ PIP   := $(VENV)/bin/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready-$(TORCH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test strange lint format clean
 
 help: ## List the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -32,6 +34,11 @@ demo: $(READY) ## The whole loop on Pinch Cube: collect, pretrain, calibrate, st
 
 test: $(READY) ## Run the tests
 	$(VENV)/bin/python -m pytest
+
+strange: $(READY) ## The fast tests in another order, on another clock, with hardly any environment and a narrow terminal
+	env -i PATH="$$PATH" TMPDIR="$${TMPDIR:-/tmp}" HOME=/nonexistent LC_ALL=C COLUMNS=40 PYTHONHASHSEED=$(SEED) \
+	  $(VENV)/bin/python -m pytest -m 'not slow and not soak' -p randomly -p no:cacheprovider \
+	  --randomly-seed=$(SEED) --clock-shift=33554432.7
 
 lint: $(READY) ## Check style
 	$(VENV)/bin/ruff check .

@@ -99,6 +99,7 @@ def test_tasks_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(word in text for word in ("pinch_cube", "adroit_door", "twin", "proxy", "debug"))
 
 
+@pytest.mark.slow
 def test_doctor_says_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor"]) == 0
     text = capsys.readouterr().out
@@ -195,6 +196,7 @@ def a_rival_on_what_the_demo_left(demo: Path, out: Path) -> None:
     assert methods == dict.fromkeys(["base", "base_z0"], "base") | rival
 
 
+@pytest.mark.slow
 def test_the_whole_loop_and_its_reuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
     assert cli.main(["--recipe", "debug", "demo", "--out", str(out)]) == 0

@@ -56,6 +56,7 @@ def test_commands_parse(document: str, words: list[str]) -> None:
         assert words[0] in ("python", "pip", "tensorboard", ".")
 
 
+@pytest.mark.slow
 def test_the_quickstart_runs_stage_by_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MUJOCO_GL", "none_such")  # a machine without OpenGL must get by
@@ -118,6 +119,7 @@ def test_every_field_of_a_record_is_documented() -> None:
     assert set(vars(episode)) <= documented
 
 
+@pytest.mark.slow
 def test_tables_are_those_of_the_result_files() -> None:
     script = ROOT / "benchmarks" / "render_results.py"
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)

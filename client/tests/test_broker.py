@@ -89,6 +89,7 @@ def test_a_late_answer_takes_over_when_it_comes() -> None:
         broker.close()
 
 
+@pytest.mark.slow
 def test_without_an_answer_the_robot_is_told_and_the_next_step_asks_anew() -> None:
     fake = FakeServer()
     silent = threading.Event()
@@ -106,6 +107,7 @@ def test_without_an_answer_the_robot_is_told_and_the_next_step_asks_anew() -> No
         assert fake.messages[-1]["state"][:, 0].tolist() == [3, 4]
 
 
+@pytest.mark.slow
 def test_with_a_lead_failures_count_only_once_the_chunk_is_used_up() -> None:
     fake = FakeServer()
     silent = threading.Event()

@@ -53,6 +53,7 @@ def test_grades_pool_the_episodes_of_a_method() -> None:
     assert worse["wilson95"] == pytest.approx((0.258, 0.658), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_predictions_are_ranked_against_what_happened() -> None:
     from audit import correlations
 

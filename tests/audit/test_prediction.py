@@ -7,6 +7,7 @@ import pytest
 from score_rl.evaluation.audit.prediction import rank_correlation
 
 
+@pytest.mark.slow
 def test_ranks_by_hand() -> None:
     # Ranks 1 2 3 4 against 2 1 4 3: 1 - 6 (1 + 1 + 1 + 1) / (4 x 15) = 0.6
     found = rank_correlation([0.1, 0.2, 0.3, 0.9], [0.5, 0.4, 0.8, 0.7], range(4))
@@ -15,6 +16,7 @@ def test_ranks_by_hand() -> None:
     assert rank_correlation([1, 1, 1], [5, 7, 9], range(3)) is None
 
 
+@pytest.mark.slow
 def test_repeating_a_cluster_adds_no_certainty() -> None:
     x, y = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.2, 0.1, 0.5, 0.3, 0.4, 0.6]
     once = rank_correlation(x, y, range(6))

@@ -8,7 +8,9 @@ from score_rl.core.progress import LOG_INTERVAL_S, progress
 
 def run(console: Console, done: int = 0, step_s: float = 0.0) -> None:
     """By a clock that moves on by `step_s` whenever it is asked."""
-    with progress("train", total=3, done=done, console=console, clock=itertools.count(9.0, step_s).__next__) as advance:
+    with progress(
+        "train", total=3, done=done, console=console, clock=itertools.count(9.0, step_s).__next__
+    ) as advance:
         advance(note="loss 0.5")
         advance(2 - done)
 

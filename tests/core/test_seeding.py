@@ -8,6 +8,7 @@ import torch
 from score_rl.core.seeding import derive_seed, rng, seed_all, torch_generator
 
 
+@pytest.mark.slow
 def test_a_key_means_the_same_seed_in_every_process():
     # Python's own hash() of a string differs between processes.
     code = "from score_rl.core.seeding import derive_seed; print(derive_seed('collect', 7, 'x'))"

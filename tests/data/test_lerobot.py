@@ -150,6 +150,7 @@ def test_large_datasets_are_split_into_files(tmp_path, monkeypatch):
         np.testing.assert_array_equal(dataset.episode(episode)["action"], frames(episode)["action"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_collection_ends_with_the_same_bytes(tmp_path):
     expected = tree(write(tmp_path / "whole"))
     root = tmp_path / "killed"

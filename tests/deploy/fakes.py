@@ -1,4 +1,4 @@
-"""A policy whose actions say which decision and row they come from, a robot without physics, and a clock of one's own."""
+"""A policy whose actions say which decision and row they come from, a robot without physics, and a clock to tell."""
 
 from __future__ import annotations
 
@@ -124,8 +124,8 @@ class ToyPolicy:
 class ToyRobot:
     """Goes where it is told at once; measures at its rate, `speed` times real time (0: whenever it is asked).
 
-    `disturb(step, frame)` may change what is measured (None: nothing is) or raise; `length`: steps of an episode, which
-    then ends with `ending`.
+    `disturb(step, frame)` may change what is measured (None: nothing is) or raise; `length`: steps of an episode,
+    which then ends with `ending`.
     """
 
     def __init__(

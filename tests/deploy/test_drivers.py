@@ -167,6 +167,7 @@ def test_a_robot_without_commands_brakes_holds_and_stops(start: float) -> None:
     robot._owner.close()
 
 
+@pytest.mark.slow
 def test_killing_the_client_leaves_the_robot_at_rest(living: Path) -> None:
     script = (
         "import sys, numpy as np; from score_rl.deploy.drivers.proxy import ProxyRobot\n"
@@ -189,6 +190,7 @@ def test_killing_the_client_leaves_the_robot_at_rest(living: Path) -> None:
         assert robot.begin(1).number == 0
 
 
+@pytest.mark.slow
 def test_a_killed_robot_is_noticed(tmp_path: Path) -> None:
     address = tmp_path / "robot.sock"
     with robot_at(address, speed=0.0) as process, patient(address) as robot:
@@ -213,6 +215,7 @@ def test_one_driver_at_a_time(living: Path) -> None:
         assert one.status()["driven"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "nonsense",
     [
@@ -243,6 +246,7 @@ def test_nonsense_harms_nobody(living: Path, nonsense: bytes) -> None:
         np.testing.assert_array_equal(robot.command(held), held)  # it rests there, in time or not
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [None, [1.0], "fast", [float("nan")] * 23, [1e300] * 23, {}, [[0.0] * 23]])
 def test_a_hostile_command_is_braked_or_clipped(waiting: Path, command: Any) -> None:
     """Straight over the wire, past the client's guard: the robot's own guard has the last word."""
@@ -347,6 +351,7 @@ class FakeHand(FakeArm):
         return np.array(FRANKA_LEAP.home[7:])
 
 
+@pytest.mark.slow
 def test_the_template_is_a_driver() -> None:
     """With arm and hand replaced: what it shows is what the twin shows in the same posture."""
     arm, hand, asked = FakeArm(), FakeHand(), []

@@ -27,6 +27,8 @@ from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.world import make_world
 from score_rl.steering.latent import LatentConfig
 
+pytestmark = pytest.mark.slow
+
 ENVS, STEPS = 25, 40
 
 

@@ -222,6 +222,7 @@ def assert_legal(path: np.ndarray) -> None:
     assert (abs(change) <= np.array(LIMITS.acceleration) * DT**2).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     start=st.tuples(st.floats(-1, 1, width=32), st.floats(-2, 3, width=32)),

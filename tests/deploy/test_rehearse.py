@@ -31,6 +31,8 @@ from score_rl.policies.flow.policy import ConditionalFlow, FlowConfig, PolicyCon
 from score_rl.policies.flow.representation import RepresentationConfig, blank_representation
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "deploy.py"
 SHORT_RAD = 0.02
 """Actions of about this much per control step."""

@@ -1,4 +1,4 @@
-"""No client ends the robot, captures it or leaves it moving; no address costs anybody a file. By a clock of the test."""
+"""No client ends the robot, captures it or leaves it moving; no address costs anybody a file. By a told clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,14 @@ import pytest
 from score_rl.cli import main as cli
 from score_rl.core.errors import ScoreError
 from score_rl.deploy.drivers.address import listening
-from score_rl.deploy.drivers.proxy import Faults, ProxyRobot, RobotProcessConfig, check_config, clock_lead, spawn_robot
+from score_rl.deploy.drivers.proxy import (
+    Faults,
+    ProxyRobot,
+    RobotProcessConfig,
+    check_config,
+    clock_lead,
+    spawn_robot,
+)
 from score_rl.deploy.drivers.proxy_process import MAX_CLIENTS, OWNER_SILENCE_S, RobotProcess
 from score_rl.sim.world import SimulatedWorld, make_world
 
@@ -117,14 +124,12 @@ def test_an_address_belongs_to_one_robot_at_a_time(tmp_path: Path) -> None:
             assert listener.accept()
 
 
-@pytest.mark.parametrize("name", ["x" * 120, "", ".", "a\0b"])
+@pytest.mark.parametrize("name", ["/tmp/" + "x" * 120, "", ".", "/tmp/a\0b"])
 def test_an_address_that_no_socket_can_have_is_refused_at_once(name: str) -> None:
-    path = Path("/tmp") / name if name else Path("")
-    for reach in (lambda: ProxyRobot(path), lambda: check_config(RobotProcessConfig(address=path))):
-        with pytest.raises(ScoreError, match="address"):
-            if name == ".":
-                path = Path(".")
-            reach()
+    with pytest.raises(ScoreError, match="the address"):
+        ProxyRobot(name)
+    with pytest.raises(ScoreError, match="the address"):
+        check_config(RobotProcessConfig(address=Path(name)))
 
 
 # ---- settings ---------------------------------------------------------------------------------------------------
@@ -347,10 +352,8 @@ def test_who_hangs_up_is_owner_no_more(served: Served, burst: bytes) -> None:
     """One burst, of which no answer is read, and away."""
     with served.client() as client:
         client.settimeout(5)
-        try:
+        with suppress(OSError):  # dropped before the burst is over
             client.sendall(burst)
-        except OSError:  # dropped before the burst was over
-            pass
     eventually(served, driven=False)
     with served.client() as other:
         assert ask(other, BEGIN) == {"id": 7, "began": True}

@@ -44,9 +44,7 @@ def drive_on_time(
     policy = policy or ToyPolicy()
     config = RunConfig(**{**NO_WATCHDOG, "lead_steps": 0, **config})
     planner = ToldPlanner(policy, robot.clock, takes_s)
-    runtime = Runtime(
-        policy, robot, robot.spec, config, log=events.append, clock=robot.clock, planner=planner
-    )
+    runtime = Runtime(policy, robot, robot.spec, config, log=events.append, clock=robot.clock, planner=planner)
     reports = runtime.run(seeds)
     runtime.close()
     return reports, events
@@ -129,7 +127,9 @@ def test_a_slow_policy_without_overlap_holds_and_goes_on() -> None:
     assert report.ended == "success"
     assert report.guard == {"pass": 11, "hold: no_command": 3}
     assert (report.late_decisions, report.waited_steps, report.missed_deadlines) == (3, 3, 0)
-    np.testing.assert_allclose(np.diff([0, *np.array(robot.sent)[:, 0]]), STEP * np.tile([0, 1, 1, 1, 1], 3)[:14], atol=1e-6)
+    np.testing.assert_allclose(
+        np.diff([0, *np.array(robot.sent)[:, 0]]), STEP * np.tile([0, 1, 1, 1, 1], 3)[:14], atol=1e-6
+    )
 
 
 def test_lead_follows_the_measured_latency() -> None:
@@ -286,6 +286,7 @@ def test_the_time_limit_ends_an_episode() -> None:
     assert 12 <= report.steps <= 15
 
 
+@pytest.mark.slow
 def test_the_watchdog_holds_then_stops_a_silent_loop() -> None:
     """The robot's `observe` hangs until somebody stops it; at 4 times real time the watchdog's 0.8 s and 4 s are
     0.2 s and 1 s."""
@@ -326,8 +327,8 @@ def test_the_watchdogs_thread_looks_by_itself() -> None:
 
 
 def test_missed_deadlines_are_counted() -> None:
-    """A hiccup of 2.8 periods when measurement 5 is read: two ticks pass without a command, and the next comes late in
-    its period. The chunk goes on where the robot is."""
+    """A hiccup of 2.8 periods when measurement 5 is read: two ticks pass without a command, and the next one comes
+    late in its period. The chunk goes on where the robot is."""
     robot = punctual(length=16)
     robot.disturb = lambda step, frame: (robot.clock.sleep(0.28 if step == 5 else 0.0), frame)[1]
     (report,), _ = drive_on_time(robot, lambda number: 0.0)
@@ -341,7 +342,7 @@ def test_missed_deadlines_are_counted() -> None:
 
 @pytest.mark.parametrize("start", [0.0, 12345.678, 33554432.7, 1e9])
 def test_a_late_first_decision_is_entered_where_the_robot_is(start: float) -> None:
-    """It takes 0.72 s. The robot stands for seven steps; then it goes by the policy's own step, not by eight of it."""
+    """It takes 0.72 s. The robot stands for seven steps; then it goes by the policy's step, not by eight of it."""
     robot = ToyRobot(speed=1.0, length=12, clock=ToldClock(start))
     (report,), _ = drive_on_time(robot, lambda number: 0.72 if number == 0 else 0.0)
     assert report.ended == "success"
@@ -398,7 +399,7 @@ def test_no_lateness_makes_a_jump(late_s: float, lead: int) -> None:
 
 
 def test_a_silence_is_told_by_the_report() -> None:
-    """The process is stopped for 3 s while it reads measurement 5, the robot brakes by itself and ends the episode."""
+    """The process is stopped for 3 s while it reads measurement 5; the robot brakes by itself, ends the episode."""
     robot = punctual(ending="stopped")
 
     def asleep(step: int, frame: dict[str, Any]) -> dict[str, Any]:
@@ -453,7 +454,7 @@ class Gated(ToyPolicy):
 
 
 def test_a_decision_that_is_still_running_belongs_to_nobody() -> None:
-    """Episode 1 is over while its decision runs on; episode 2's first does not wait for it, nor take it for its own."""
+    """Episode 1 is over while its decision runs on; episode 2's first neither waits for it nor takes it for its own."""
     policy, robot = Gated(), ToyRobot(clock=ToldClock(), length=6)
     planner = Planner(policy.decide, policy.base_decide)
     spec = policy.spec

@@ -287,6 +287,7 @@ def tcp(server: PolicyServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port))
 
 
+@pytest.mark.slow
 def test_clients_that_do_not_answer_pings_are_dropped() -> None:
     with running(ToyServed(), ping_interval_s=0.2) as server, tcp(server) as half_open:
         half_open.sendall(HANDSHAKE)
@@ -301,6 +302,7 @@ def test_handshakes_that_do_not_come_to_an_end_are_dropped() -> None:
         wait_until(lambda: server.status()["sockets"] == 0)
 
 
+@pytest.mark.slow
 def test_a_decision_that_takes_too_long_is_reported() -> None:
     with running(ToyServed(delay_s=1.0), decide_timeout_s=0.2) as server, line(server) as (connection, _):
         assert "no decision within 0.2 s" in refusal(connection, wire.pack(observation(1)))

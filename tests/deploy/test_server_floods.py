@@ -99,7 +99,7 @@ QUESTION = frame(BINARY, wire.pack({"state": np.zeros(2, np.float32), "command":
     ids=["pings", "empty pings", "pongs", "pings and questions", "pieces", "questions"],
 )
 def test_a_flood_is_not_kept_and_ends(data: bytes, unread: list[int], caplog: pytest.LogCaptureFixture) -> None:
-    """100 MB of it would be sent. What waits for the client never exceeds 64 KiB and an answer (of some 150 bytes)."""
+    """100 MB of it would be sent. What waits for the client never exceeds 64 KiB and an answer of some 150 bytes."""
     with running(ToyServed(), decide_timeout_s=1.0, ping_interval_s=1.0) as server:
         taken = flood(server, data, 100_000_000 // len(data))
         assert taken < 50_000_000
@@ -145,11 +145,10 @@ def test_a_slow_reader_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_thousand_pings_are_no_flood() -> None:
-    with running(ToyServed()) as server:
-        with connect(f"ws://127.0.0.1:{server.port}", compression=None) as client:
-            client.recv(timeout=20)
-            for _ in range(2):
-                for _ in range(MAX_FRAMES - 10):
-                    client.ping().wait(20)
-                client.send(msgpack.packb({"state": [7.0, 0.0], "command": [0.0], "reset": True}))
-                assert wire.unpack(client.recv(timeout=20))["actions"][0].tolist() == [7, 7]
+    with running(ToyServed()) as server, connect(f"ws://127.0.0.1:{server.port}", compression=None) as client:
+        client.recv(timeout=20)
+        for _ in range(2):
+            for _ in range(MAX_FRAMES - 10):
+                client.ping().wait(20)
+            client.send(msgpack.packb({"state": [7.0, 0.0], "command": [0.0], "reset": True}))
+            assert wire.unpack(client.recv(timeout=20))["actions"][0].tolist() == [7, 7]

@@ -87,6 +87,7 @@ def test_traces_keep_the_measurement(directory: Path) -> None:
     assert kept_ranks({}) is None and kept_latents({"support.chunk": ranks.chunk}) is None
 
 
+@pytest.mark.slow
 def test_a_resumed_evaluation_measures_only_what_is_missing(directory: Path, tmp_path: Path) -> None:
     whole = read_results(directory / "result.json")
     again = play(tmp_path / "again")
@@ -96,6 +97,7 @@ def test_a_resumed_evaluation_measures_only_what_is_missing(directory: Path, tmp
     assert play(tmp_path / "again") == again
 
 
+@pytest.mark.slow
 def test_the_report_has_a_section(directory: Path, tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", ReportConfig((directory,)))
     page = (tmp_path / "report.html").read_text()

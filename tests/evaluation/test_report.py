@@ -32,6 +32,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run.directory
 
 
+@pytest.mark.slow
 def test_the_page_is_complete_and_needs_nothing_else(evaluated: Path, tmp_path: Path) -> None:
     log = JsonLines(tmp_path / "metrics.jsonl")
     for step in range(1, 9):
@@ -63,6 +64,7 @@ def test_missing_inputs_are_named(tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_without_opengl_the_reason_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "none_such")
     videos, reason = render_videos("pinch_cube", {"0-base": np.zeros((2, 30))})

@@ -97,6 +97,7 @@ def test_before_training_a_sampled_residual_is_the_base_policy_and_its_explorati
     assert difference[:, 0].std().item() == pytest.approx(1.0, abs=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "least"), [("residual", 0.8), ("unconstrained", 0.8), ("score_residual", 0.8), ("best_of_n", 0.55)]
 )
@@ -110,6 +111,7 @@ def test_it_learns_what_the_base_policy_does_not_know(tmp_path, method, least):
     assert records[-1]["control_steps"] == iterations * ITERATION
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "score"])
 def test_resume_is_bit_for_bit(tmp_path, method):
     train(tmp_path / "straight", method, 5, envs=8)

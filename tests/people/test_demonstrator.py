@@ -106,6 +106,7 @@ def test_styles_are_drawn_by_their_shares():
     assert np.mean(["slanted" in way for way in first]) == pytest.approx(pinch_cube.SLANTED_PROBABILITY, abs=0.08)
 
 
+@pytest.mark.slow
 def test_a_cube_that_stays_is_noticed_and_tried_again_or_left():
     _, _, person = _play(range(40), 128)
     attempts = np.array([len(log.attempts) for log in person.log])
@@ -134,6 +135,7 @@ def test_face_yaw_of_a_cube_on_its_side():
     assert np.degrees(face_yaw(quaternion, np.radians(10))) == pytest.approx(20)
 
 
+@pytest.mark.slow
 def test_the_careful_person_pinches_and_lifts_a_cube():
     """Closed loop in a bare simulation at 60 Hz, corners of the spawn region included."""
     spec = mujoco.MjSpec()

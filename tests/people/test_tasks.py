@@ -31,6 +31,7 @@ def test_the_careful_person_succeeds_in_the_twin(task: str) -> None:
     assert all(len(demonstration.frames["action"]) <= world.spec.time_limit for demonstration in done)
 
 
+@pytest.mark.slow
 def test_what_the_person_does_after_the_end_is_not_recorded() -> None:
     """Rows of a batch end at different times; the others' going on must not add attempts to those that ended."""
 

@@ -116,6 +116,7 @@ def test_seeds_differ_and_the_global_generator_is_left_alone(dataset, tmp_path):
     assert not torch.equal(first.network.head.weight, second.network.head.weight)
 
 
+@pytest.mark.slow
 def test_learns_two_modes(dataset, tmp_path):
     # Every episode holds one of two constant actions, -1 or +1, which the observation does not reveal: the
     # policy must sample both, not their mean.

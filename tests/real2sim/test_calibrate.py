@@ -95,6 +95,7 @@ def test_sum_of_lag_and_delay(calibration: Calibration) -> None:
     assert sd > 0
 
 
+@pytest.mark.slow
 def test_held_out_replay_improves_to_the_noise(calibration: Calibration) -> None:
     replay = calibration.comparison
     assert replay.held_out
@@ -149,6 +150,7 @@ def estimate_of(value: float, sd: float) -> Estimate:
     return Estimate((value,), (sd,), (sd,), True, "free motion")
 
 
+@pytest.mark.slow
 def test_run_directory_and_a_joint_that_never_moves(tmp_path) -> None:
     dataset = record(robot(), 0, episodes=8, steps=12, still=(STILL,))
     config = replace(CONFIG, fit_episodes=6)

@@ -44,6 +44,7 @@ def put_object(world: SimulatedWorld, row: int, position: list[float]) -> None:
 # ---- contract ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain", ["twin", "proxy"])
 @pytest.mark.parametrize("task", task_names())
 def test_contract(task: str, domain: str) -> None:

@@ -109,7 +109,7 @@ def rss_mb(process: int) -> float:
 
 
 def under_attack(process: int, seconds: float, attack: Callable[[int, threading.Event], None]) -> dict[str, Any]:
-    """Memory of a process while `ATTACKERS` threads attack it for a time: before, after a tenth, half and all, most."""
+    """Memory of a process while `ATTACKERS` threads attack it: before, after a tenth, half and all, and the most."""
     over, before = threading.Event(), rss_mb(process)
     threads = [threading.Thread(target=attack, args=(number, over), daemon=True) for number in range(ATTACKERS)]
     for thread in threads:
@@ -121,7 +121,9 @@ def under_attack(process: int, seconds: float, attack: Callable[[int, threading.
     over.set()
     for thread in threads:
         thread.join(60)
-    at = {share: next(mb for passed, mb in seen if passed >= share or (passed, mb) == seen[-1]) for share in (0.1, 0.5)}
+    at = {
+        share: next(mb for passed, mb in seen if passed >= share or (passed, mb) == seen[-1]) for share in (0.1, 0.5)
+    }
     time.sleep(1.0)
     return {
         "rss_before_mb": before,

@@ -13,6 +13,8 @@ from score_rl.evaluation.support.figures import record_figures
 from score_rl.evaluation.support.inversion import invert_executed
 from score_rl.evaluation.support.meter import Ranks, SupportConfig, SupportMeter
 
+pytestmark = pytest.mark.slow
+
 LOW, HIGH = [-1.2] * ACTIONS, [1.2] * ACTIONS
 
 

@@ -109,6 +109,7 @@ def test_incomplete_rollouts_are_refused():
         learner.update(torch.zeros(2, 2))
 
 
+@pytest.mark.slow
 def test_update_moves_the_mean_towards_rewarded_actions():
     sizes = Sizes(context=1, critic=1, action=1, envs=64, decisions=1)
     learner = learner_of(PPOConfig(hidden=(16,), learning_rate=1e-2, minibatches=1), sizes)
@@ -170,6 +171,7 @@ def test_kl_to_prior_by_hand():
     assert kl_to_prior(mean, std).item() == pytest.approx(0.5 * (4 + 0.25 - 1 - 2 * math.log(0.5)))
 
 
+@pytest.mark.slow
 def test_the_prior_penalty_pulls_the_policy_back_to_the_prior():
     """The same updates, with and without the KL term on the states that are visited."""
 

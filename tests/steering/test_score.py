@@ -94,6 +94,7 @@ def base_success(policy, n=2048):
     return won.float().mean().item()
 
 
+@pytest.mark.slow
 def test_resume_is_bit_for_bit(tmp_path):
     stages = [(5 * ITERATION, "a"), (3 * ITERATION, "b")]
 

@@ -94,6 +94,7 @@ def figures(meter: SupportMeter, executed: Executed) -> dict:
     return record_figures(meter.measure(executed), None, meter.config)
 
 
+@pytest.mark.slow
 def test_the_base_policys_own_clipped_samples_are_in_its_support(meter: SupportMeter, planted) -> None:
     executed = planted("base", 300)
     assert (executed.chunk.abs() == 1.2).any()  # clipping happens, and is no violation
@@ -106,6 +107,7 @@ def test_the_base_policys_own_clipped_samples_are_in_its_support(meter: SupportM
     assert found["support_step_violation_rate"] == pytest.approx(0.01, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "at_least", "at_most"),
     [(0.01, 0.03, 0.5), (0.03, 0.8, 1.0), (0.1, 0.99, 1.0), ("other state", 0.97, 1.0), ("uniform", 1.0, 1.0)],
@@ -118,6 +120,7 @@ def test_planted_violations_are_found(
     assert found["support_auc"] > 0.6 and found["support_inside_rate"] < 0.02
 
 
+@pytest.mark.slow
 def test_the_mean_is_no_violation_but_too_central(meter: SupportMeter, planted) -> None:
     found = figures(meter, planted("z0"))
     assert found["support_violation_rate"] == 0 and found["support_inside_rate"] > 0.3

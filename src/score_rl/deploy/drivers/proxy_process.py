@@ -27,9 +27,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from score_rl.contracts import Frame, StepResult
 from score_rl.core.errors import ScoreError
@@ -40,7 +38,6 @@ from score_rl.deploy.drivers.lines import LineError, Lines, decode, encode
 from score_rl.deploy.drivers.proxy import Faults, RobotProcessConfig, check_config
 from score_rl.deploy.guard.guard import Guard, GuardAction, guard_limits, summarize_counts
 from score_rl.sim.world import SimulatedWorld, make_world
-
 
 MAX_CLIENTS = 16
 """Connections at a time; beyond them the one that has been silent longest is dropped, but never the owner."""

@@ -115,12 +115,12 @@ def _one_thread() -> ThreadPoolExecutor:
 class Player:
     """Plays chunks, action after action: row j of a plan is action number `plan.request.step + j` of the episode.
 
-    The number counts actions that were sent, not ticks of a clock. While the robot moves by a chunk both are the same.
-    Where it had nothing to do (a decision is late, ticks were slept through) it stands, and the number with it: a
-    chunk is entered where the robot is, however much time has passed since it was asked for.
+    The number counts actions that were sent, not ticks of a clock. While the robot moves by a chunk both are the
+    same. Where it had nothing to do (a decision is late, ticks were slept through) it stands, and the number with it:
+    a chunk is entered where the robot is, however much time has passed since it was asked for.
 
-    `execute_steps` rows of a chunk are meant to run. With a `lead` of d the next decision is asked for d actions before
-    that, on the window of then, and its first d rows are skipped: those were sent by the time it takes over.
+    `execute_steps` rows of a chunk are meant to run. With a `lead` of d the next decision is asked for d actions
+    before that, on the window of then, and its first d rows are skipped: those were sent by the time it takes over.
     Where it comes late, the rest of the old chunk (up to its horizon) bridges the gap.
     """
 

@@ -115,7 +115,9 @@ def _read_array(fields: dict[Any, Any]) -> np.ndarray:
     dtype, shape, data = _read_dtype(fields[DTYPE]), fields[SHAPE], fields[DATA]
     sizes = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
     if not sizes or len(shape) > MAX_DIMENSIONS:
-        raise WireError(f"the shape of an array is {_short(shape)}, expected a list of sizes, at most {MAX_DIMENSIONS}")
+        raise WireError(
+            f"the shape of an array is {_short(shape)}, expected a list of sizes, at most {MAX_DIMENSIONS}"
+        )
     if not isinstance(data, bytes):
         raise WireError(f"the data of an array are a {type(data).__name__}, expected bytes")
     expected = math.prod(shape) * dtype.itemsize
