@@ -454,7 +454,7 @@ class Gated(ToyPolicy):
 
 
 def test_a_decision_that_is_still_running_belongs_to_nobody() -> None:
-    """Episode 1 is over while its decision runs on; episode 2's first neither waits for it nor takes it for its own."""
+    """Episode 1 is over while its decision runs on; episode 2's first neither waits for it nor takes it over."""
     policy, robot = Gated(), ToyRobot(clock=ToldClock(), length=6)
     planner = Planner(policy.decide, policy.base_decide)
     spec = policy.spec

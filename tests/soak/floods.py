@@ -150,7 +150,7 @@ def flood_server(port: int, data: bytes, for_ever: bool, over: threading.Event, 
                 client.sendall(data)
                 sent += len(data)
         began, poll = time.monotonic(), select.poll()
-        poll.register(client, 0)  # tells a reset connection, and reads nothing
+        poll.register(client, select.POLLRDHUP)  # tells that the server has hung up, and reads nothing
         while not over.is_set() and not poll.poll(50):
             pass
         tally.add(sent, 0.0 if over.is_set() else time.monotonic() - began)

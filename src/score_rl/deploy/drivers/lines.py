@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 MAX_LINE = 1 << 20
-"""Bytes of one message."""
+"""Bytes of one message, unless its receiver expects shorter ones."""
 PIECE = 1 << 12
 """Bytes that are taken at a time: who sends many messages at once does not keep the receiver from other things."""
 
@@ -33,10 +33,10 @@ def decode(line: bytes) -> dict[str, Any]:
 
 
 class Lines:
-    """The receiving half of a connection."""
+    """The receiving half of a connection; `longest`: bytes of a message."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
+    def __init__(self, connection: socket.socket, longest: int = MAX_LINE) -> None:
+        self.connection, self.longest = connection, longest
         self._rest = b""
 
     def receive(self) -> list[bytes] | None:
@@ -53,6 +53,6 @@ class Lines:
         if not data:
             return None
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MAX_LINE:
-            raise LineError(f"a message is longer than {MAX_LINE} bytes")
+        if max(map(len, (*lines, self._rest))) > self.longest:
+            raise LineError(f"a message is longer than {self.longest} bytes")
         return lines

@@ -43,6 +43,8 @@ MAX_CLIENTS = 16
 """Connections at a time; beyond them the one that has been silent longest is dropped, but never the owner."""
 OWNER_SILENCE_S = 10.0
 """Time without a message after which the owner of the robot gives way to another client, on the robot's clock."""
+MAX_COMMAND = 1 << 16
+"""Bytes of a client's message."""
 LARGEST = 2**53
 """Whole numbers on the wire are smaller."""
 
@@ -100,7 +102,7 @@ class RobotProcess:
         # A client that does not read must never hold up the robot: it is dropped (`_transmit`).
         connection.setblocking(False)
         self._clients[connection] = None
-        self._selector.register(connection, selectors.EVENT_READ, Lines(connection))
+        self._selector.register(connection, selectors.EVENT_READ, Lines(connection, MAX_COMMAND))
         if len(self._clients) > MAX_CLIENTS:
             self._drop(next(client for client in self._clients if client is not self._owner))
 
