@@ -43,7 +43,7 @@ MAX_CLIENTS = 16
 """Connections at a time; beyond them the one that has been silent longest is dropped, but never the owner."""
 OWNER_SILENCE_S = 10.0
 """Time without a message after which the owner of the robot gives way to another client, on the robot's clock."""
-MAX_COMMAND = 1 << 16
+MAX_COMMAND = 1 << 18
 """Bytes of a client's message."""
 LARGEST = 2**53
 """Whole numbers on the wire are smaller."""
