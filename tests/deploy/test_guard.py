@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from score_rl.core.errors import ScoreError
-from score_rl.deploy.guard.guard import Guard, GuardAction, GuardConfig, GuardLimits, Sensed, summarize_counts
+from score_rl.deploy.guard.guard import Guard, GuardAction, GuardConfig, Sensed, summarize_counts
+from score_rl.deploy.guard.limits import GuardLimits
 
 DT = 0.1
 LIMITS = GuardLimits(

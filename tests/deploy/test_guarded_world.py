@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from score_rl.deploy.bundle.spec import franka_leap_limits
-from score_rl.deploy.guard.guard import guard_limits
 from score_rl.deploy.guard.guarded_world import GuardedWorld
+from score_rl.deploy.guard.limits import guard_limits
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.world import SimulatedWorld, make_world
 

@@ -15,7 +15,8 @@ from fakes import NAMES, STEP, ToldClock, ToldPlanner, ToyPolicy, ToyRobot, lost
 
 from score_rl.core.errors import ScoreError
 from score_rl.data.dataset import load_dataset
-from score_rl.deploy.guard.guard import ACTIONS, Guard, GuardAction, GuardConfig, guard_limits
+from score_rl.deploy.guard.guard import ACTIONS, Guard, GuardAction, GuardConfig
+from score_rl.deploy.guard.limits import guard_limits
 from score_rl.deploy.guard.watchdog import Watchdog
 from score_rl.deploy.runtime.control_loop import RunConfig
 from score_rl.deploy.runtime.planner import Plan, Planner, Player, Request

@@ -131,6 +131,7 @@ def under_attack(process: int, seconds: float, attack: Callable[[int, threading.
         "rss_half_mb": at[0.5],
         "rss_end_mb": rss_mb(process),
         "rss_most_mb": max(mb for _, mb in seen),
+        "load_average": round(os.getloadavg()[0], 1),
     }
 
 

@@ -27,8 +27,9 @@ from score_rl.data.dataset import load_dataset
 from score_rl.data.windows import WindowBatch, Windows
 from score_rl.data.writer import DatasetWriter
 from score_rl.deploy.bundle.bundle import default_steps
-from score_rl.deploy.guard.guard import guard_limits, summarize_counts
+from score_rl.deploy.guard.guard import summarize_counts
 from score_rl.deploy.guard.guarded_world import GuardedWorld
+from score_rl.deploy.guard.limits import guard_limits
 from score_rl.evaluation.results import Labels
 from score_rl.evaluation.run import REFERENCES, read_evaluation, run_evaluation
 from score_rl.evaluation.support.meter import SupportConfig, SupportMeter

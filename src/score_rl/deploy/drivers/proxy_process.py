@@ -36,7 +36,8 @@ from score_rl.deploy.bundle.spec import franka_leap_limits
 from score_rl.deploy.drivers.address import listening
 from score_rl.deploy.drivers.lines import LineError, Lines, decode, encode
 from score_rl.deploy.drivers.proxy import Faults, RobotProcessConfig, check_config
-from score_rl.deploy.guard.guard import Guard, GuardAction, guard_limits, summarize_counts
+from score_rl.deploy.guard.guard import Guard, GuardAction, summarize_counts
+from score_rl.deploy.guard.limits import guard_limits
 from score_rl.sim.world import SimulatedWorld, make_world
 
 MAX_CLIENTS = 16

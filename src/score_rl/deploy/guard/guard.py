@@ -21,12 +21,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from score_rl.core.errors import ScoreError
+from score_rl.deploy.guard.limits import GuardLimits
 
 Log = Callable[[Mapping[str, Any]], None]
 """Takes one record of plain values; called for everything but `pass`."""
@@ -51,18 +52,6 @@ class GuardAction(StrEnum):
 
 ACTIONS = tuple(GuardAction)
 """Order of the numbers under which recordings store an action."""
-
-
-@dataclass(frozen=True)
-class GuardLimits:
-    """What a robot may be commanded; one value per action dimension, in action units (rad, rad/s, rad/s^2)."""
-
-    names: tuple[str, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    velocity: tuple[float, ...]
-    acceleration: tuple[float, ...]
-    control_rate_hz: float
 
 
 @dataclass(frozen=True)
@@ -368,23 +357,6 @@ def _numbers(values: ArrayLike, what: str) -> NDArray[np.float64]:
     if array.dtype.kind not in "fiu":
         raise ScoreError(f"{what} is no array of numbers (its type is {array.dtype})")
     return array.astype(np.float64)
-
-
-class RobotBounds(Protocol):
-    """What a bundle's specification, or a robot's, says of the actions; None where nothing is known."""
-
-    action_low: tuple[float, ...]
-    action_high: tuple[float, ...]
-    action_velocity_limit: tuple[float, ...] | None
-    action_acceleration_limit: tuple[float, ...] | None
-
-
-def guard_limits(bounds: RobotBounds, names: tuple[str, ...], control_rate_hz: float) -> GuardLimits:
-    """The limits of a robot; one that is not known leaves every command within the bounds legal."""
-    span = np.subtract(bounds.action_high, bounds.action_low)
-    velocity = bounds.action_velocity_limit or tuple(1.01 * span * control_rate_hz)
-    acceleration = bounds.action_acceleration_limit or tuple(3 * np.multiply(velocity, control_rate_hz))
-    return GuardLimits(names, bounds.action_low, bounds.action_high, velocity, acceleration, control_rate_hz)
 
 
 def summarize_counts(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from score_rl.contracts import COMMAND, Observation, StepResult, World
-from score_rl.deploy.guard.guard import Guard, GuardConfig, GuardLimits
+from score_rl.deploy.guard.guard import Guard, GuardConfig
+from score_rl.deploy.guard.limits import GuardLimits
 
 
 class GuardedWorld:

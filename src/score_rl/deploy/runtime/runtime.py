@@ -22,7 +22,8 @@ from score_rl.core.errors import ScoreError
 from score_rl.deploy.bundle.spec import BundleSpec
 from score_rl.deploy.clock import Clock
 from score_rl.deploy.drivers.protocol import RobotDriver, RobotLost, RobotSpec
-from score_rl.deploy.guard.guard import Guard, Log, guard_limits, summarize_counts
+from score_rl.deploy.guard.guard import Guard, Log, summarize_counts
+from score_rl.deploy.guard.limits import guard_limits
 from score_rl.deploy.guard.watchdog import Watchdog
 from score_rl.deploy.runtime.control_loop import ControlLoop, EpisodeReport, Parts, RunConfig, check_run_config
 from score_rl.deploy.runtime.planner import Planner, SupportScore
