@@ -11,10 +11,12 @@ import pytest
 from score_rl.cli import main as cli
 from score_rl.cli.collect import Collect
 from score_rl.cli.steer import Steer
+from score_rl.core.errors import ScoreError
 from score_rl.data.layout import Feature
 from score_rl.data.writer import DatasetWriter
 from score_rl.evaluation.run import read_evaluation
 from score_rl.pipeline.inputs import content_hash
+from score_rl.pipeline.stages import evaluate
 from score_rl.tasks.recipe import get_recipe, recipe_names, task_names
 
 FEATURES = ("observation.state", "action")
@@ -218,3 +220,8 @@ def test_the_whole_loop_and_its_reuse(tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.count("done already") == len(stages) == 7
     assert [path.stat().st_mtime_ns for path in stages] == times
     assert "another configuration" in failure(capsys, "--recipe", "debug", "demo", "--out", str(out), "--seed", "5")
+    recipe = get_recipe("pinch_cube", "debug")
+    found = evaluate(recipe.evaluate, out / "base", out / "evaluation/proxy", steering=out / "steering")
+    assert found.reused and found.success_rate("base_z0") == records["base_z0"]["success_rate"]
+    with pytest.raises(ScoreError, match="unknown evaluated policy 'score_dt'; did you mean 'score_det'"):
+        found.success_rate("score_dt")

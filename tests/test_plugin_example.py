@@ -64,6 +64,7 @@ def test_what_is_installed_is_on_the_command_line(python: Path, tmp_path: Path) 
         "tasks",
         f"steer {small} {given} --world reach?distance_m=0.5 --out steering",
         f"evaluate {small} {given} --steering steering --out evaluation",
+        f"support hesitant?speed=0.9 {small} --steering steering --out support",
         f"bundle --task reach {given} --steering steering --evaluation evaluation --out bundle",
         "collect --task quick_pinch --recipe debug --demonstrations.episodes 2 --out demonstrations",
         "info bundle",
@@ -72,6 +73,7 @@ def test_what_is_installed_is_on_the_command_line(python: Path, tmp_path: Path) 
     records = {record["policy"]: record for record in read_evaluation(tmp_path / "evaluation")}
     assert list(records) == ["base", "base_z0", "score_stoch", "score_det"]
     assert (records["base"]["task"], records["base"]["world"], records["base"]["n"]) == ("reach", "reach", 4)
+    assert all("support_violation_rate" in record for record in read_evaluation(tmp_path / "support"))
     assert read_json(tmp_path / "bundle" / "base" / "reference.json")["uri"] == "hesitant?speed=0.9"
     assert "velocity" in info and "hesitant" in info
     assert read_json(tmp_path / "demonstrations" / "config.json")["settings"]["task"] == "quick_pinch"
