@@ -88,7 +88,7 @@ def make(group: str, uri: str, kind: str, given: Mapping[str, Any], expected: ty
 
 
 def call(factory: Callable[..., Any], what: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
-    """What a factory returns. Raises ScoreError, naming `what`, for options that it does not take, and if it fails."""
+    """What a factory returns. Raises ScoreError for options that it does not take, and if it fails."""
     _check_options(factory, what, options, given)
     try:
         return factory(**given, **options)
