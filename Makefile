@@ -36,7 +36,7 @@ test: $(READY) ## Run the tests
 	$(VENV)/bin/python -m pytest
 
 strange: $(READY) ## The fast tests in another order, on another clock, with hardly any environment and a narrow terminal
-	env -i PATH="$$PATH" TMPDIR="$${TMPDIR:-/tmp}" HOME=/nonexistent LC_ALL=C COLUMNS=40 PYTHONHASHSEED=$(SEED) \
+	env -i PATH="$$PATH" TMPDIR="$${TMPDIR:-/tmp}" HOME=/dev/null LC_ALL=C COLUMNS=40 PYTHONHASHSEED=$(SEED) \
 	  $(VENV)/bin/python -m pytest -m 'not slow and not soak' -p randomly -p no:cacheprovider \
 	  --randomly-seed=$(SEED) --clock-shift=33554432.7
 
