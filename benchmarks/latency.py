@@ -78,7 +78,9 @@ def measure(benchmark: Benchmark, bundle: Bundle, folder: Path, name: str) -> di
     windows = real_windows(bundle, benchmark.dataset, benchmark.observations)
     draws = noise(bundle, benchmark.observations)
     difference = largest_difference(bundle, exported, windows, draws)
-    print(f"{name}: {difference:.1e} {bundle.spec.action_unit} apart on {len(draws)} observations", flush=True)
+    print(
+        f"{name}: {difference:.1e} {bundle.spec.interface.action.unit} apart on {len(draws)} observations", flush=True
+    )
     rows = [({key: value[i : i + 1] for key, value in windows.items()}, draws[i : i + 1]) for i in range(len(draws))]
     deciders: dict[str, Decide] = {
         "torch": lambda window, draw: bundle.decide(window, draw).chunk.numpy(),
@@ -89,10 +91,10 @@ def measure(benchmark: Benchmark, bundle: Bundle, folder: Path, name: str) -> di
         "network": bundle.base.config.network,
         "parameters": sum(value.numel() for value in bundle.base.network.parameters()),
         "sampler_steps": bundle.base.config.flow.steps,
-        "latent_shape": bundle.spec.latent_shape,
+        "latent_shape": bundle.spec.policy.latent_shape,
         "observations": len(draws),
         "largest_difference": difference,
-        "action_unit": bundle.spec.action_unit,
+        "action_unit": bundle.spec.interface.action.unit,
         "export_s": round(export_s, 1),
         "onnx_bytes": path.stat().st_size,
         "decisions": benchmark.decisions,

@@ -39,7 +39,7 @@ import numpy as np
 import torch
 import tyro
 from hostile_messages import KINDS, LOITERERS, SILENT, Target
-from score_client import Answer, ClientConfig, PolicyClient, PolicyRefused, PolicyUnavailable
+from score_client import Answer, ArraySpec, ClientConfig, PolicyClient, PolicyRefused, PolicyUnavailable
 
 from score_rl.core.files import read_json, write_json
 from score_rl.core.runs import describe_process
@@ -218,7 +218,7 @@ class Robot(threading.Thread):
         spec, random = self.client.metadata, rng("robot", self.number)
         self.client.reset(seed=self.number)
         for _ in range(spec.history):
-            self.client.observe({key: frame_of(width, random) for key, width in spec.observation.items()})
+            self.client.observe({key: frame_of(array, random) for key, array in spec.interface.observation.items()})
         question, first = self.client.request(), None
         time.sleep(float(random.uniform(0, 1 / RATE_HZ)))
         due = time.monotonic()
@@ -244,10 +244,10 @@ class Robot(threading.Thread):
             return None
 
 
-def frame_of(width: int, random: np.random.Generator) -> np.ndarray:
+def frame_of(array: ArraySpec, random: np.random.Generator) -> np.ndarray:
     """Numbers for one key; a pose (7) gets a unit quaternion."""
-    values = random.uniform(-0.5, 0.5, width).astype(np.float32)
-    if width == 7:
+    values = random.uniform(-0.5, 0.5, array.shape).astype(np.float32)
+    if array.shape == (7,):
         values[3:] /= np.linalg.norm(values[3:])
     return values
 
@@ -321,7 +321,7 @@ def hostile(server: ServerProcess, messages: int, attackers: int, seed: int) -> 
     robot = Robot(server.port, 0, timeout_s=5.0, stop=stop)
     robot.client.connect()
     spec, random = robot.client.metadata, rng("hostile", seed, "valid")
-    robot.client.observe({key: frame_of(width, random) for key, width in spec.observation.items()})
+    robot.client.observe({key: frame_of(array, random) for key, array in spec.interface.observation.items()})
     target = Target("127.0.0.1", server.port, robot.client.request())
     before = server.usage()
     robot.start()

@@ -53,7 +53,7 @@ def variants(recipe: PretrainConfig) -> dict[str, PretrainConfig]:
         "recipe": recipe,
         "half the steps": replace(recipe, steps=recipe.steps // 2),
         "absolute targets": changed(action="absolute"),
-        "raw observations": changed(observation="raw", keys=PALM_KEYS),
+        "raw observations": changed(observation="identity", keys=PALM_KEYS),
         "min-max scale": changed(action_scale="min_max"),
         "one frame": changed(history=1),
         "chunk of 16": changed(horizon=16),

@@ -20,6 +20,7 @@ import torch
 import tyro
 from torch import Tensor
 
+from score_rl.contracts import Context
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import write_json
 from score_rl.core.runs import describe_process
@@ -56,17 +57,17 @@ class Benchmark:
     """Result file to write."""
 
 
-def planted(policy: ConditionalFlow, context: Tensor, demonstrated: Tensor, bound: Tensor, seed: int):
+def planted(policy: ConditionalFlow, context: Context, demonstrated: Tensor, bound: Tensor, seed: int):
     """(kind, chunks (n, h, a)) of every kind; bound (2, a): lowest and highest actions."""
     generator = torch_generator("planted", seed)
-    latent = torch.randn(len(context), *policy.spec.latent_shape, generator=generator)
+    latent = torch.randn(len(demonstrated), *policy.spec.latent_shape, generator=generator)
     base = policy.decode(context, latent.clamp(-LATENT_BOUND, LATENT_BOUND))
     yield "base", base
     yield "z0", policy.decode(context, torch.zeros_like(latent))
-    normalised = policy.representation.normalize(context, base)
+    normalised = policy.normalize(context, base)
     for size in NOISE:
         noise = torch.randn(base.shape, generator=generator)
-        yield f"noise_{size:g}", policy.representation.denormalize(context, normalised + size * noise)
+        yield f"noise_{size:g}", policy.denormalize(context, normalised + size * noise)
     yield "other_state", base.roll(len(base) // 2, 0)
     low, high = bound
     yield "uniform", low + (high - low) * torch.rand(base.shape, generator=generator)
@@ -78,7 +79,7 @@ def measure(
 ) -> list[dict[str, Any]]:
     """One record per kind of violation."""
     spec = policy.spec
-    windows = Windows(load_dataset(dataset), tuple(spec.observation), spec.history, spec.horizon)
+    windows = Windows(load_dataset(dataset), spec)
     whole = (~windows.all().is_pad.any(1)).nonzero().flatten()
     batch = windows.batch(whole[torch.arange(benchmark.states) * len(whole) // benchmark.states])
     world = open_world("twin" if task in task_names() else get_recipe(task).evaluate.world, 1, task)

@@ -132,7 +132,7 @@ def decisions(bundle: Path) -> str:
     loaded = load_bundle(bundle)
     spec = loaded.base.spec
     generator = torch.Generator().manual_seed(0)
-    window = {k: torch.randn(16, spec.history, d, generator=generator) for k, d in spec.observation.items()}
+    window = {k: torch.randn(16, *array.shape, generator=generator) for k, array in spec.window.items()}
     decision = loaded.decide(window, torch.randn(16, *spec.latent_shape, generator=generator))
     return digest(hashlib.sha256(np.asarray(decision.chunk).tobytes()).hexdigest())
 

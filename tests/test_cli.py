@@ -11,8 +11,8 @@ import pytest
 from score_rl.cli import main as cli
 from score_rl.cli.collect import Collect
 from score_rl.cli.steer import Steer
+from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
-from score_rl.data.layout import Feature
 from score_rl.data.writer import DatasetWriter
 from score_rl.evaluation.run import read_evaluation
 from score_rl.pipeline.inputs import content_hash
@@ -159,7 +159,7 @@ def test_what_does_not_fit_together_is_refused_before_a_run_exists(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset, out = tmp_path / "dataset", tmp_path / "run"
-    writer = DatasetWriter(dataset, 20, {name: Feature("float32", (2,), None) for name in FEATURES}, "other")
+    writer = DatasetWriter(dataset, 20, {name: ArraySpec((2,)) for name in FEATURES}, "other")
     writer.add_episode({name: np.zeros((30, 2), np.float32) for name in FEATURES}, "task")
     writer.finalize()
     message = failure(capsys, "calibrate", "--dataset", str(dataset), "--out", str(out))

@@ -12,8 +12,46 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from score_rl.contracts import Observation, PolicySpec, StepResult, WorldSpec
+from score_rl.contracts import (
+    ArraySpec,
+    Context,
+    Interface,
+    Observation,
+    PlainContext,
+    PolicySpec,
+    StepResult,
+    WorldSpec,
+)
+from score_rl.core.fingerprint import fingerprint
+from score_rl.core.interfaces import action_spec
 from score_rl.core.seeding import rng
+
+INTERFACE = Interface(
+    observation={"state": ArraySpec((2,)), "command": ArraySpec((1,))},
+    action=action_spec(("push",), "normalised"),
+    control_rate_hz=10.0,
+)
+
+
+def vectors(**widths: int) -> dict[str, ArraySpec]:
+    """Keys of plain numbers by their widths."""
+    return {key: ArraySpec((width,)) for key, width in widths.items()}
+
+
+def policy_spec(
+    keys: dict[str, int], names: tuple[str, ...], history: int, horizon: int, unit: str = "rad", rate_hz: float = 10.0
+) -> PolicySpec:
+    """A policy of plain numbers, with latents of its chunks' shape."""
+    interface = interface_of(keys, names, unit, rate_hz)
+    return PolicySpec(interface, history, horizon, (horizon, len(names)))
+
+
+def interface_of(keys: dict[str, int], names: tuple[str, ...], unit: str = "rad", rate_hz: float = 10.0) -> Interface:
+    """Keys of plain numbers; the command has the actions' names."""
+    action = action_spec(names, unit)
+    return Interface(
+        vectors(**keys) | ({"command": action} if keys.get("command") == len(names) else {}), action, rate_hz
+    )
 
 
 class ToyWorld:
@@ -22,12 +60,10 @@ class ToyWorld:
     def __init__(self, num_envs: int = 4, time_limit: int = 16, name: str = "toy") -> None:
         self.spec = WorldSpec(
             num_envs=num_envs,
-            actor={"state": 2, "command": 1},
-            critic={"truth": 2},
+            interface=INTERFACE,
+            critic={"truth": ArraySpec((2,))},
             action_low=(-1.0,),
             action_high=(1.0,),
-            action_names=("push",),
-            control_rate_hz=10.0,
             time_limit=time_limit,
             name=name,
         )
@@ -84,20 +120,16 @@ class ToyPolicy(nn.Module):
 
     def __init__(self, horizon: int = 4, history: int = 2) -> None:
         super().__init__()
-        self.spec = PolicySpec(
-            observation={"state": 2, "command": 1},
-            history=history,
-            horizon=horizon,
-            action_names=("push",),
-            action_units="normalised",
-            control_rate_hz=10.0,
-        )
+        self.spec = PolicySpec(INTERFACE, history, horizon, latent_shape=(horizon, 1))
         self.strength = nn.Parameter(torch.tensor(1.0), requires_grad=False)
 
-    def encode(self, window: dict[str, Tensor]) -> Tensor:
-        return torch.cat([window[key].flatten(1) for key in self.spec.observation], dim=1)
+    def fingerprint(self) -> str:
+        return fingerprint(self.spec, self.state_dict())
 
-    def decode(self, context: Tensor, latent: Tensor) -> Tensor:
+    def encode(self, window: dict[str, Tensor]) -> PlainContext:
+        return PlainContext(torch.cat([window[key].flatten(1) for key in self.spec.window], dim=1))
+
+    def decode(self, context: Context, latent: Tensor) -> Tensor:
         direction = torch.where(latent.mean(dim=1, keepdim=True) >= 0, 1.0, -1.0)
         return direction * self.strength + 0.05 * latent
 
@@ -105,8 +137,8 @@ class ToyPolicy(nn.Module):
 class ScaledToyPolicy(ToyPolicy):
     """A toy policy with normalised coordinates: actions in units of 4."""
 
-    def normalize(self, context: Tensor, chunk: Tensor) -> Tensor:
+    def normalize(self, context: Context, chunk: Tensor) -> Tensor:
         return chunk / 4.0
 
-    def denormalize(self, context: Tensor, x: Tensor) -> Tensor:
+    def denormalize(self, context: Context, x: Tensor) -> Tensor:
         return x * 4.0

@@ -16,13 +16,18 @@ from websockets.sync.server import ServerConnection, serve
 METADATA: dict[str, Any] = {
     "server": "fake",
     "bundle": "fake",
-    "observation": {"state": 2},
-    "history": 2,
-    "horizon": 4,
+    "policy": {
+        "interface": {
+            "observation": {"state": {"shape": [2], "dtype": "float32", "unit": "rad", "frame": "", "names": []}},
+            "action": {"shape": [1], "dtype": "float32", "unit": "rad", "frame": "", "names": ["push"]},
+            "control_rate_hz": 10.0,
+            "views": {},
+        },
+        "history": 2,
+        "horizon": 4,
+        "latent_shape": [4, 1],
+    },
     "execute_steps": 2,
-    "control_rate_hz": 10.0,
-    "action_names": ["push"],
-    "action_unit": "rad",
     "action_low": [-1.0],
     "action_high": [1.0],
 }

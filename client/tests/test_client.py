@@ -189,7 +189,7 @@ def test_another_policy_behind_the_same_address_is_refused() -> None:
 
 def test_other_servers_are_refused() -> None:
     fake = FakeServer()
-    del fake.metadata["horizon"]
+    fake.metadata["policy"] = {}
     with fake.running() as uri, pytest.raises(PolicyRefused, match="no server of score"):
         client_of(uri).connect()
 

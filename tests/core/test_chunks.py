@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toys import ToyPolicy, ToyWorld
+from toys import ToyPolicy, ToyWorld, policy_spec, vectors
 
-from score_rl.contracts import Observation, StepResult, WorldSpec
+from score_rl.contracts import Interface, Observation, StepResult, WorldSpec
 from score_rl.core.chunks import ChunkRunner, advance_window, check_fit, start_window
 from score_rl.core.errors import ScoreError
+from score_rl.core.interfaces import action_spec
 
 
 class ScriptedWorld:
@@ -23,12 +24,10 @@ class ScriptedWorld:
         self.script, self.success_at = script, success
         self.spec = WorldSpec(
             num_envs=len(script),
-            actor={"state": 1, "other": 2},
-            critic={"truth": 1},
+            interface=Interface(vectors(state=1, other=2), action_spec(("a",)), 10.0),
+            critic=vectors(truth=1),
             action_low=(-5.0,),
             action_high=(5.0,),
-            action_names=("a",),
-            control_rate_hz=10.0,
             time_limit=100,
         )
         self.sent: list[torch.Tensor] = []
@@ -63,11 +62,15 @@ class ScriptedWorld:
         return Observation({"state": state, "other": state.repeat(1, 2)}, {"truth": -state})
 
 
+WIDTHS = {"state": 1, "other": 2, "cloud": 3}
+
+
 def runner_of(world, steps=4, history=1, gamma=1.0, filler=None, keys=("state",)):
     def nothing(window):
         raise AssertionError("no filler was expected")
 
-    runner = ChunkRunner(world, keys, history, steps, filler or nothing, gamma)
+    spec = policy_spec({key: WIDTHS[key] for key in keys}, ("a",), history, horizon=8)
+    runner = ChunkRunner(world, spec, steps, filler or nothing, gamma)
     runner.start(list(range(world.spec.num_envs)))
     return runner
 
@@ -273,7 +276,7 @@ def test_rows_do_not_disturb_each_other():
 
     def play(seeds):
         world = ToyWorld(num_envs=len(seeds), time_limit=7)
-        runner = ChunkRunner(world, policy.spec.observation, 2, 4, lambda w: torch.zeros(len(w["state"]), 4, 1))
+        runner = ChunkRunner(world, policy.spec, 4, lambda w: torch.zeros(len(w["state"]), 4, 1))
         runner.start(seeds)
         results = []
         for _ in range(6):
@@ -308,10 +311,12 @@ def test_wrong_chunk_shapes_are_refused_before_anything_moves(shape):
 
 def test_unknown_keys_and_bad_settings_are_refused():
     world = ScriptedWorld(QUIET)
-    with pytest.raises(ScoreError, match=r"does not show \['cloud'\]"):
-        ChunkRunner(world, ("state", "cloud"), 1, 4, lambda window: None)
+    with pytest.raises(ScoreError, match="the policy reads 'cloud'"):
+        runner_of(world, keys=("state", "cloud"))
     with pytest.raises(ScoreError, match="gamma"):
-        ChunkRunner(world, ("state",), 1, 4, lambda window: None, gamma=1.5)
+        runner_of(world, gamma=1.5)
+    with pytest.raises(ScoreError, match="does not show 'command'"):
+        ChunkRunner(world, policy_spec({"state": 1}, ("a",), 1, 4), 4, filler=None)
 
 
 def test_check_fit_names_what_does_not_fit():

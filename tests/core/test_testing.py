@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from seeing import SeeingWorld
 from toys import ScaledToyPolicy, ToyPolicy, ToyWorld
 
-from score_rl.contracts import Observation
+from score_rl.contracts import Observation, PlainContext
 from score_rl.core.testing import ContractViolation, check_policy, check_world
 
 
@@ -35,8 +36,8 @@ class Deaf(ToyPolicy):
 
 class MixesRows(ToyPolicy):
     def encode(self, window):
-        context = super().encode(window)
-        return context - context.mean(dim=0)
+        features = super().encode(window).features
+        return PlainContext(features - features.mean(dim=0))
 
 
 class Overwrites(ToyPolicy):
@@ -56,7 +57,39 @@ class NoInverse(ScaledToyPolicy):
 
 class Double(ToyPolicy):
     def encode(self, window):
-        return super().encode(window).double()
+        return PlainContext(super().encode(window).features.double())
+
+
+class BareTensor(ToyPolicy):
+    def encode(self, window):
+        return super().encode(window).features
+
+
+class Nameless(ToyPolicy):
+    fingerprint = None
+
+
+class FlatLatent(ToyPolicy):
+    def __init__(self):
+        super().__init__()
+        self.spec = replace(self.spec, latent_shape=(4,))
+
+
+class UnnamedActions(ToyPolicy):
+    def __init__(self):
+        super().__init__()
+        action = replace(self.spec.interface.action, names=())
+        self.spec = replace(self.spec, interface=replace(self.spec.interface, action=action))
+
+
+class Shuffled(PlainContext):
+    def rows(self, index):
+        return Shuffled(self.features[index.sort().values])
+
+
+class ShufflesRows(ToyPolicy):
+    def encode(self, window):
+        return Shuffled(super().encode(window).features)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +103,11 @@ class Double(ToyPolicy):
         (Overwrites, "changed its input"),
         (KeepsGradient, "requires a gradient"),
         (Double, "expected float32"),
+        (BareTensor, "a context has `features`"),
+        (Nameless, "fingerprint"),
+        (FlatLatent, "latent steps and latent width"),
+        (UnnamedActions, "a distinct name for each dimension"),
+        (ShufflesRows, "not those of the rows asked for"),
     ],
 )
 def test_bad_policies_are_named(policy, message):
@@ -179,5 +217,62 @@ class IntegerReward(ToyWorld):
     ],
 )
 def test_bad_worlds_are_named(world, message):
+    with pytest.raises(ContractViolation, match=message):
+        check_world(world)
+
+
+class Padded(ToyPolicy):
+    """Its latents have more steps and a greater width than its chunks."""
+
+    def __init__(self):
+        super().__init__()
+        self.spec = replace(self.spec, latent_shape=(6, 3))
+
+    def decode(self, context, latent):
+        return super().decode(context, latent[:, :4, :1])
+
+
+def test_latents_are_the_policys_own():
+    check_policy(Padded())
+
+
+class Forgetful(SeeingWorld):
+    def look(self, keys, rows=None):
+        self.looks += 1
+        noise = torch.randint(9, (8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(self.looks))
+        return {key: value + noise for key, value in super().look(keys, rows).items()}
+
+
+class Nudged(SeeingWorld):
+    def look(self, keys, rows=None):
+        self.position = self.position + 1e-3
+        return super().look(keys, rows)
+
+
+class RowsByPlace(SeeingWorld):
+    def look(self, keys, rows=None):
+        return {key: value[: len(value) if rows is None else len(rows)] for key, value in super().look(keys).items()}
+
+
+class FloatPicture(SeeingWorld):
+    def look(self, keys, rows=None):
+        return {key: value.float() for key, value in super().look(keys, rows).items()}
+
+
+class Blind(SeeingWorld):
+    look = None
+
+
+@pytest.mark.parametrize(
+    ("world", "message"),
+    [
+        (Forgetful, "changed by looking again|differs from all rows"),
+        (Nudged, "a world that was looked at and one that was not"),
+        (RowsByPlace, "of chosen rows differs from all rows"),
+        (FloatPicture, "expected uint8"),
+        (Blind, "needs `look`"),
+    ],
+)
+def test_bad_looks_are_named(world, message):
     with pytest.raises(ContractViolation, match=message):
         check_world(world)

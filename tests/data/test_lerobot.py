@@ -9,18 +9,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json, write_json
 from score_rl.data import layout
-from score_rl.data.lerobot import DatasetWriter, Feature, load_dataset
+from score_rl.data.dataset import load_dataset
+from score_rl.data.writer import DatasetWriter
 
 ADROIT = Path(__file__).parents[3] / "shared" / "data" / "adroit_door_human"
 DATA = "data/chunk-000/file-000.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 FEATURES = {
-    "observation.state": Feature("float32", (2,), ("x", "y")),
-    "action": Feature("float32", (3,)),
-    "next.success": Feature("bool", (1,)),
+    "observation.state": ArraySpec((2,), names=("x", "y")),
+    "action": ArraySpec((3,), "float32"),
+    "next.success": ArraySpec((1,), "bool"),
 }
 
 
@@ -63,12 +65,12 @@ def test_round_trip(tmp_path):
     assert (dataset.fps, dataset.robot_type, dataset.num_episodes, dataset.num_frames) == (10, "arm", 3, 12)
     assert dataset.starts.tolist() == [0, 3, 7] and dataset.ends.tolist() == [3, 7, 12]
     assert dataset.lengths.tolist() == [3, 4, 5]
-    assert dataset.names["observation.state"] == ("x", "y") and dataset.names["action"] is None
+    assert dataset.features["observation.state"].names == ("x", "y") and dataset.features["action"].names == ()
     assert dataset.tasks == ("pinch",) * 3
     for episode in range(3):
         for name, values in frames(episode).items():
             read = dataset.episode(episode)[name]
-            assert read.dtype == FEATURES[name].dtype and read.shape == (3 + episode, FEATURES[name].width)
+            assert read.dtype == FEATURES[name].dtype and read.shape == (3 + episode, FEATURES[name].size)
             np.testing.assert_array_equal(read, values.reshape(read.shape))
 
 
@@ -89,7 +91,7 @@ def test_the_missing_command_is_the_action_before(tmp_path):
 
 
 def test_a_recorded_command_is_kept(tmp_path):
-    features = {"action": Feature("float32", (1,)), "observation.command": Feature("float32", (1,))}
+    features = {"action": ArraySpec((1,), "float32"), "observation.command": ArraySpec((1,), "float32")}
     writer = DatasetWriter(tmp_path / "d", 10, features, "arm")
     writer.add_episode({"action": np.ones(2), "observation.command": np.full(2, 7.0)}, "t")
     writer.finalize()
@@ -268,11 +270,11 @@ def test_the_writer_refuses_bad_extra_columns(tmp_path):
 @pytest.mark.parametrize(
     ("name", "feature", "message"),
     [
-        ("action", Feature("float16", (3,)), "did you mean 'float64'|unknown dtype"),
-        ("action", Feature("float32", (3, 2)), r"shape \(3, 2\)"),
-        ("action", Feature("float32", (3,), ("a",)), "1 names for 3 elements"),
-        ("timestamp", Feature("float32", (1,)), "no name for a feature"),
-        ("a/b", Feature("float32", (1,)), "no name for a feature"),
+        ("action", ArraySpec((3,), "float46"), "did you mean 'float64'"),
+        ("action", ArraySpec((3, 0)), r"shape \(3, 0\)"),
+        ("action", ArraySpec((3,), "float32", names=("a",)), "1 names for 3 entries"),
+        ("timestamp", ArraySpec((1,), "float32"), "no name for a feature"),
+        ("a/b", ArraySpec((1,), "float32"), "no name for a feature"),
     ],
 )
 def test_the_writer_refuses_features_that_cannot_be_written(tmp_path, name, feature, message):
@@ -342,7 +344,7 @@ def test_columns_must_match_info(tmp_path):
     features = read_json(root / layout.INFO_PATH)["features"]
     wider = {**features, "action": {**features["action"], "shape": [4]}}
     edit_info(root, features=wider)
-    with pytest.raises(ScoreError, match="'action' does not have the 4 dimensions"):
+    with pytest.raises(ScoreError, match="'action' does not have the shape \\(4,\\)"):
         load_dataset(root)
     edit_info(root, features={**features, "action": {**features["action"], "dtype": "float64"}})
     with pytest.raises(ScoreError, match=r"'action' is float, info\.json says float64"):
@@ -361,7 +363,7 @@ def test_columns_must_match_info(tmp_path):
         ({"total_frames": 11}, "counts 11 frames, the data has 12"),
         ({"total_episodes": 4}, "counts 4 episodes, meta/episodes lists 3"),
         ({"features": {"action": {}}}, "'action' has no dtype or shape"),
-        ({"features": {}}, "no low-dimensional features"),
+        ({"features": {}}, "no features that are arrays"),
     ],
 )
 def test_contradictions_in_info_are_named(tmp_path, changes, message):
@@ -399,8 +401,8 @@ def test_video_is_listed_and_left_out(tmp_path):
     edit_info(root, features={**features, "observation.images.top": video})
     dataset = load_dataset(root)
     assert dataset.skipped == ("observation.images.top",)
-    with pytest.raises(ScoreError, match="only low-dimensional data is read"):
-        dataset.require({"observation.images.top": 3})
+    with pytest.raises(ScoreError, match="only arrays are read"):
+        dataset.require({"observation.images.top": (3,)})
 
 
 def test_lists_of_free_size_and_wrapped_names_are_read(tmp_path):
@@ -410,19 +412,19 @@ def test_lists_of_free_size_and_wrapped_names_are_read(tmp_path):
     features = read_json(root / layout.INFO_PATH)["features"]
     edit_info(root, features={**features, "action": {**features["action"], "names": {"motors": ["a", "b", "c"]}}})
     dataset = load_dataset(root)
-    assert dataset.columns["action"].tolist() == rows and dataset.names["action"] == ("a", "b", "c")
+    assert dataset.columns["action"].tolist() == rows and dataset.features["action"].names == ("a", "b", "c")
     edit_data(root, "action", pa.array([rows[0][:2]] + [rows[0] + [1.0]] + rows[2:], pa.list_(pa.float32())))
-    with pytest.raises(ScoreError, match="'action' does not have the 3 dimensions"):
+    with pytest.raises(ScoreError, match="'action' does not have the shape \\(3,\\)"):
         load_dataset(root)
 
 
 def test_require_compares_with_a_policy_or_robot(tmp_path):
     dataset = load_dataset(write(tmp_path / "d"))
-    dataset.require({"observation.state": 2, "action": 3}, fps=10.0)
-    with pytest.raises(ScoreError, match="'action' has 3 dimensions, expected 23"):
-        dataset.require({"action": 23})
+    dataset.require({"observation.state": (2,), "action": (3,)}, fps=10.0)
+    with pytest.raises(ScoreError, match=r"'action' has shape \(3,\), expected \(23,\)"):
+        dataset.require({"action": (23,)})
     with pytest.raises(ScoreError, match=r"no feature 'observation\.pose'; it has action, next\.success, observ"):
-        dataset.require({"observation.pose": 7})
+        dataset.require({"observation.pose": (7,)})
     with pytest.raises(ScoreError, match="recorded at 10 Hz, expected 20 Hz"):
         dataset.require({}, fps=20)
 
@@ -447,7 +449,7 @@ def test_a_dataset_written_by_lerobot_is_read():
 def test_what_we_write_has_the_layout_that_lerobot_writes(tmp_path):
     source = load_dataset(ADROIT)
     types = {"observation.state": "float32", "action": "float32", "next.success": "bool"}
-    features = {name: Feature(dtype, (source.columns[name].shape[1],)) for name, dtype in types.items()}
+    features = {name: ArraySpec(source.columns[name].shape[1:], dtype) for name, dtype in types.items()}
     writer = DatasetWriter(tmp_path, 100, features, "adroit_hand")
     for episode in range(source.num_episodes):
         columns = source.episode(episode)
@@ -482,3 +484,95 @@ def test_what_we_write_has_the_layout_that_lerobot_writes(tmp_path):
     for table in (theirs, ours):  # pandas takes the column that the metadata calls the index, whatever its name
         index = json.loads(table.schema.metadata[b"pandas"])["index_columns"][0]
         assert table.column_names == ["task_index", index] and table[index].to_pylist() == ["open the door"]
+
+
+SEEN = {
+    "observation.cloud": ArraySpec((2, 3), "float16", "m", "base", ("x", "y", "z")),
+    "observation.picture": ArraySpec((2, 2, 3), "uint8"),
+    "action": ArraySpec((1,), "float32", "rad", names=("push",)),
+}
+
+
+def seen(length: int = 3) -> dict[str, np.ndarray]:
+    count = np.arange(length)
+    return {
+        "observation.cloud": (count[:, None, None] + np.arange(6).reshape(2, 3) / 4).astype(np.float32),
+        "observation.picture": (count[:, None, None, None] + np.arange(12).reshape(2, 2, 3)).astype(np.uint8),
+        "action": count.astype(np.float32),
+    }
+
+
+def write_seen(root: Path, lengths: tuple[int, ...] = (3, 2)) -> Path:
+    writer = DatasetWriter(root, 10, SEEN, "camera")
+    for length in lengths:
+        writer.add_episode(seen(length), "look")
+    writer.finalize()
+    return root
+
+
+def test_arrays_of_any_rank_round_trip(tmp_path):
+    dataset = load_dataset(write_seen(tmp_path / "d"))
+    assert dataset.features == {**SEEN, "observation.command": SEEN["action"]} and not dataset.skipped
+    for episode, length in enumerate((3, 2)):
+        for name, values in seen(length).items():
+            read = dataset.episode(episode)[name]
+            assert read.dtype == SEEN[name].dtype and read.shape == (length, *SEEN[name].shape)
+            np.testing.assert_array_equal(read, values.reshape(read.shape))
+    interface = dataset.interface()
+    assert interface.observation["cloud"] == ArraySpec((2, 3), "float32", "m", "base", ("x", "y", "z"))
+    assert interface.observation["picture"] == SEEN["observation.picture"]
+    assert (interface.action, interface.control_rate_hz) == (SEEN["action"], 10.0)
+
+
+def test_arrays_are_nested_lists_that_the_datasets_library_knows(tmp_path):
+    root = write_seen(tmp_path / "d")
+    schema = pq.read_schema(root / DATA)
+    assert schema.field("observation.cloud").type == pa.list_(pa.list_(pa.float16(), 3), 2)
+    described = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    assert described["observation.cloud"] == {"shape": [2, 3], "dtype": "float16", "_type": "Array2D"}
+    assert described["observation.picture"] == {"shape": [2, 2, 3], "dtype": "uint8", "_type": "Array3D"}
+    # Lists of free size, as the library writes them, are the same data.
+    free = pq.read_table(root / DATA)["observation.cloud"].cast(pa.list_(pa.list_(pa.float16())))
+    edit_data(root, "observation.cloud", free.combine_chunks())
+    np.testing.assert_array_equal(load_dataset(root).episode(1)["observation.cloud"], seen(2)["observation.cloud"])
+
+
+def test_statistics_of_arrays_are_per_entry_of_the_last_axis(tmp_path):
+    stats = read_json(write_seen(tmp_path / "d", (3,)) / layout.STATS_PATH)
+    # x of the two points over three frames: 0 0.75, 1 1.75, 2 2.75; red of the first picture: 0 3 6 9
+    cloud, picture = stats["observation.cloud"], stats["observation.picture"]
+    assert cloud["min"] == [0, 0.25, 0.5] and cloud["max"] == [2.75, 3, 3.25] and cloud["count"] == [3]
+    assert cloud["mean"] == pytest.approx([1.375, 1.625, 1.875])
+    assert picture["min"] == [0, 1, 2] and picture["max"] == [11, 12, 13]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"observation.cloud": np.zeros((3, 3, 2))}, r"has shape \(3, 3, 2\), expected \(frames, 2, 3\)"),
+        ({"observation.cloud": np.full((3, 2, 3), 1e6)}, "NaN or infinity in feature 'observation.cloud'"),
+        ({"observation.picture": np.zeros((3, 2, 2, 3))}, "is float64, expected uint8"),
+        ({"observation.picture": np.full((3, 2, 2, 3), 256, np.uint16)}, "holds numbers that uint8 cannot"),
+    ],
+)
+def test_the_writer_is_strict_about_arrays(tmp_path, change, message):
+    writer = DatasetWriter(tmp_path / "d", 10, SEEN, "camera")
+    with pytest.raises(ScoreError, match=message):
+        writer.add_episode({**seen(), **change}, "look")
+
+
+def test_the_reader_is_strict_about_arrays(tmp_path):
+    root = write_seen(tmp_path / "d", (3,))
+    cloud = pq.read_table(root / DATA)["observation.cloud"].to_pylist()
+    cloud[1][0] = [0.0, 1.0]
+    edit_data(root, "observation.cloud", pa.array(cloud, pa.list_(pa.list_(pa.float16()))))
+    with pytest.raises(ScoreError, match=r"'observation.cloud' does not have the shape \(2, 3\)"):
+        load_dataset(root)
+    cloud[1][0] = None
+    edit_data(root, "observation.cloud", pa.array(cloud, pa.list_(pa.list_(pa.float16()))))
+    with pytest.raises(ScoreError, match="missing values"):
+        load_dataset(root)
+    cloud[1][0] = [0.0, np.nan, 1.0]
+    edit_data(root, "observation.cloud", pa.array(cloud, pa.list_(pa.list_(pa.float16()))))
+    with pytest.raises(ScoreError, match="first in episode 0, frame 1"):
+        load_dataset(root)

@@ -3,10 +3,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toys import policy_spec
 
+from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
 from score_rl.data.dataset import Dataset
 from score_rl.data.windows import Windows, split_episodes
+
+
+def windows_of(dataset, keys, history, horizon, episodes=None) -> Windows:
+    spec = policy_spec({key: 1 for key in keys}, ("x", "y"), history, horizon)
+    return Windows(dataset, spec, episodes)
 
 
 def make_dataset(lengths=(3, 2)) -> Dataset:
@@ -23,7 +30,11 @@ def make_dataset(lengths=(3, 2)) -> Dataset:
             "observation.flag": np.ones((total, 1), dtype=bool),
             "action": np.hstack([frame, -frame]),
         },
-        names={},
+        features={
+            "observation.state": ArraySpec((1,)),
+            "observation.flag": ArraySpec((1,), "bool"),
+            "action": ArraySpec((2,)),
+        },
         starts=ends - np.array(lengths),
         ends=ends,
         tasks=("t",) * len(lengths),
@@ -33,7 +44,7 @@ def make_dataset(lengths=(3, 2)) -> Dataset:
 
 def test_padding_by_hand():
     # Episodes: frames 0 1 2 and frames 3 4.
-    windows = Windows(make_dataset(), ["state"], history=2, horizon=3)
+    windows = windows_of(make_dataset(), ["state"], history=2, horizon=3)
     batch = windows.all()
     assert len(windows) == 5 and windows.frames.tolist() == [0, 1, 2, 3, 4]
     assert batch.observation["state"].squeeze(-1).tolist() == [[0, 0], [0, 1], [1, 2], [3, 3], [3, 4]]
@@ -49,13 +60,13 @@ def test_padding_by_hand():
 
 
 def test_history_longer_than_the_episode_repeats_its_first_frame():
-    batch = Windows(make_dataset(), ["state"], history=4, horizon=1, episodes=[1]).all()
+    batch = windows_of(make_dataset(), ["state"], history=4, horizon=1, episodes=[1]).all()
     assert batch.observation["state"].squeeze(-1).tolist() == [[3, 3, 3, 3], [3, 3, 3, 4]]
     assert not batch.is_pad.any()
 
 
 def test_shapes_types_and_choice_of_windows():
-    windows = Windows(make_dataset((5, 6, 7)), ["state", "flag"], history=2, horizon=4, episodes=[2, 0])
+    windows = windows_of(make_dataset((5, 6, 7)), ["state", "flag"], history=2, horizon=4, episodes=[2, 0])
     assert len(windows) == 12 and windows.frames.tolist() == [*range(11, 18), *range(0, 5)]
     batch = windows.batch(torch.tensor([8, 0]))
     assert batch.observation["state"].shape == (2, 2, 1) and batch.action.shape == (2, 4, 2)
@@ -65,11 +76,11 @@ def test_shapes_types_and_choice_of_windows():
 
 def test_unknown_keys_and_empty_requests_are_named():
     with pytest.raises(ScoreError, match=r"toy has no feature 'observation\.pose'"):
-        Windows(make_dataset(), ["pose"], history=1, horizon=1)
+        windows_of(make_dataset(), ["pose"], history=1, horizon=1)
     with pytest.raises(ScoreError, match="no episodes"):
-        Windows(make_dataset(), ["state"], history=1, horizon=1, episodes=[])
+        windows_of(make_dataset(), ["state"], history=1, horizon=1, episodes=[])
     with pytest.raises(ScoreError, match="at least 1, got 0 and 1"):
-        Windows(make_dataset(), ["state"], history=0, horizon=1)
+        windows_of(make_dataset(), ["state"], history=0, horizon=1)
 
 
 def test_the_split_is_disjoint_complete_and_stable():

@@ -8,8 +8,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor
+from toys import policy_spec
 
-from score_rl.deploy.bundle.spec import VERSION, BundleSpec, ObservationField, RobotInfo
+from score_rl.deploy.bundle.spec import VERSION, BundleSpec, RobotInfo
 from score_rl.deploy.clock import Clock
 from score_rl.deploy.drivers.protocol import Reading, RobotLost, RobotSpec
 from score_rl.deploy.runtime.planner import Plan, Planner, Request
@@ -68,20 +69,12 @@ def toy_spec(horizon: int = 6, execute_steps: int = 4, history: int = 2) -> Bund
         version=VERSION,
         method="base",
         task="toy",
-        observation={
-            "state": ObservationField(2, "rad", "", NAMES),
-            "command": ObservationField(2, "rad", "", NAMES),
-        },
-        history=history,
-        horizon=horizon,
+        policy=policy_spec({"state": 2, "command": 2}, NAMES, history, horizon),
         execute_steps=execute_steps,
-        action_names=NAMES,
-        action_unit="rad",
         action_low=(-3.0, -3.0),
         action_high=(3.0, 3.0),
         action_velocity_limit=(2.0, 2.0),
         action_acceleration_limit=(20.0, 20.0),
-        control_rate_hz=10.0,
         robot=RobotInfo("toy", NAMES, None, None),
         provenance={},
         evaluation=(),
@@ -116,8 +109,8 @@ class ToyPolicy:
         return Decision(self._chunk(window, 1), noise)
 
     def _chunk(self, window: Mapping[str, Tensor], dimension: int) -> Tensor:
-        ramp = torch.zeros(1, self.spec.horizon, 2)
-        ramp[0, :, dimension] = STEP * torch.arange(1, self.spec.horizon + 1)
+        ramp = torch.zeros(1, self.spec.policy.horizon, 2)
+        ramp[0, :, dimension] = STEP * torch.arange(1, self.spec.policy.horizon + 1)
         return window["command"][:, -1:] + ramp
 
 
@@ -136,7 +129,7 @@ class ToyRobot:
         clock: Clock | None = None,
         ending: str = "success",
     ) -> None:
-        self.spec = RobotSpec("toy", {"state": 2, "command": 2}, NAMES, 10.0, reports_success=True, speed=speed)
+        self.spec = RobotSpec("toy", toy_spec().interface, reports_success=True, speed=speed)
         self.length, self.disturb, self.clock, self.ending = length, disturb, clock or Clock(), ending
         self.sent: list[np.ndarray] = []
         self.stops = 0

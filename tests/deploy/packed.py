@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from toys import interface_of, policy_spec, vectors
 
-from score_rl.contracts import PolicySpec, Window, WorldSpec
-from score_rl.core.fingerprint import fingerprint
+from score_rl.contracts import Window, WorldSpec
 from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.policies.flow.policy import ConditionalFlow, FlowConfig, PolicyConfig, save_policy
 from score_rl.policies.flow.representation import RepresentationConfig, fit_representation
@@ -21,12 +21,10 @@ KEYS, NAMES = {"state": 4, "command": 2}, ("left", "right")
 
 WORLD = WorldSpec(
     num_envs=1,
-    actor=KEYS,
-    critic=KEYS,
+    interface=interface_of(KEYS, NAMES),
+    critic=vectors(**KEYS),
     action_low=(-1.5, -0.5),
     action_high=(1.5, 0.5),
-    action_names=NAMES,
-    control_rate_hz=10.0,
     time_limit=20,
     name="toy",
 )
@@ -53,7 +51,7 @@ def save_base(
     keys = {key: value.shape[2] for key, value in examples.items()}
     history = next(iter(examples.values())).shape[1]
     config = RepresentationConfig(keys=tuple(keys), history=history, **({"horizon": 4} | representation))
-    spec = PolicySpec(keys, history, config.horizon, names, "rad", 10.0)
+    spec = policy_spec(keys, names, history, config.horizon)
     chunk = torch.randn(len(examples["command"]), *spec.latent_shape, generator=torch.Generator().manual_seed(1))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -82,12 +80,13 @@ def save_steered(
     latent = latent or LatentConfig()
     spec = SteeringSpec(
         width,
+        policy.spec.chunk_shape,
         policy.spec.latent_shape,
         latent,
         (8,),
         "elu",
         execute_steps,
-        fingerprint(policy),
+        policy.fingerprint(),
         method,
         options or {},
     )

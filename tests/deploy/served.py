@@ -1,48 +1,36 @@
-"""A policy to serve, small enough to work out by hand, and a server in a thread."""
+"""A policy to serve, small enough to work out by hand."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from toys import vectors
 
-from score_rl.contracts import PolicySpec
-from score_rl.deploy.server.config import ServerConfig
-from score_rl.deploy.server.server import PolicyServer
+from score_rl.contracts import Interface, PolicySpec
+from score_rl.core.interfaces import action_spec
 from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.policies.flow.policy import ConditionalFlow, FlowConfig, PolicyConfig
 from score_rl.policies.flow.representation import RepresentationConfig, fit_representation
 from score_rl.steering.policy import BaseDecider, Decision
 
-
-@dataclass(frozen=True)
-class ToyField:
-    width: int
-    names: tuple[str, ...] = ()
+POLICY = PolicySpec(
+    Interface(vectors(state=2, command=1), action_spec(("push", "pull"), "rad"), 10.0), 2, 4, latent_shape=(4, 2)
+)
 
 
 @dataclass(frozen=True)
 class ToySpec:
     """Two keys, two frames, chunks of four."""
 
-    observation: Mapping[str, ToyField] = field(
-        default_factory=lambda: {"state": ToyField(2), "command": ToyField(1)}
-    )
-    history: int = 2
-    horizon: int = 4
+    policy: PolicySpec = POLICY
     execute_steps: int = 3
-    action_names: tuple[str, ...] = ("push", "pull")
-    action_unit: str = "rad"
     action_low: tuple[float, ...] = (-100.0, -100.0)
     action_high: tuple[float, ...] = (100.0, 100.0)
-    control_rate_hz: float = 10.0
     task: str = "toy"
     method: str = "score"
 
@@ -79,13 +67,11 @@ class NetworkServed:
     digest = "network"
 
     def __init__(self) -> None:
-        self.spec = ToySpec()
-        widths = {key: field.width for key, field in self.spec.observation.items()}
-        config = RepresentationConfig(keys=tuple(widths), history=2, horizon=4)
-        spec = PolicySpec(widths, 2, 4, self.spec.action_names, "rad", 10.0)
+        self.spec, spec = ToySpec(), POLICY
+        config = RepresentationConfig(keys=tuple(spec.window), history=2, horizon=4)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            window = {key: torch.randn(100, 2, width) for key, width in widths.items()}
+            window = {key: torch.randn(100, *array.shape) for key, array in spec.window.items()}
             fitted = fit_representation(spec, config, window, torch.randn(100, 4, 2))
             policy = ConditionalFlow(spec, PolicyConfig(config, NetworkConfig(widths=(64, 64)), FlowConfig()), fitted)
             for parameter in policy.network.head.parameters():  # zero at the start, which would test nothing
@@ -94,27 +80,3 @@ class NetworkServed:
 
     def decide(self, window: Mapping[str, Tensor], noise: Tensor) -> Decision:
         return self._decider.decide(window, noise)
-
-
-@contextmanager
-def running(policy: Any, api_key: str | None = None, **settings: Any) -> Iterator[PolicyServer]:
-    """A server of `policy` on a free port, in a thread with its own event loop."""
-    started, loop, stop = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
-    held: list[PolicyServer] = []
-
-    async def main() -> None:
-        async with PolicyServer(policy, ServerConfig(**{"port": 0, **settings}), api_key) as server:
-            held.append(server)
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(main()), daemon=True)
-    thread.start()
-    assert started.wait(10)
-    try:
-        yield held[0]
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(20)
-        assert not thread.is_alive()
-        loop.close()

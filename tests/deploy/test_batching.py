@@ -109,7 +109,7 @@ def test_answers_of_a_network_do_not_depend_on_the_company() -> None:
     generator = torch.Generator().manual_seed(0)
     requests = [
         Request(
-            {key: torch.randn(1, 2, f.width, generator=generator) for key, f in policy.spec.observation.items()},
+            {k: torch.randn(1, *a.shape, generator=generator) for k, a in policy.spec.policy.window.items()},
             torch.randn(1, 4, 2, generator=generator),
         )
         for _ in range(40)

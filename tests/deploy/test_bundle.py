@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import asdict, replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import torch
 from fakes import ToyRobot
 from packed import KEYS, NAMES, WORLD, save_base, save_steered, windows
-from toys import ToyPolicy, ToyWorld
+from toys import ToyPolicy, ToyWorld, interface_of
 
 from score_rl.cli import main as cli
 from score_rl.core.errors import ScoreError
@@ -163,7 +164,7 @@ def test_every_method_can_be_packed_shown_and_run(
     expected = deciders.get(f"{method}_det", deciders.get(method)).decide(window, noise)
     assert torch.equal(bundle.decide(window, noise).chunk, expected.chunk.clamp(bundle._low, bundle._high))
     robot = ToyRobot(length=6, disturb=lambda step, frame: {"state": np.ones(4), "command": frame["command"]})
-    robot.spec = replace(robot.spec, observation=KEYS, action_names=NAMES)
+    robot.spec = replace(robot.spec, interface=interface_of(KEYS, NAMES))
     runtime = Runtime(bundle, robot, robot.spec)
     (report,) = runtime.run((7,))
     runtime.close()
@@ -176,11 +177,18 @@ def test_every_method_can_be_packed_shown_and_run(
 def test_says_what_a_robot_must_know(packed: Path, parts: Path) -> None:
     manifest, spec = read_manifest(packed)
     assert sorted(manifest.files) == sorted(FILES)
-    assert (spec.method, spec.task, spec.history, spec.horizon, spec.execute_steps) == ("score", "toy", 2, 4, 3)
-    assert (spec.action_names, spec.action_unit, spec.control_rate_hz) == (NAMES, "rad", 10.0)
-    assert (spec.action_low, spec.action_high, spec.latent_shape) == ((-1.5, -0.5), (1.5, 0.5), (4, 2))
-    assert {key: field.width for key, field in spec.observation.items()} == KEYS
-    assert spec.observation["command"].names == NAMES
+    assert (spec.method, spec.task, spec.policy.history, spec.policy.horizon, spec.execute_steps) == (
+        "score",
+        "toy",
+        2,
+        4,
+        3,
+    )
+    interface = spec.interface
+    assert (interface.action_names, interface.action.unit, interface.control_rate_hz) == (NAMES, "rad", 10.0)
+    assert (spec.action_low, spec.action_high, spec.policy.latent_shape) == ((-1.5, -0.5), (1.5, 0.5), (4, 2))
+    assert {key: array.size for key, array in interface.observation.items()} == KEYS
+    assert interface.observation["command"].names == NAMES
     assert spec.provenance["base"]["dataset"]["sha256"] == "d" * 64
     assert spec.provenance["steering"]["control_steps"] == 1000
     assert spec.provenance["base_fingerprint"] == read_json(packed / "steering" / "steering.json")["spec"]["base"]
@@ -214,14 +222,14 @@ def test_franka_leap_limits_are_those_of_the_robot() -> None:
     assert set(limits.action_acceleration_limit[:7]) == {10.0}
     assert limits.action_low == FRANKA_LEAP.target_lower and limits.robot.home == FRANKA_LEAP.home
     assert limits.robot.torque_limit_nm[6] == 12.0
-    assert {key: field.width for key, field in limits.observation.items()} == {
+    assert {key: array.size for key, array in limits.interface.observation.items()} == {
         "state": 23,
         "command": 23,
         "object_pose": 7,
         "palm_pose": 7,
         "fingertip_pos": 12,
     }
-    assert all(len(field.names) == field.width for field in limits.observation.values())
+    assert all(len(array.names) == array.size for array in limits.interface.observation.values())
 
 
 def test_limits_follow_the_task() -> None:
@@ -279,7 +287,7 @@ def test_links_are_refused(copy: Path, tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"kind": "score_rl.other"}, "describes a 'score_rl.other'"),
-        ({"version": 2}, "version 2; this program reads 1"),
+        ({"version": 3}, "version 3; this program reads 2"),
         ({"note": "x"}, "does not agree with its own SHA-256"),
         ({"files": {}}, "does not agree"),
         ({"sha256": "0" * 64}, "does not agree"),
@@ -305,24 +313,31 @@ def test_no_bundle_at_all(tmp_path: Path) -> None:
     [
         ({"note": 1}, "unknown field of BundleSpec"),
         ({"task": ...}, "BundleSpec lacks task"),
-        ({"version": 2}, "version 2"),
+        ({"version": 3}, "version 3"),
         ({"execute_steps": 5}, "execute_steps <= horizon"),
-        ({"control_rate_hz": 0.0}, "control_rate_hz"),
+        ({"policy.interface.control_rate_hz": 0.0}, "control_rate_hz"),
         ({"action_low": [0.0]}, "action_low has 1 entries"),
         ({"action_low": [2.0, 0.0]}, "bounds of action 'left'"),
         ({"action_low": ["a", "b"]}, "wrong type"),
         ({"action_velocity_limit": [1.0, -1.0]}, "must be positive"),
-        ({"history": 3}, "says history 3, but its policy has 2"),
-        ({"action_unit": "deg"}, "says action_unit deg"),
-        ({"observation": {"state": {"width": 4}}}, "ObservationField lacks"),
+        ({"policy.history": 3}, "says history 3, but its policy has 2"),
+        ({"policy.interface.action.unit": "deg"}, "says action unit deg"),
+        ({"policy.interface.observation": {"state": {"shape": [4]}}}, "ArraySpec lacks"),
+        ({"policy.interface.observation.state.shape": [3]}, "says observation"),
         ({"robot": 3}, "RobotInfo must map"),
-        ({"observation": 3}, "wrong type"),
-        ({"evaluation": None, "history": "2"}, "wrong type"),
+        ({"policy.interface.observation": 3}, "must map keys to arrays"),
+        ({"policy.history": "2"}, "expected sizes"),
+        ({"evaluation": None, "execute_steps": "2"}, "wrong type"),
     ],
 )
 def test_a_specification_is_read_strictly(copy: Path, change: dict, message: str) -> None:
     """Even with a manifest that was written anew."""
-    values = {name: value for name, value in (read_json(copy / "bundle.json") | change).items() if value is not ...}
+    values = read_json(copy / "bundle.json")
+    for path, value in change.items():
+        *parents, name = path.split(".")
+        place = reduce(lambda inner, parent: inner[parent], parents, values)
+        place[name] = value
+    values = {name: value for name, value in values.items() if value is not ...}
     write_json(copy / "bundle.json", values)
     write_manifest(copy, module.KIND, module.VERSION)
     with pytest.raises(ScoreError, match=message):
@@ -342,12 +357,12 @@ def test_parts_that_do_not_belong_together(parts: Path, tmp_path: Path) -> None:
     with pytest.raises(ScoreError, match="means nothing to another base policy"):
         create_bundle(out, tmp_path / "other", parts / "steering", LIMITS, "toy")
     with pytest.raises(ScoreError, match="takes"):
-        names = world_limits(replace(WORLD, action_names=("right", "left")))
+        names = world_limits(replace(WORLD, interface=interface_of(KEYS, ("right", "left"))))
         create_bundle(out, parts / "base", parts / "steering", names, "toy")
-    with pytest.raises(ScoreError, match="unknown observation of toy 'state'"):
-        create_bundle(out, parts / "base", None, world_limits(replace(WORLD, actor={"command": 2})), "toy")
-    with pytest.raises(ScoreError, match="reads 4 numbers of 'state'"):
-        create_bundle(out, parts / "base", None, world_limits(replace(WORLD, actor=KEYS | {"state": 5})), "toy")
+    for keys in ({"command": 2}, KEYS | {"state": 5}):
+        other = world_limits(replace(WORLD, interface=interface_of(keys, NAMES)))
+        with pytest.raises(ScoreError, match=r"reads 'state' \(4,\) float32, but toy shows"):
+            create_bundle(out, parts / "base", None, other, "toy")
     with pytest.raises(ScoreError, match="execute_steps <= horizon"):
         create_bundle(out, parts / "base", None, LIMITS, "toy", execute_steps=9)
     assert not list(tmp_path.glob("*bundle*"))  # all before anything was written

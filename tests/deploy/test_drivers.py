@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from score_rl.contracts import PolicySpec
+from score_rl.contracts import ArraySpec, PolicySpec
 from score_rl.core import plugins
 from score_rl.core.errors import ScoreError
 from score_rl.data.dataset import load_dataset
@@ -26,7 +27,7 @@ from score_rl.deploy.bundle.spec import VERSION, BundleSpec, franka_leap_limits
 from score_rl.deploy.drivers import load_driver, robot_names
 from score_rl.deploy.drivers.franka_leap_template import FrankaLeap
 from score_rl.deploy.drivers.lines import LineError, Lines, decode, encode
-from score_rl.deploy.drivers.protocol import RobotDriver, RobotLost
+from score_rl.deploy.drivers.protocol import RobotDriver, RobotLost, RobotSpec
 from score_rl.deploy.drivers.proxy import Faults, ProxyRobot, RobotProcessConfig, robot_status, spawn_robot
 from score_rl.deploy.drivers.proxy_process import RobotProcess
 from score_rl.deploy.runtime.control_loop import RunConfig
@@ -46,14 +47,14 @@ class Wanderer:
 
     def __init__(self) -> None:
         limits, names = franka_leap_limits(), FRANKA_LEAP.joint_names
-        observation = {key: limits.observation[key] for key in KEYS}
+        observation = {key: limits.interface.observation[key] for key in KEYS}
+        interface = replace(limits.interface, observation=observation)
+        policy = PolicySpec(interface, 2, HORIZON, latent_shape=(HORIZON, len(names)))
         self.spec = BundleSpec(
-            VERSION, "base", "pinch_cube", observation, 2, HORIZON, STEPS, names, "rad", limits.action_low,
-            limits.action_high, limits.action_velocity_limit, limits.action_acceleration_limit, 10.0, limits.robot,
-            {}, (),
+            VERSION, "base", "pinch_cube", policy, STEPS, limits.action_low, limits.action_high,
+            limits.action_velocity_limit, limits.action_acceleration_limit, limits.robot, {}, (),
         )  # fmt: skip
-        widths = {key: field.width for key, field in observation.items()}
-        self.policy_spec = PolicySpec(widths, 2, HORIZON, names, "rad", 10.0)
+        self.policy_spec = policy
 
     def decide(self, window: Any, noise: torch.Tensor) -> Decision:
         seen = 0.1 * (window["state"][:, -1] - window["state"][:, 0]) + 0.001 * window["object_pose"][:, -1, :1]
@@ -361,7 +362,7 @@ def test_the_template_is_a_driver() -> None:
         reading = robot.begin(3)
         world = make_world("pinch_cube", "twin", 1, threads=1)
         shown = world.reset([0]).actor
-        assert {key: v.shape[1] for key, v in shown.items()} == dict(robot.spec.observation)
+        assert robot.spec.interface == world.spec.interface and shown.keys() == reading.frame.keys()
         np.testing.assert_allclose(reading.frame["palm_pose"], shown["palm_pose"][0], atol=2e-2)
         np.testing.assert_array_equal(reading.frame["command"], np.float32(FRANKA_LEAP.home))
         assert reading.measured_at == 123.0 and len(asked) == 1
@@ -396,3 +397,25 @@ def test_lines_carry_float32_exactly() -> None:
             decode(line)
         one.close()
         assert lines.receive() is None
+
+
+def test_a_robot_is_asked_for_views_of_its_present_state() -> None:
+    """Over the wire a view keeps its shape and type; nothing but its views can be looked at."""
+    robot = robot_with(Faults())
+    interface = robot.world.spec.interface
+    views = {"picture": ArraySpec((2, 2, 3), "uint8"), "cloud": ArraySpec((4, 3))}
+    robot.world.spec = replace(robot.world.spec, interface=replace(interface, views=views))
+    cloud = torch.rand(1, 4, 3, generator=torch.Generator().manual_seed(0))
+    shown = {"picture": torch.arange(12, dtype=torch.uint8).view(1, 2, 2, 3), "cloud": cloud}
+    robot.world.look = lambda keys, rows=None: {key: shown[key] for key in keys}
+    robot._owner, client = (connection := socket.socket()), ProxyRobot("nowhere.sock")
+    client.spec = RobotSpec("robot", robot.world.spec.interface)
+    client._ask = lambda message, timeout_s: decode(encode(robot._answer(connection, message)))  # type: ignore
+    seen = client.look(("picture", "cloud"))
+    assert seen["picture"].dtype == np.uint8 and seen["cloud"].dtype == np.float32
+    for key, view in shown.items():
+        np.testing.assert_array_equal(seen[key], view[0].numpy())
+    for keys in (["state"], "picture", [["picture"]], None):
+        with pytest.raises(ScoreError, match=r"the robot's views are \['cloud', 'picture'\]"):
+            robot._answer(connection, {"do": "look", "keys": keys})
+    connection.close()

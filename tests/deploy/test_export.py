@@ -14,9 +14,9 @@ import torch
 from packed import NAMES, WORLD, save_base, save_steered, windows
 
 from score_rl.cli import main as cli
+from score_rl.contracts import ArraySpec
 from score_rl.core.chunks import advance_window, start_window
 from score_rl.core.errors import ScoreError
-from score_rl.data.layout import Feature
 from score_rl.data.writer import DatasetWriter
 from score_rl.deploy.bundle.bundle import Bundle, create_bundle, load_bundle
 from score_rl.deploy.bundle.export import TOLERANCE, check_exportable, export_onnx, largest_difference
@@ -48,10 +48,10 @@ def twin_windows() -> dict[str, torch.Tensor]:
     world = make_world("pinch_cube", "twin", ENVS, threads=1)
     generator = torch.Generator().manual_seed(0)
     observation = world.reset(range(ENVS))
-    window = start_window(observation.actor, world.spec.actor, 2)
+    window = start_window(observation.actor, world.spec.interface.observation, 2)
     seen = []
     for _ in range(STEPS):
-        drift = 0.2 * torch.randn(ENVS, len(world.spec.action_names), generator=generator)
+        drift = 0.2 * torch.randn(ENVS, world.spec.interface.action_dim, generator=generator)
         observation = world.step(observation.actor["command"] + drift).observation
         window = advance_window(window, observation.actor)
         seen.append(window)
@@ -68,8 +68,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     bundle = create_bundle(
         folder / "bundle", folder / "base", folder / "steering", franka_leap_limits(), "pinch_cube"
     )
-    noise = np.random.default_rng(0).standard_normal((ENVS * STEPS, *bundle.spec.latent_shape), dtype=np.float32)
-    window = {key: seen[key].numpy() for key in bundle.spec.observation}
+    noise = np.random.default_rng(0).standard_normal(
+        (ENVS * STEPS, *bundle.spec.policy.latent_shape), dtype=np.float32
+    )
+    window = {key: seen[key].numpy() for key in bundle.spec.policy.window}
     return Exported(bundle, export_onnx(bundle, folder / "policy.onnx"), window, noise)
 
 
@@ -114,9 +116,9 @@ def test_chunks_stay_within_the_bounds(exported: Exported) -> None:
 def test_carries_its_specification(exported: Exported) -> None:
     policy = OnnxPolicy(exported.path)
     assert policy.digest == exported.bundle.digest
-    assert policy.latent_shape == exported.bundle.spec.latent_shape
-    assert policy.spec["action_names"] == list(FRANKA_LEAP.joint_names)
-    assert policy.spec["control_rate_hz"] == 10.0 and policy.spec["execute_steps"] == 3
+    assert policy.latent_shape == exported.bundle.spec.policy.latent_shape
+    assert policy.spec["policy"]["interface"]["action"]["names"] == list(FRANKA_LEAP.joint_names)
+    assert policy.spec["policy"]["interface"]["control_rate_hz"] == 10.0 and policy.spec["execute_steps"] == 3
     assert str(Path(__file__).parents[2]).encode() not in exported.path.read_bytes()  # no paths of this machine
     parameters = sum(
         p.numel() for p in [*exported.bundle.base.parameters(), *exported.bundle.steering.actor.parameters()]
@@ -169,13 +171,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_steered(folder / "steering", save_base(folder / "base", action="delta"))
     create_bundle(folder / "bundle", folder / "base", folder / "steering", world_limits(WORLD), "toy")
     features = {
-        "observation.state": Feature("float32", (4,)),
-        "observation.command": Feature("float32", (2,), NAMES),
-        "action": Feature("float32", (2,), NAMES),
+        "observation.state": ArraySpec((4,)),
+        "observation.command": ArraySpec((2,), names=NAMES),
+        "action": ArraySpec((2,), names=NAMES),
     }
     draw = np.random.default_rng(0)
     writer = DatasetWriter(folder / "dataset", 10, features, "toy")
-    writer.add_episode({name: draw.standard_normal((30, f.width), np.float32) for name, f in features.items()}, "toy")
+    writer.add_episode({name: draw.standard_normal((30, f.size), np.float32) for name, f in features.items()}, "toy")
     writer.finalize()
     return folder
 

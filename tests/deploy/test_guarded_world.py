@@ -15,7 +15,7 @@ from score_rl.sim.world import SimulatedWorld, make_world
 
 def guarded(num_envs: int, chunk_steps: int = 0) -> GuardedWorld:
     world = make_world("pinch_cube", "twin", num_envs, threads=1)
-    return GuardedWorld(world, guard_limits(franka_leap_limits(), FRANKA_LEAP.joint_names, 10.0), None, chunk_steps)
+    return GuardedWorld(world, guard_limits(franka_leap_limits()), None, chunk_steps)
 
 
 def test_what_is_no_command_is_held_or_refused() -> None:

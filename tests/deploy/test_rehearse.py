@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toys import policy_spec
 
 from score_rl.cli import main as cli
 from score_rl.cli.run import parse_options
-from score_rl.contracts import PolicySpec
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json, read_json_lines
 from score_rl.data.dataset import load_dataset
@@ -28,7 +28,7 @@ from score_rl.deploy.runtime.control_loop import RunConfig
 from score_rl.pipeline.rehearsal import RehearseSettings, rehearse
 from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.policies.flow.policy import ConditionalFlow, FlowConfig, PolicyConfig, save_policy
-from score_rl.policies.flow.representation import RepresentationConfig, blank_representation
+from score_rl.policies.flow.representation import Representation, RepresentationConfig
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 
 pytestmark = pytest.mark.slow
@@ -42,11 +42,11 @@ SHORT_RAD = 0.02
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     keys = {"state": 23, "command": 23, "object_pose": 7}
     config = RepresentationConfig(tuple(keys), history=2, horizon=6, action="delta")
-    spec = PolicySpec(keys, 2, 6, FRANKA_LEAP.joint_names, "rad", 10.0)
+    spec = policy_spec(keys, FRANKA_LEAP.joint_names, 2, 6)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         flow = FlowConfig(width=None, steps=1)
-        representation = blank_representation(spec, config)
+        representation = Representation(spec, config)
         policy = ConditionalFlow(spec, PolicyConfig(config, NetworkConfig(widths=(16,)), flow), representation)
         for parameter in policy.network.head.parameters():
             torch.nn.init.normal_(parameter, std=0.1)

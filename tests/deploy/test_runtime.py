@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from fakes import NAMES, STEP, ToldClock, ToldPlanner, ToyPolicy, ToyRobot, lost, toy_spec
+from toys import interface_of
 
 from score_rl.core.errors import ScoreError
 from score_rl.data.dataset import load_dataset
@@ -217,7 +218,7 @@ def test_broken_numbers_do_not_reach_the_recording(tmp_path: Path) -> None:
         return chunk.index_fill(1, torch.tensor([3]), float("nan")) if number == 3 else chunk
 
     robot = ToyRobot(length=16, disturb=disturb)
-    robot.spec = replace(robot.spec, observation={**robot.spec.observation, "light": 1})
+    robot.spec = replace(robot.spec, interface=interface_of({"state": 2, "command": 2, "light": 1}, NAMES))
     policy = ToyPolicy(spoil=spoil)
     policy.base_decide = lambda window, noise: policy.decide(window, noise)  # type: ignore[method-assign]
     with Recorder(tmp_path, robot.spec, "toy") as recorder:
@@ -231,7 +232,7 @@ def test_broken_numbers_do_not_reach_the_recording(tmp_path: Path) -> None:
 
 def test_an_episode_needs_a_whole_first_measurement() -> None:
     robot = ToyRobot()
-    robot.spec = replace(robot.spec, observation={**robot.spec.observation, "light": 1})
+    robot.spec = replace(robot.spec, interface=interface_of({"state": 2, "command": 2, "light": 1}, NAMES))
     with pytest.raises(ScoreError, match="without a measurement of light"):
         drive(ToyPolicy(), robot)
 
@@ -459,7 +460,7 @@ def test_a_decision_that_is_still_running_belongs_to_nobody() -> None:
     policy, robot = Gated(), ToyRobot(clock=ToldClock(), length=6)
     planner = Planner(policy.decide, policy.base_decide)
     spec = policy.spec
-    noise = decision_noise([1], 0, spec.latent_shape)
+    noise = decision_noise([1], 0, spec.policy.latent_shape)
     window = {"state": torch.zeros(1, 2, 2), "command": torch.zeros(1, 2, 2)}
     planner.submit(Request(0, 0, window, noise))
     assert policy.entered.wait(60)
@@ -506,11 +507,12 @@ def test_settings_out_of_range_are_refused(change: dict[str, Any], message: str)
 def test_what_does_not_fit_is_refused() -> None:
     robot = ToyRobot()
     for change, message in (
-        ({"observation": {"state": 3, "command": 2}}, "reads 'state'"),
-        ({"action_names": ("two", "one")}, "commands"),
-        ({"control_rate_hz": 20.0}, "10 Hz"),
+        ({"keys": {"state": 3, "command": 2}}, "reads 'state'"),
+        ({"names": ("two", "one")}, "commands"),
+        ({"rate_hz": 20.0}, "10 Hz"),
     ):
-        spec = type(robot.spec)(**{**vars(robot.spec), **change})
+        interface = interface_of(**{"keys": {"state": 2, "command": 2}, "names": NAMES, **change})
+        spec = replace(robot.spec, interface=interface)
         with pytest.raises(ScoreError, match=message):
             Runtime(ToyPolicy(), robot, spec)
 
@@ -519,7 +521,7 @@ def test_limits_of_a_bundle_that_knows_none() -> None:
     """Then every command within the bounds is legal, from wherever to wherever."""
     spec = type(toy_spec())(**{**vars(toy_spec()), "action_velocity_limit": None, "action_acceleration_limit": None})
 
-    guard = Guard(guard_limits(spec, spec.action_names, 10.0))
+    guard = Guard(guard_limits(spec))
     guard.start((0, 0))
     actions = [guard.step(c).action for c in ((3, 3), (-3, -3), (3, -3), (0, 0))]
     assert actions == [GuardAction.PASS] * 4
@@ -590,4 +592,4 @@ def test_threads_end() -> None:
     before = threading.active_count()
     drive(ToyPolicy(), ToyRobot(length=5))
     wait_for(lambda: threading.active_count() <= before)
-    assert toy_spec().action_names == NAMES
+    assert toy_spec().interface.action_names == NAMES

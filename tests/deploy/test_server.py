@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import pytest
 from score_client import ClientConfig, PolicyClient, PolicyRefused, wire
-from served import NetworkServed, ToyServed, ToySpec, running
+from served import NetworkServed, ToyServed, ToySpec
+from serving import running
 from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
@@ -71,10 +72,12 @@ def page(server: PolicyServer, path: str, **headers: str) -> tuple[int, str]:
 
 def test_metadata_come_first_and_say_all_that_a_client_needs() -> None:
     with running(ToyServed()) as server, line(server) as (_, metadata):
-        assert metadata["observation"] == {"state": 2, "command": 1}
-        numbers = {"history": 2, "horizon": 4, "execute_steps": 3, "frame_steps": 3, "control_rate_hz": 10.0}
-        assert {name: metadata[name] for name in numbers} == numbers
-        assert metadata["action_names"] == ["push", "pull"] and metadata["action_high"] == [100.0, 100.0]
+        policy, interface = metadata["policy"], metadata["policy"]["interface"]
+        shown = {key: (array["shape"], array["dtype"]) for key, array in interface["observation"].items()}
+        assert shown == {"state": ([2], "float32"), "command": ([1], "float32")} and interface["views"] == {}
+        assert (policy["history"], policy["horizon"], policy["latent_shape"]) == (2, 4, [4, 2])
+        assert (metadata["execute_steps"], metadata["frame_steps"], interface["control_rate_hz"]) == (3, 3, 10.0)
+        assert interface["action"]["names"] == ["push", "pull"] and metadata["action_high"] == [100.0, 100.0]
         assert metadata["bundle"] == metadata["task"] == "toy"
 
 

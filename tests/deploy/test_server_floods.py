@@ -14,7 +14,8 @@ import msgpack
 import numpy as np
 import pytest
 from score_client import wire
-from served import ToyServed, running
+from served import ToyServed
+from serving import running
 from websockets.sync.client import connect
 
 from score_rl.deploy.server import server as server_module

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SERVER = """
 import asyncio, gc, sys
-sys.path[:0] = [{tests!r}]
+sys.path[:0] = {tests!r}
 from served import NetworkServed
 from score_rl.deploy.server.server import serve_until_stopped
 from score_rl.deploy.server.config import ServerConfig
@@ -36,7 +36,11 @@ def test_the_server_stands_hostile_messages_load_and_its_own_death(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", SERVER.format(tests=str(Path(__file__).parent), port=port)]
+    command = [
+        sys.executable,
+        "-c",
+        SERVER.format(tests=[str(folder) for folder in Path(__file__).parents[:2]], port=port),
+    ]
     server = benchmark.ServerProcess(command, port, tmp_path / "server.log")
     with server:
         records = [

@@ -9,7 +9,9 @@ import pytest
 import torch
 from served import ToySpec
 
+from score_rl.contracts import ArraySpec, Interface, PolicySpec
 from score_rl.core.errors import ScoreError
+from score_rl.core.interfaces import action_spec
 from score_rl.core.seeding import derive_seed
 from score_rl.deploy.server.session import Session, extend
 from score_rl.steering.policy import decision_noise
@@ -116,7 +118,7 @@ def test_unnamed_seeds_follow_from_server_connection_and_episode() -> None:
     ("change", "reason"),
     [
         ({"stat": np.zeros(2)}, "unknown name in the message 'stat'; did you mean 'state'?"),
-        ({"command": None}, "lacks an array 'command' of 1 numbers"),
+        ({"command": None}, "lacks an array 'command' of shape (1,)"),
         ({"command": 3.0}, "lacks an array 'command'"),
         ({"state": np.zeros(3)}, "'state' has shape (3,); expected (2,), or (m, 2)"),
         ({"state": np.zeros((0, 2))}, "'state' has shape (0, 2)"),
@@ -163,3 +165,56 @@ def test_requests_do_not_share_memory_with_the_session() -> None:
     window = line.request(message(1)).window
     window["state"].fill_(99)
     assert seen(line, message(2, elapsed_steps=1)) == [1, 2]
+
+
+class SeeingSpec:
+    """A pose, pixels at every frame, and a view."""
+
+    policy = PolicySpec(
+        Interface(
+            {"marks": ArraySpec((2, 3)), "pixels": ArraySpec((2, 2), "uint8")},
+            action_spec(("push",)),
+            10.0,
+            {"picture": ArraySpec((2, 2, 3), "uint8")},
+        ),
+        history=3,
+        horizon=4,
+        latent_shape=(6, 2),
+    )
+
+
+def seeing_message(value: float, **change: Any) -> dict[str, Any]:
+    pixels, picture = np.full((2, 2), int(value), np.uint8), np.full((2, 2, 3), int(value), np.uint8)
+    return {"marks": np.full((2, 3), value), "pixels": pixels, "picture": picture, **change}
+
+
+def test_arrays_have_shapes_and_views_no_history() -> None:
+    line = Session(SeeingSpec(), 3, seed=7, number=0)
+    line.request(seeing_message(0))
+    request = line.request(seeing_message(6))  # three steps later: marks on the line, pixels as before
+    window = request.window
+    assert {key: tuple(value.shape) for key, value in window.items()} == {
+        "marks": (1, 3, 2, 3),
+        "pixels": (1, 3, 2, 2),
+        "picture": (1, 1, 2, 2, 3),
+    }
+    assert window["marks"][0, :, 1, 2].tolist() == [2, 4, 6] and window["marks"].dtype == torch.float32
+    assert window["pixels"][0, :, 0, 0].tolist() == [0, 0, 6] and window["pixels"].dtype == torch.uint8
+    assert window["picture"].unique().tolist() == [6] and request.noise.shape == (1, 6, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"picture": None}, "lacks an array 'picture' of shape (2, 2, 3)"),
+        ({"picture": np.zeros((1, 2, 2, 3), np.uint8)}, "'picture' has shape (1, 2, 2, 3)"),
+        ({"picture": np.zeros((2, 2, 3))}, "'picture' is float64, expected uint8"),
+        ({"pixels": np.zeros((2, 2), np.int64)}, "'pixels' is int64, expected uint8"),
+        ({"marks": np.zeros((3, 2))}, "'marks' has shape (3, 2); expected (2, 3), or (m, 2, 3)"),
+        ({"marks": np.zeros((2, 2, 3))}, "all keys must bring the same frames"),
+    ],
+)
+def test_arrays_are_refused_by_shape_and_type(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ScoreError) as error:
+        Session(SeeingSpec(), 3, seed=7, number=0).request(seeing_message(1, **change))
+    assert reason in str(error.value)

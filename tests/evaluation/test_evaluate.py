@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from toys import policy_spec
 from walk import BACKWARD, FORWARD, LIMIT, RANDOM, STILL, Step, Walk
 
 from score_rl.core.errors import ScoreError
@@ -91,14 +92,14 @@ def test_seeds_must_be_distinct(seeds: list[int]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"observation": {"state": 3}}, r"reads 'state' \(3 values\)"),
-        ({"action_names": ("dx", "dy")}, "2 actions, walk takes 1"),
-        ({"control_rate_hz": 20.0}, "acts at 20 Hz"),
+        ({"keys": {"state": 3}}, r"reads 'state' \(3,\)"),
+        ({"names": ("dx", "dy")}, "2 actions, walk takes 1"),
+        ({"rate_hz": 20.0}, "acts at 20 Hz"),
         ({"horizon": 1}, "1 to 1 can run"),
     ],
 )
 def test_a_policy_that_does_not_fit_is_refused(change: dict, message: str) -> None:
     policy = Step()
-    policy.spec = replace(Step.spec, **change)
+    policy.spec = policy_spec(**{"keys": {"state": 2}, "names": ("dx",), "history": 1, "horizon": 2, **change})
     with pytest.raises(ScoreError, match=message):
         evaluate(Walk(1), policy, [0], execute_steps=2)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from toys import policy_spec, vectors
 
-from score_rl.contracts import Observation, PolicySpec, StepResult, WorldSpec
+from score_rl.contracts import Observation, PlainContext, StepResult, WorldSpec
 from score_rl.core.flow import Inversion
 from score_rl.steering.policy import Decision
 
@@ -21,9 +22,7 @@ class Walk:
     """
 
     def __init__(self, num_envs: int) -> None:
-        self.spec = WorldSpec(
-            num_envs, {"state": 2}, {"state": 2}, (-1.0,), (1.0,), ("dx",), 10.0, LIMIT, name="walk"
-        )
+        self.spec = WorldSpec(num_envs, Step.spec.interface, vectors(state=2), (-1.0,), (1.0,), LIMIT, name="walk")
 
     def reset(self, seeds: Sequence[int]) -> Observation:
         self.goal = torch.tensor([2.0 + seed % 3 for seed in seeds])
@@ -52,9 +51,7 @@ class Walk:
 class Step:
     """A decider whose chunks of two actions are its latent: a constant, or the noise itself."""
 
-    spec = PolicySpec(
-        {"state": 2}, history=1, horizon=2, action_names=("dx",), action_units="m", control_rate_hz=10.0
-    )
+    spec = policy_spec({"state": 2}, ("dx",), history=1, horizon=2, unit="m")
 
     def __init__(self, constant: float | None = None) -> None:
         self.constant = constant
@@ -69,13 +66,13 @@ class Stroll:
 
     spec = Step.spec
 
-    def encode(self, window: Mapping[str, Tensor]) -> Tensor:
-        return window["state"].flatten(1)
+    def encode(self, window: Mapping[str, Tensor]) -> PlainContext:
+        return PlainContext(window["state"].flatten(1))
 
-    def decode(self, context: Tensor, latent: Tensor) -> Tensor:
+    def decode(self, context: PlainContext, latent: Tensor) -> Tensor:
         return 0.5 + 0.1 * latent
 
-    def invert(self, context: Tensor, chunk: Tensor, tolerance: float, max_iterations: int) -> Inversion:
+    def invert(self, context: PlainContext, chunk: Tensor, tolerance: float, max_iterations: int) -> Inversion:
         latent = (chunk - 0.5) / 0.1
         n = len(chunk)
         return Inversion(latent, torch.zeros(n), torch.zeros(n), torch.ones(n, dtype=torch.bool))

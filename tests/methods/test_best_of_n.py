@@ -8,8 +8,8 @@ import pytest
 import torch
 from toys import ScaledToyPolicy
 
+from score_rl.contracts import PlainContext
 from score_rl.core.errors import ScoreError
-from score_rl.core.fingerprint import fingerprint
 from score_rl.steering.latent import LatentConfig
 from score_rl.steering.method import SteeringSpec
 from score_rl.steering.methods.best_of_n import BestOfNConfig, BestOfNLearner, BestOfNPolicy
@@ -22,7 +22,7 @@ SIZES = Sizes(context=6, critic=2, action=4, envs=2, decisions=3)
 
 def spec_of(**options):
     options = asdict(BestOfNConfig(**{"n": 3, "base_iterations": 1, "memory": 2, **options}))
-    return SteeringSpec(6, (4, 1), LatentConfig(), (8,), "elu", 2, fingerprint(POLICY), "best_of_n", options)
+    return SteeringSpec(6, (4, 1), (4, 1), LatentConfig(), (8,), "elu", 2, POLICY.fingerprint(), "best_of_n", options)
 
 
 def learner_of(**options):
@@ -42,7 +42,7 @@ def prefer_left(ranker):
 
 def roll(learner, rewards, dones=(), truncated=()):
     for t, reward in enumerate(rewards):
-        learner.act(torch.randn(2, 6), torch.zeros(2, 2))
+        learner.act(PlainContext(torch.randn(2, 6)), torch.zeros(2, 2))
         cut = torch.tensor([(t, row) in truncated for row in range(2)])
         done = torch.tensor([(t, row) in dones for row in range(2)]) | cut
         learner.record(torch.tensor(reward), done, cut, torch.tensor([1, 2]), torch.zeros(2, 2))
@@ -58,7 +58,7 @@ def test_the_best_candidate_wins():
     trained = BestOfNPolicy(spec_of())
     prefer_left(trained.actor)
     candidates = torch.tensor([[2.0, -1.0, -2.5], [1.0, 0.5, 3.0]]).view(2, 3, 1, 1).expand(2, 3, 4, 1)
-    best, features, values = trained.actor.choose(POLICY, torch.zeros(2, 6), candidates)
+    best, features, values = trained.actor.choose(POLICY, PlainContext(torch.zeros(2, 6)), candidates)
     assert best.tolist() == [2, 4]  # row 0: its third candidate, row 1: its second
     # Normalised chunk minus that of latent 0, which is 1: (-1 - 0.125 - 1) / 4 and (1 + 0.025 - 1) / 4.
     assert features[:, 6].tolist() == pytest.approx([-0.53125, 0.00625])
@@ -106,7 +106,7 @@ def test_it_starts_with_the_base_policy_and_then_searches():
     with seeded("act"):
         means = []
         for _ in range(2):
-            chosen = [learner.act(torch.zeros(500, 6), torch.zeros(500, 2)) for _ in range(1)]
+            chosen = [learner.act(PlainContext(torch.zeros(500, 6)), torch.zeros(500, 2)) for _ in range(1)]
             means.append(chosen[0].mean().item())
             learner.iteration += 1
     assert abs(means[0]) < 0.15 and means[1] < -0.15

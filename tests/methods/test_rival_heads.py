@@ -9,7 +9,6 @@ import torch
 from toys import ScaledToyPolicy, ToyPolicy
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.fingerprint import fingerprint
 from score_rl.steering.latent import LatentConfig
 from score_rl.steering.method import SteeringSpec
 from score_rl.steering.methods import METHODS
@@ -35,7 +34,7 @@ OPTIONS = {
 def spec_of(method, options=None, execute_steps=4, latent=None):
     latent = latent or LatentConfig("subspace", 1)
     options = OPTIONS[method] if options is None else options
-    return SteeringSpec(6, (4, 1), latent, (8,), "elu", execute_steps, fingerprint(POLICY), method, options)
+    return SteeringSpec(6, (4, 1), (4, 1), latent, (8,), "elu", execute_steps, POLICY.fingerprint(), method, options)
 
 
 def head_of(method, options=None, **change):

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toys import policy_spec
 
-from score_rl.contracts import PolicySpec
+from score_rl.contracts import ArraySpec
 from score_rl.data.dataset import Dataset
 from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.policies.flow.policy import ConditionalFlow, FlowConfig, PolicyConfig
@@ -34,7 +35,7 @@ def dataset() -> Dataset:
         fps=10.0,
         robot_type="tiny",
         columns=columns,
-        names={name: None for name in columns},
+        features={name: ArraySpec(column.shape[1:]) for name, column in columns.items()},
         starts=ends - lengths,
         ends=ends,
         tasks=("",) * 5,
@@ -65,7 +66,7 @@ def make_policy():
     ) -> ConditionalFlow:
         config = RepresentationConfig(keys=tuple(keys), **representation)
         names = tuple(f"joint_{i}" for i in range(action_dim))
-        spec = PolicySpec(keys, config.history, config.horizon, names, "rad", 10.0)
+        spec = policy_spec(keys, names, config.history, config.horizon)
         window = random_window(keys, 200, config.history)
         chunk = torch.randn(200, *spec.latent_shape, generator=torch.Generator().manual_seed(1))
         with torch.random.fork_rng(devices=[]):

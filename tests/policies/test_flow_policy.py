@@ -25,7 +25,7 @@ def test_fulfils_the_contract(make_policy, make_window):
     assert isinstance(policy, FlowPolicy)
     context = policy.encode(make_window(PLAIN, 5, 2))
     chunk = policy.decode(context, latents(policy, 5))
-    assert context.shape == (5, 10) and chunk.shape == (5, 8, 2)
+    assert context.features.shape == (5, 10) and chunk.shape == (5, 8, 2)
     assert torch.equal(policy.decode(context, latents(policy, 5)), chunk)
     assert not chunk.requires_grad
 
@@ -50,7 +50,7 @@ def test_untrained_flow_is_the_gaussian_of_its_analytic_velocity(make_policy, ma
         t = k / 5
         factor *= 1.0 + 0.2 * w(t + 0.1) * (1.0 + 0.1 * w(t))
     context, z = policy.encode(make_window(PLAIN, 4, 1)), latents(policy, 4)
-    x = policy.representation.normalize(context, policy.decode(context, z))
+    x = policy.normalize(context, policy.decode(context, z))
     assert torch.allclose(x, factor * z, atol=1e-5)
     assert factor == pytest.approx(0.5, abs=0.05)
 
@@ -122,7 +122,7 @@ def edit(bundle, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(version=99), "version 99; this program reads 1"),
+        (lambda d: d.update(version=99), "version 99; this program reads 2"),
         (lambda d: d.update(kind="something"), "flow policy"),
         (lambda d: d.pop("spec"), "lacks spec"),
         (lambda d: d["config"]["representation"].pop("history"), "representation lacks history"),
@@ -132,7 +132,11 @@ def edit(bundle, change):
         (lambda d: d["config"]["network"].update(kind="transformer"), "unknown network"),
         (lambda d: d["config"]["representation"].update(observation="plam"), "did you mean 'palm'"),
         (lambda d: d["config"]["flow"].update(steps=0), "steps"),
-        (lambda d: d["spec"]["observation"].update(state="3"), "observation"),
+        (lambda d: d["spec"]["interface"]["observation"].update(state="3"), "ArraySpec must map"),
+        (lambda d: d["spec"]["interface"]["observation"]["state"].update(shape=[3, -1]), "positive sizes"),
+        (lambda d: d["spec"]["interface"]["action"].update(dtype="float23"), "did you mean 'float32'"),
+        (lambda d: d["spec"].update(latent_shape=[8]), "latent_shape"),
+        (lambda d: d["config"]["representation"].update(encoders={"sate": "identity"}), "did you mean 'state'"),
     ],
 )
 def test_loading_is_strict_about_the_description(bundle, change, message):

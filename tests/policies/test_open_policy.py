@@ -9,7 +9,6 @@ import torch
 
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json, write_json
-from score_rl.core.fingerprint import fingerprint
 from score_rl.policies.open import open_policy, policy_folder, save_reference
 
 TOY = "toys:ToyPolicy"
@@ -25,7 +24,7 @@ def test_a_reference_leads_to_the_same_policy_or_to_an_error(tmp_path: Path) -> 
     save_reference(tmp_path / "base", TOY, open_policy(TOY))
     for path in (tmp_path / "base", tmp_path):  # itself, or a bundle around it
         assert policy_folder(path) == tmp_path / "base"
-        assert fingerprint(open_policy(path)) == fingerprint(open_policy(TOY))
+        assert open_policy(path).fingerprint() == open_policy(TOY).fingerprint()
     file = tmp_path / "base" / "reference.json"
     write_json(file, read_json(file) | {"uri": f"{TOY}?horizon=6"})
     with pytest.raises(ScoreError, match="it was changed"):
@@ -37,9 +36,9 @@ def test_a_reference_leads_to_the_same_policy_or_to_an_error(tmp_path: Path) -> 
 
 def test_fingerprints_see_weights_and_shape() -> None:
     policy = open_policy(TOY)
-    assert fingerprint(policy) == fingerprint(open_policy(TOY)) != fingerprint(open_policy(f"{TOY}?history=3"))
+    assert policy.fingerprint() == open_policy(TOY).fingerprint() != open_policy(f"{TOY}?history=3").fingerprint()
     policy.strength += torch.tensor(1e-6)
-    assert fingerprint(policy) != fingerprint(open_policy(TOY))
+    assert policy.fingerprint() != open_policy(TOY).fingerprint()
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toys import vectors
 
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json_lines
 from score_rl.core.runs import start_run
-from score_rl.data.lerobot import load_dataset
+from score_rl.data.dataset import load_dataset
 from score_rl.policies.flow import train as train_module
 from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.policies.flow.policy import FlowConfig, PolicyConfig, load_policy, load_provenance
-from score_rl.policies.flow.representation import RepresentationConfig
+from score_rl.policies.flow.representation import FlowContext, RepresentationConfig
 from score_rl.policies.flow.train import PretrainConfig, learning_rate, pretrain, with_noise
 
 DOOR = Path(__file__).parents[3] / "shared" / "data" / "adroit_door_human"
@@ -46,8 +47,9 @@ def train(directory, dataset, config=CONFIG):
 
 def start(dataset, config):
     """State before the first step, and the training windows."""
-    windows, _ = train_module.split_windows(dataset, config)
-    return train_module.initial_state(train_module.policy_spec(dataset, config), windows, config), windows
+    spec = train_module.policy_spec(dataset, config)
+    windows, _ = train_module.split_windows(dataset, spec, config)
+    return train_module.initial_state(spec, windows, config), windows
 
 
 class Killed(BaseException):
@@ -95,8 +97,12 @@ def test_leaves_a_bundle_with_its_origin_and_a_log(dataset, tmp_path):
     policy = train(tmp_path, dataset)
     loaded = load_policy(tmp_path)
     assert torch.equal(loaded.network.head.weight, policy.network.head.weight)
-    assert dict(policy.spec.observation) == {"state": 4, "command": 2}
-    assert policy.spec.latent_shape == (4, 2) and policy.spec.control_rate_hz == 10.0
+    assert dict(policy.spec.interface.observation) == vectors(state=4, command=2)
+    assert policy.spec.latent_shape == (4, 2) and policy.spec.interface.control_rate_hz == 10.0
+    assert (policy.spec.interface.action.unit, policy.spec.interface.action_names) == (
+        "rad",
+        ("action_0", "action_1"),
+    )
     provenance = load_provenance(tmp_path)
     assert provenance["dataset"]["episodes"] == 5 and len(provenance["dataset"]["sha256"]) == 64
     assert provenance["training"]["observation_noise"] == {"state": 0.1}
@@ -129,7 +135,7 @@ def test_learns_two_modes(dataset, tmp_path):
     config = PretrainConfig(policy=policy, steps=1200, batch_size=64, held_out_fraction=0.0, learning_rate=3e-3)
     policy = train(tmp_path, replace(dataset, columns=columns), config)
     latent = torch.randn(400, 2, 2, generator=torch.Generator().manual_seed(0))
-    actions = policy.decode(torch.zeros(400, 4), latent).mean((1, 2))
+    actions = policy.decode(FlowContext(torch.zeros(400, 4), None), latent).mean((1, 2))
     assert (actions.abs() - 1.0).abs().mean() < 0.15
     assert 0.3 < (actions > 0).float().mean() < 0.7
 
@@ -177,7 +183,7 @@ def test_loss_weightings_by_hand(dataset):
     ]
     generator = torch.Generator().manual_seed(0)
     noise, t = torch.randn(1, 4, 2, generator=generator), torch.rand(1, generator=generator).item()
-    data = state.policy.representation.normalize(state.policy.encode(batch.observation), batch.action)
+    data = state.policy.normalize(state.policy.encode(batch.observation), batch.action)
     variance = (1 - t) ** 2 + (0.5 * t) ** 2
     residual = ((1 - t) * data - 0.25 * t * noise) / variance
     scale = math.sqrt((1 - t) ** 2 + (0.25 * t) ** 2) / variance
@@ -194,7 +200,8 @@ def test_learns_from_human_demonstrations(tmp_path):
         validate_every=100,
     )
     policy = train(tmp_path, load_dataset(DOOR), config)
-    assert dict(policy.spec.observation) == {"state": 39} and policy.spec.latent_shape == (8, 28)
+    assert {key: one.shape for key, one in policy.spec.interface.observation.items()} == {"state": (39,)}
+    assert policy.spec.latent_shape == (8, 28)
     errors = [r["action_error"] for r in read_json_lines(tmp_path / "metrics.jsonl") if "action_error" in r]
     assert errors[-1] < errors[0] and errors[-1] < 0.3  # the actions span [-1, 1]
 

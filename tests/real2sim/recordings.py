@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from score_rl.contracts import ArraySpec
 from score_rl.core.seeding import rng
-from score_rl.data.lerobot import Dataset
+from score_rl.data.dataset import Dataset
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.domain import Domain
 from score_rl.sim.world import make_world
@@ -60,7 +61,7 @@ def record(
         fps=10.0,
         robot_type="franka_leap",
         columns=columns,
-        names=dict.fromkeys(columns),
+        features={name: ArraySpec(column.shape[1:]) for name, column in columns.items()},
         starts=starts,
         ends=starts + steps,
         tasks=("pinch_cube",) * episodes,

@@ -13,7 +13,7 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json
 from score_rl.core.runs import start_run
 from score_rl.core.seeding import rng
-from score_rl.data.lerobot import Dataset
+from score_rl.data.dataset import Dataset
 from score_rl.real2sim.calibrate import (
     CalibrateConfig,
     Calibration,
@@ -205,7 +205,7 @@ def test_bad_datasets_are_refused(recording: Dataset) -> None:
     nan = state.copy()
     nan[5, 3] = np.nan
     refused(changed(recording, "observation.state", nan), "NaN")
-    refused(changed(recording, "observation.state", state[:, :22]), "22 dimensions, expected 23")
+    refused(changed(recording, "observation.state", state[:, :22]), r"shape \(22,\), expected \(23,\)")
     refused(changed(recording, "observation.palm_pose", None), "observation.palm_pose")
     refused(replace(recording, fps=20.0), "20 Hz")
     refused(replace(recording, derived=("observation.command",)), "really sent")

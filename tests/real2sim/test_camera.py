@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from score_rl.core.seeding import rng
-from score_rl.data.lerobot import Dataset
+from score_rl.data.dataset import Dataset
 from score_rl.real2sim.camera import CameraFit, fit_camera
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.scene import kinematic_model

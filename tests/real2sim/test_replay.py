@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from recordings import record
 
-from score_rl.data.lerobot import Dataset
+from score_rl.data.dataset import Dataset
 from score_rl.real2sim.calibrate import centre
 from score_rl.real2sim.replay import Replay, Segments, contact_free
 from score_rl.sim.domain import Distribution, load_domain

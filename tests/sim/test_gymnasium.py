@@ -8,8 +8,11 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from toys import vectors
 
+from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
+from score_rl.core.interfaces import action_spec
 from score_rl.core.testing import check_world
 from score_rl.sim.adapters.gymnasium import GymnasiumWorld, adroit_door_world
 
@@ -64,8 +67,8 @@ def test_it_conforms_in_processes():
 
 def test_spec_and_groups():
     world = world_of(privileged=lambda envs: {"velocity": np.stack(envs.call("velocity"))})
-    assert dict(world.spec.actor) == {"state": 2, "command": 1}
-    assert dict(world.spec.critic) == {"state": 2, "command": 1, "velocity": 1}
+    assert dict(world.spec.interface.observation) == vectors(state=2) | {"command": world.spec.interface.action}
+    assert dict(world.spec.critic) == vectors(state=2, command=1, velocity=1)
     assert (world.spec.action_low, world.spec.action_high) == ((-0.5,), (0.5,))
     first = world.reset([1, 2, 3])
     assert first.actor["command"].tolist() == [[0.0]] * 3
@@ -76,9 +79,13 @@ def test_spec_and_groups():
     assert result.observation.critic["velocity"].tolist() == [[1.0]] * 3
 
 
-def test_dict_observations_keep_their_keys_and_are_flattened():
+def test_dict_observations_keep_their_keys_and_shapes():
     world = world_of(options={"as_dict": True})
-    assert dict(world.spec.actor) == {"grid": 4, "position": 2, "command": 1}
+    assert world.spec.interface.observation == {
+        **vectors(position=2),
+        "grid": ArraySpec((2, 2)),
+        "command": action_spec(("action_0",)),
+    }
 
 
 def test_success_gives_the_reward_and_ends_the_episode():
@@ -111,7 +118,7 @@ def test_environment_reward_and_success_that_does_not_end_the_episode():
 def test_a_deadline_is_a_failure_that_the_critic_sees_coming():
     world = world_of(n=1, time_limit=4, deadline=True)
     assert world.reset([1]).critic["elapsed"].tolist() == [[0.0]]
-    assert "elapsed" not in world.spec.actor
+    assert "elapsed" not in world.spec.interface.observation
     seen = [world.step(torch.zeros(1, 1)) for _ in range(4)]
     assert [result.final_observation.critic["elapsed"].item() for result in seen] == [0.25, 0.5, 0.75, 1.0]
     assert [result.terminated.item() for result in seen] == [False, False, False, True]
@@ -179,10 +186,10 @@ class TestAdroitDoor:
 
     def test_spec(self):
         world = adroit_door_world(1)
-        assert dict(world.spec.actor) == {"state": 39, "command": 28}
+        assert dict(world.spec.interface.observation) == vectors(state=39) | {"command": world.spec.interface.action}
         privileged = {"qpos": 30, "qvel": 30, "door_body_pos": 3, "elapsed": 1}
-        assert dict(world.spec.critic) == {"state": 39, "command": 28, **privileged}
-        assert (world.spec.control_rate_hz, world.spec.time_limit) == (100.0, 300)
+        assert dict(world.spec.critic) == vectors(state=39, command=28, **privileged)
+        assert (world.spec.interface.control_rate_hz, world.spec.time_limit) == (100.0, 300)
 
     def test_an_open_door_is_success_and_ends_the_episode(self):
         world = adroit_door_world(1)

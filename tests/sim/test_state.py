@@ -152,7 +152,7 @@ def test_the_fingers_feel_what_they_push() -> None:
 
 def test_what_is_seen_of_several_objects() -> None:
     world = world_of(load_domain("twin"), n=3)
-    actor = world.spec.actor
+    actor = world.spec.interface.observation
     assert list(actor) == ["state", "command", "object_pose", "cup_pose", "palm_pose", "fingertip_pos"]
     seen = world.reset([0, 1, 2]).actor
     places = (("object_pose", "block"), ("cup_pose", "cup"))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from score_rl.contracts import PolicySpec
 from score_rl.core.chunks import ChunkRunner
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.domain import parse_domain
@@ -42,7 +45,9 @@ def test_figures_by_hand() -> None:
 
 def test_pressing_on_the_table_strains_the_hand_and_holding_still_does_not() -> None:
     world = make_world("pinch_cube", parse_domain({"physics": {"timestep_s": 0.0025}}), 2)
-    runner = ChunkRunner(world, ("state",), 1, 8, filler=lambda window: torch.zeros(len(window["state"]), 8, JOINTS))
+    interface = replace(world.spec.interface, observation={"state": world.spec.interface.observation["state"]})
+    spec = PolicySpec(interface, history=1, horizon=8, latent_shape=(8, JOINTS))
+    runner = ChunkRunner(world, spec, 8, filler=lambda window: torch.zeros(len(window["state"]), 8, JOINTS))
     runner.start([0, 1])
     target = torch.tensor(HOME, dtype=torch.float32).repeat(2, 8, 1)
     target[1, :, 1] += 0.8

@@ -8,6 +8,7 @@ import pytest
 import torch
 from rsl_rl.env import VecEnv
 from tensordict import TensorDict
+from toys import vectors
 
 from score_rl.core.errors import ScoreError
 from score_rl.core.seeding import torch_generator
@@ -73,8 +74,10 @@ def test_it_conforms() -> None:
 
 def test_spec() -> None:
     spec = world_of(name="walk").spec
-    assert spec.actor == {"policy": 2, "command": 1} and spec.critic == {"critic": 1}
-    assert (spec.num_envs, spec.time_limit, spec.name, spec.action_names) == (3, 5, "walk", ("action_0",))
+    assert spec.interface.observation == vectors(policy=2) | {
+        "command": spec.interface.action
+    } and spec.critic == vectors(critic=1)
+    assert (spec.num_envs, spec.time_limit, spec.name, spec.interface.action_names) == (3, 5, "walk", ("action_0",))
 
 
 def test_an_episode_by_hand() -> None:

@@ -32,8 +32,8 @@ def planted(motions: ConditionalFlow):
         chunk = motions.decode(context, latent if kind != "z0" else torch.zeros_like(latent))
         if isinstance(kind, float):
             noise = torch.randn(chunk.shape, generator=generator)
-            x = motions.representation.normalize(context, chunk) + kind * noise
-            chunk = motions.representation.denormalize(context, x)
+            x = motions.normalize(context, chunk) + kind * noise
+            chunk = motions.denormalize(context, x)
         elif kind == "other state":
             chunk = chunk.roll(1, 0)
         elif kind == "uniform":

@@ -6,6 +6,7 @@ import pytest
 import torch
 from toys import ToyPolicy
 
+from score_rl.contracts import PlainContext
 from score_rl.steering.heads import LatentHead, more_noise
 from score_rl.steering.latent import LatentConfig, LatentMap
 
@@ -15,7 +16,7 @@ SHAPE = (4, 1)
 @pytest.mark.parametrize("config", [LatentConfig("full"), LatentConfig("subspace", 2)])
 def test_the_noises_own_coordinates_give_the_base_policy(config):
     policy, head = ToyPolicy(), LatentHead(LatentMap(config, SHAPE))
-    context, noise = torch.randn(6, 6), torch.randn(6, *SHAPE)
+    context, noise = PlainContext(torch.randn(6, 6)), torch.randn(6, *SHAPE)
     decision = head.act(policy, context, head.exploration(noise), noise)
     assert torch.allclose(decision.latent, noise.clamp(-3, 3), atol=1e-6)
     assert torch.equal(decision.chunk, policy.decode(context, decision.latent))

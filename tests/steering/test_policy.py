@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toys import ToyPolicy
+from toys import ToyPolicy, ToyWorld
 
+from score_rl.contracts import PlainContext
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json, write_json
 from score_rl.steering.latent import LatentConfig
+from score_rl.steering.loop import Stage, SteerConfig, _check
 from score_rl.steering.policy import (
     SteeredDecider,
     SteeringPolicy,
     SteeringSpec,
     compulsory_deciders,
     decision_noise,
-    fingerprint,
     load_steering,
     save_steering,
 )
@@ -33,7 +34,7 @@ def steering_of(policy, latent=None, mean=0.5):
     with torch.no_grad():
         actor.mlp[-1].bias.fill_(mean)
         actor.distribution.log_std_param.fill_(torch.log(torch.tensor(0.5)).item())
-    spec = SteeringSpec(6, SHAPE, latent, (8,), "elu", 4, fingerprint(policy))
+    spec = SteeringSpec(6, SHAPE, SHAPE, latent, (8,), "elu", 4, policy.fingerprint())
     return SteeringPolicy(spec, actor)
 
 
@@ -86,7 +87,7 @@ def test_bundle_round_trip(tmp_path):
     save_steering(tmp_path, steering, {"note": "test"})
     loaded = load_steering(tmp_path, policy)
     assert loaded.spec == steering.spec
-    context, noise = torch.randn(6, 6), torch.randn(6, *SHAPE)
+    context, noise = PlainContext(torch.randn(6, 6)), torch.randn(6, *SHAPE)
     one, other = (p.stochastic(policy, context, noise) for p in (loaded, steering))
     assert torch.equal(one.latent, other.latent) and torch.equal(one.chunk, other.chunk)
 
@@ -103,21 +104,21 @@ def test_another_base_policy_is_refused(tmp_path):
 
 
 def test_fingerprint_follows_weights_and_spec():
-    one = fingerprint(ToyPolicy())
-    assert one == fingerprint(ToyPolicy())
-    assert one != fingerprint(ToyPolicy(history=3))
+    one = ToyPolicy().fingerprint()
+    assert one == ToyPolicy().fingerprint()
+    assert one != ToyPolicy(history=3).fingerprint()
 
     class NoModule:
         spec = ToyPolicy().spec
 
     with pytest.raises(ScoreError, match="fingerprint"):
-        fingerprint(NoModule())
+        _check(NoModule(), [Stage(ToyWorld(), 100)], SteerConfig(), None)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "format version 2"),
+        ({"version": 3}, "format version 3"),
         ({"kind": "score_rl.flow_policy"}, "does not describe a steering policy"),
         ({"spec": {"latent": {}}}, "has the fields"),
     ],

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from score_rl.contracts import PlainContext
 from score_rl.core.errors import ScoreError
 from score_rl.steering.ppo import (
     GaussianActor,
@@ -40,7 +41,7 @@ def roll(learner, rewards, dones=(), truncated=(), steps=2):
     """One rollout; `dones` and `truncated` are sets of (decision, row)."""
     n = SIZES.envs
     for t, reward in enumerate(rewards):
-        learner.act(torch.randn(n, SIZES.context), torch.randn(n, SIZES.critic))
+        learner.act(PlainContext(torch.randn(n, SIZES.context)), torch.randn(n, SIZES.critic))
         cut = torch.tensor([(t, row) in truncated for row in range(n)])
         done = torch.tensor([(t, row) in dones for row in range(n)]) | cut
         learner.record(torch.tensor(reward), done, cut, torch.full((n,), steps), torch.randn(n, SIZES.critic))
@@ -91,7 +92,7 @@ def test_a_time_out_is_bootstrapped_with_the_final_observation_and_its_own_steps
     learner.moments.update = lambda values: None  # keep the moments at mean 0, std 1
     scale = 1.0 + learner.moments.eps  # std + eps
     for t in range(3):
-        learner.act(torch.zeros(2, 3), torch.full((2, 2), 5.0))
+        learner.act(PlainContext(torch.zeros(2, 3)), torch.full((2, 2), 5.0))
         cut = torch.tensor([t == 1, False])
         final = torch.tensor([[2.0, 0.0], [7.0, 0.0]])
         learner.record(torch.tensor([1.0, 0.0]), cut, cut, torch.tensor([3, 2]), final)
@@ -116,7 +117,7 @@ def test_update_moves_the_mean_towards_rewarded_actions():
     done = torch.ones(64, dtype=torch.bool)
     with seeded("update"):
         for _ in range(20):
-            action = learner.act(torch.ones(64, 1), torch.ones(64, 1))
+            action = learner.act(PlainContext(torch.ones(64, 1)), torch.ones(64, 1))
             reward = -((action[:, 0] - 1.5) ** 2)
             learner.record(reward, done, ~done, torch.ones(64), torch.ones(64, 1))
             metrics = learner.update(torch.ones(64, 1))
@@ -183,7 +184,7 @@ def test_the_prior_penalty_pulls_the_policy_back_to_the_prior():
         done = torch.ones(32, dtype=torch.bool)
         with seeded("anchors"):
             for _ in range(15):
-                action = learner.act(torch.ones(32, 1), torch.ones(32, 1))
+                action = learner.act(PlainContext(torch.ones(32, 1)), torch.ones(32, 1))
                 learner.record(action.sum(dim=1), done, ~done, torch.ones(32), torch.ones(32, 1))
                 metrics = learner.update(torch.ones(32, 1))
         return kl_to_prior(*learner.actor.mean_std(torch.ones(1, 1))).item(), metrics

@@ -11,7 +11,6 @@ from toys import ToyPolicy, ToyWorld
 
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json_lines
-from score_rl.core.fingerprint import fingerprint
 from score_rl.core.runs import start_run
 from score_rl.core.seeding import torch_generator
 from score_rl.steering import loop as score
@@ -43,7 +42,7 @@ def test_it_learns_what_the_base_policy_does_not_know(tmp_path):
     assert records[-1]["control_steps"] == 14 * ITERATION
     assert all(torch.equal(policy.state_dict()[name], value) for name, value in before.items())  # frozen
     assert run.finished
-    assert fingerprint(policy) == steering.spec.base
+    assert policy.fingerprint() == steering.spec.base
     # A finished run gives back the same policy without another step.
     again = steer(policy, [Stage(ToyWorld(ENVS), 14 * ITERATION)], config, run_of(tmp_path / "run"))
     context = torch.randn(5, 6)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from score_rl.contracts import ArraySpec
 from score_rl.core.runs import start_run
 from score_rl.data.dataset import Dataset
 from score_rl.policies.flow.networks import NetworkConfig
@@ -56,7 +57,7 @@ def demonstrations(episodes: int = 150) -> Dataset:
         fps=10.0,
         robot_type="none",
         columns={name: values.reshape(-1, values.shape[-1]).astype(np.float32) for name, values in columns.items()},
-        names={name: None for name in columns},
+        features={name: ArraySpec(values.shape[2:]) for name, values in columns.items()},
         starts=ends - FRAMES,
         ends=ends,
         tasks=("",) * episodes,

@@ -10,11 +10,14 @@ from score_client.client import (
     PolicyRefused,
     PolicyUnavailable,
 )
+from score_client.interface import ArraySpec, Interface
 
 __all__ = [
     "Answer",
+    "ArraySpec",
     "ChunkBroker",
     "ClientConfig",
+    "Interface",
     "Metadata",
     "PolicyClient",
     "PolicyError",

@@ -9,23 +9,33 @@ asked for again, for as long as the chunk before lasts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from score_client.client import Answer, PolicyClient, PolicyUnavailable
 
+Look = Callable[[Sequence[str]], Mapping[str, np.ndarray]]
+"""Views -> what they show now."""
+
 
 class ChunkBroker:
     """Turns frames into actions, one each per control step."""
 
-    def __init__(self, client: PolicyClient, execute_steps: int | None = None, lead_steps: int = 0) -> None:
-        """execute_steps: control steps between two decisions; None: as in training.
+    def __init__(
+        self, client: PolicyClient, execute_steps: int | None = None, lead_steps: int = 0, look: Look | None = None
+    ) -> None:
+        """execute_steps: control steps between two decisions; None: as in training. look: views -> {key: (*shape)} as
+        they are now, asked once per decision; needed where the policy reads views.
 
-        Connects, where that has not been done. Raises ValueError where the chunk is too short for both together.
+        Connects, where that has not been done. Raises ValueError where the chunk is too short for both together, or
+        where `look` is missing.
         """
         metadata = client.connect()
+        self._views, self._look = tuple(metadata.interface.views), look
+        if self._views and look is None:
+            raise ValueError(f"the policy looks at {', '.join(self._views)}: pass look=(keys) -> arrays")
         self.client, self.lead_steps = client, lead_steps
         self.execute_steps = metadata.execute_steps if execute_steps is None else execute_steps
         if self.execute_steps < 1 or lead_steps < 0 or self.execute_steps + lead_steps > metadata.horizon:
@@ -47,7 +57,7 @@ class ChunkBroker:
         """The decision that is being carried out."""
 
     def act(self, frame: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Action (a,) float32 for the control step of this frame {key: (d,)}; call it at every control step.
+        """Action (a,) float32 for the control step of this frame {key: (*shape)}; call it at every control step.
 
         Raises PolicyUnavailable and PolicyRefused as `PolicyClient.decide` does; the next call asks anew. Also call
         it (or `client.observe`) while the robot holds, so that the history stays one frame per step.
@@ -59,9 +69,9 @@ class ChunkBroker:
         if self._exhausted() or (self._thread is None and self._age() >= self.execute_steps):
             # The old chunk goes first, so that a failure leaves none that is out of date.
             self._actions = None
-            self._adopt(self._step, self.client.decide())
+            self._adopt(self._step, self.client.decide(views=self._seen()))
         elif self._thread is not None and self._pending is None and self._age() >= self.execute_steps:
-            self._pending = (self._step, self._thread.submit(self.client.exchange, self.client.request()))
+            self._pending = (self._step, self._thread.submit(self.client.exchange, self.client.request(self._seen())))
         return self._actions[self._age()]
 
     def close(self) -> None:
@@ -69,6 +79,10 @@ class ChunkBroker:
         self._settle()
         if self._thread is not None:
             self._thread.shutdown()
+
+    def _seen(self) -> Mapping[str, np.ndarray] | None:
+        """The views of now."""
+        return self._look(self._views) if self._look is not None and self._views else None
 
     def _age(self) -> int:
         """Number, in its chunk, of the action for the current step."""

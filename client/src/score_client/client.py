@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from score_client import wire
+from score_client.interface import Interface, checked, read_interface
 
 
 class PolicyError(Exception):
@@ -63,18 +64,14 @@ class Metadata:
 
     bundle: str
     """Identity of the policy."""
-    observation: Mapping[str, int]
-    """Keys of a frame, with their widths."""
+    interface: Interface
+    """Keys of a frame and views, with their shapes and types; the actions; the rate of both."""
     history: int
     """Frames that one decision reads."""
     horizon: int
     """h: actions of a chunk."""
     execute_steps: int
     """Actions to run of every chunk, as in training."""
-    control_rate_hz: float
-    """Rate of frames and actions."""
-    action_names: tuple[str, ...]
-    action_unit: str
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
 
@@ -138,35 +135,32 @@ class PolicyClient:
         self._decision = 0
 
     def observe(self, frame: Mapping[str, np.ndarray]) -> None:
-        """Take in the frame {key: (d,)} of this control step; call it at every control step.
+        """Take in the frame {key: (*shape)} of this control step, without views; call it at every control step.
 
-        Raises ValueError for missing keys, wrong widths and numbers that are not finite. Further keys are ignored.
+        Raises ValueError for missing keys, wrong shapes and types, and numbers that are not finite. Further keys are
+        ignored.
         """
-        taken: dict[str, np.ndarray] = {}
-        for key, width in self.metadata.observation.items():
-            if key not in frame:
-                raise ValueError(f"the frame lacks '{key}'; it has {sorted(frame)}")
-            taken[key] = np.array(frame[key], dtype=np.float32)
-            if taken[key].shape != (width,):
-                raise ValueError(f"'{key}' has shape {taken[key].shape}, expected ({width},)")
-            if not np.isfinite(taken[key]).all():
-                raise ValueError(f"'{key}' holds numbers that are not finite")
+        taken = checked(frame, self.metadata.interface.observation, "frame")
         self._frames.append(taken)
         while len(self._frames) > self.metadata.history:
             self._frames.popleft()
 
-    def decide(self, timeout_s: float | None = None) -> Answer:
-        """The policy's decision at the newest frame; `timeout_s` instead of `decide_timeout_s`.
+    def decide(self, timeout_s: float | None = None, views: Mapping[str, np.ndarray] | None = None) -> Answer:
+        """The policy's decision at the newest frame, and the views {key: (*shape)} as they are now, where it reads
+        any; `timeout_s` instead of `decide_timeout_s`.
 
         Raises PolicyUnavailable after the time, PolicyRefused where the server says no.
         """
-        return self.exchange(self.request(), timeout_s)
+        return self.exchange(self.request(views), timeout_s)
 
-    def request(self) -> bytes:
-        """The message that asks for the next decision of this episode. Raises ValueError before any frame."""
+    def request(self, views: Mapping[str, np.ndarray] | None = None) -> bytes:
+        """The message that asks for the next decision of this episode. Raises ValueError before any frame, and for
+        views as `observe` does for frames."""
         if not self._frames:
             raise ValueError("observe a frame first")
-        window = {key: np.stack([frame[key] for frame in self._frames]) for key in self.metadata.observation}
+        interface = self.metadata.interface
+        window = {key: np.stack([frame[key] for frame in self._frames]) for key in interface.observation}
+        window.update(checked(views or {}, interface.views, "look"))
         message = wire.pack({**window, "reset": True, "seed": self._seed, "decision": self._decision})
         self._decision += 1
         return message
@@ -178,7 +172,7 @@ class PolicyClient:
         try:
             message = wire.unpack(reply)
             actions, timing = message["actions"], dict(message.get("server_timing", {}))
-            shape = (self.metadata.horizon, len(self.metadata.action_names))
+            shape = (self.metadata.horizon, *self.metadata.interface.action.shape)
             if not isinstance(actions, np.ndarray) or actions.shape != shape or not np.isfinite(actions).all():
                 raise ValueError(f"expected finite actions of shape {shape}")
         except (ValueError, KeyError, TypeError) as error:
@@ -264,10 +258,18 @@ def _read_metadata(reply: bytes | str) -> Metadata:
         if isinstance(reply, str):
             raise ValueError(reply)
         message: dict[str, Any] = wire.unpack(reply)
-        values = {field.name: message[field.name] for field in fields(Metadata)}
-    except (ValueError, KeyError) as error:
+        policy = message["policy"]
+        return Metadata(
+            bundle=message["bundle"],
+            interface=read_interface(policy["interface"]),
+            history=policy["history"],
+            horizon=policy["horizon"],
+            execute_steps=message["execute_steps"],
+            action_low=tuple(message["action_low"]),
+            action_high=tuple(message["action_high"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PolicyRefused(f"this is no server of score: {error}") from error
-    return Metadata(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def _remaining(deadline: float) -> float:

@@ -14,7 +14,7 @@ from score_rl.tasks.settings import PretrainSettings
 class Pretrain:
     """Train the base policy on demonstrations; OUT becomes a policy's folder (safetensors + JSON).
 
-    Any LeRobotDataset v3.0 with low-dimensional observations will do. The log holds held-out flow loss and
+    Any LeRobotDataset v3.0 whose observations are arrays will do. The log holds held-out flow loss and
     action error. An interrupted training resumes from its checkpoint.
     """
 

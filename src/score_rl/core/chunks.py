@@ -2,7 +2,8 @@
 
 A decision is made at a window of frames; its chunk then runs open loop. Three rules decide everything here:
 
-1. History is stacked at the control rate, one frame per control step, as in the demonstrations.
+1. History is stacked at the control rate, one frame per control step, as in the demonstrations. Views have no
+   history: they are looked at when a window is read, so once per decision.
 2. A decision owns the steps up to and including the first `done` of its row: its reward is
    sum_j gamma^j r_j over those steps, its flags, final window and final observation are those of that step.
 3. Where a row ends inside a chunk, the rest of the chunk is not sent to the next episode. The row runs a
@@ -17,8 +18,19 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from score_rl.contracts import Accumulation, Frame, Observation, PolicySpec, StepResult, Window, World, WorldSpec
+from score_rl.contracts import (
+    COMMAND,
+    Accumulation,
+    Frame,
+    Observation,
+    PolicySpec,
+    StepResult,
+    Window,
+    World,
+    WorldSpec,
+)
 from score_rl.core.errors import ScoreError
+from score_rl.core.interfaces import check_offer
 
 Filler = Callable[[Window], Tensor]
 """Chunk (m, h, a) for the m rows of a window that has just started; h is at least the executed steps."""
@@ -26,22 +38,14 @@ Filler = Callable[[Window], Tensor]
 
 def check_fit(policy: PolicySpec, world: WorldSpec, steps: int) -> None:
     """Raise ScoreError where a policy that runs `steps` actions of every chunk cannot act in a world."""
-    for key, width in policy.observation.items():
-        if world.actor.get(key) != width:
-            raise ScoreError(f"the policy reads '{key}' ({width} values), but {world.name} shows {dict(world.actor)}")
-    if policy.action_dim != len(world.action_names):
-        raise ScoreError(f"the policy has {policy.action_dim} actions, {world.name} takes {len(world.action_names)}")
-    if abs(policy.control_rate_hz - world.control_rate_hz) > 1e-6:
-        raise ScoreError(
-            f"the policy acts at {policy.control_rate_hz:g} Hz, {world.name} runs at {world.control_rate_hz:g} Hz"
-        )
+    check_offer(policy.interface, "the policy", world.interface, world.name)
     if not 1 <= steps <= policy.horizon:
         raise ScoreError(f"a chunk has {policy.horizon} actions, so 1 to {policy.horizon} can run, not {steps}")
 
 
 def start_window(frame: Frame, keys: Iterable[str], frames: int) -> dict[str, Tensor]:
-    """Window {key: (n, frames, d)} of an episode's first frame, which is repeated as padding."""
-    return {key: frame[key].unsqueeze(1).repeat(1, frames, 1) for key in keys}
+    """Window {key: (n, frames, *shape)} of an episode's first frame, which is repeated as padding."""
+    return {key: frame[key].unsqueeze(1).repeat_interleave(frames, dim=1) for key in keys}
 
 
 def advance_window(window: Window, frame: Frame, fresh: Tensor | None = None) -> dict[str, Tensor]:
@@ -71,7 +75,7 @@ class ChunkResult:
     """(n,) largest change of an action dimension between the last action sent before this chunk and its first,
     in action units; 0 where an episode starts with this chunk."""
     final_window: Window
-    """{key: (n, frames, d)} where the decision ended: before any reset."""
+    """{key: (n, frames, *shape)} where the decision ended: before any reset; without views."""
     final_observation: Observation
     """Observation where the decision ended: before any reset. The value of a truncated row is taken here."""
     info: Mapping[str, Tensor] = field(default_factory=dict)
@@ -118,38 +122,30 @@ class Episode:
 class ChunkRunner:
     """Runs chunks in a world and keeps what the next decision needs: the window and the observation.
 
-    >>> runner = ChunkRunner(world, keys=("state",), history=4, steps=8, filler=base_chunk)   # doctest: +SKIP
+    >>> runner = ChunkRunner(world, policy.spec, steps=8, filler=base_chunk)                  # doctest: +SKIP
     >>> runner.start(seeds)                                                                   # doctest: +SKIP
     >>> result = runner.execute(policy.decode(policy.encode(runner.window), latent))          # doctest: +SKIP
     """
 
-    window: dict[str, Tensor]
-    """{key: (n, history, d)} that the next decision reads."""
     observation: Observation
     """The newest observation (of the next episode where one has just ended)."""
 
     def __init__(
-        self,
-        world: World,
-        keys: Iterable[str],
-        history: int,
-        steps: int,
-        filler: Filler,
-        gamma: float = 1.0,
+        self, world: World, policy: PolicySpec, steps: int, filler: Filler | None, gamma: float = 1.0
     ) -> None:
-        """Prepare to run `steps` control steps of every chunk; `gamma` discounts per control step.
+        """Prepare to run `steps` control steps of every chunk of a policy; `gamma` discounts per control step.
 
-        Raises ScoreError where the world does not show a key, or for settings out of range.
+        filler: None for rows that wait, repeating the world's `command`, until the next decision.
+
+        Raises ScoreError where policy and world do not fit, or for settings out of range.
         """
-        self.keys = tuple(keys)
-        missing = [key for key in self.keys if key not in world.spec.actor]
-        if missing:
-            raise ScoreError(
-                f"{world.spec.name} does not show {missing}; its actor keys are {sorted(world.spec.actor)}"
-            )
-        if history < 1 or steps < 1 or not 0.0 <= gamma <= 1.0:
-            raise ScoreError(f"need history >= 1, steps >= 1 and gamma in [0, 1], got {history}, {steps}, {gamma}")
-        self.world, self.history, self.steps, self.gamma, self.filler = world, history, steps, gamma, filler
+        check_fit(policy, world.spec, steps)
+        if filler is None and COMMAND not in world.spec.interface.observation:
+            raise ScoreError(f"{world.spec.name} does not show {COMMAND!r}, which rows without a filler would repeat")
+        if not 0.0 <= gamma <= 1.0:
+            raise ScoreError(f"need gamma in [0, 1], got {gamma}")
+        self.world, self.policy, self.steps, self.gamma, self.filler = world, policy, steps, gamma, filler
+        self._keys, self._views = tuple(policy.interface.observation), tuple(policy.interface.views)
         self._low = torch.tensor(world.spec.action_low, device=world.spec.device)
         self._high = torch.tensor(world.spec.action_high, device=world.spec.device)
         self._episodes = _EpisodeLog(world.spec)
@@ -158,10 +154,18 @@ class ChunkRunner:
         """Reset the world; every row starts its episode 0. Unfinished episodes are forgotten."""
         spec = self.world.spec
         self.observation = self.world.reset(seeds)
-        self.window = start_window(self.observation.actor, self.keys, self.history)
+        self._past = start_window(self.observation.actor, self._keys, self.policy.history)
+        self._looks: dict[str, Tensor] | None = None
         self._last_action = torch.zeros(spec.num_envs, len(self._low), device=spec.device)
         self._fresh = torch.ones(spec.num_envs, dtype=torch.bool, device=spec.device)
         self._episodes = _EpisodeLog(spec)
+
+    @property
+    def window(self) -> dict[str, Tensor]:
+        """What the next decision reads (see `contracts.Window`); the first reading looks at the views."""
+        if self._looks is None:
+            self._looks = self._look()
+        return self._past | self._looks
 
     def take_episodes(self) -> list[Episode]:
         """Episodes that ended since the last call, in the order of their end."""
@@ -186,16 +190,27 @@ class ChunkRunner:
             self._episodes.add_step(result, filler=~tally.alive)
             done = result.done
             if not done.any():
-                self.window = advance_window(self.window, result.observation.actor)
+                self._past = advance_window(self._past, result.observation.actor)
                 continue
-            tally.close(result, advance_window(self.window, result.final_observation.actor))
-            self.window = advance_window(self.window, result.observation.actor, fresh=done)
+            tally.close(result, advance_window(self._past, result.final_observation.actor))
+            self._past = advance_window(self._past, result.observation.actor, fresh=done)
             if j + 1 < self.steps:
-                started = {key: past[done] for key, past in self.window.items()}
-                plan[done, j + 1 :] = self._clip(self.filler(started))[:, : self.steps - 1 - j]
-        self.observation = result.observation
+                plan[done, j + 1 :] = self._filling(result.observation, done)[:, : self.steps - 1 - j]
+        self.observation, self._looks = result.observation, None
         self._last_action, self._fresh = plan[:, -1], done
-        return tally.result(jump, self.window, self.observation)
+        return tally.result(jump, self._past, self.observation)
+
+    def _filling(self, observation: Observation, rows: Tensor) -> Tensor:
+        """Chunk (m, steps, a), clipped, of `rows` (n,) bool whose next episode begins inside a chunk."""
+        if self.filler is None:
+            return self._clip(observation.actor[COMMAND][rows].unsqueeze(1).expand(-1, self.steps, -1))
+        started = {key: past[rows] for key, past in self._past.items()}
+        return self._clip(self.filler(started | self._look(rows.nonzero().flatten())))
+
+    def _look(self, rows: Tensor | None = None) -> dict[str, Tensor]:
+        """The views of the present state as windows of one frame."""
+        seen = self.world.look(self._views, rows) if self._views else {}
+        return {key: seen[key].unsqueeze(1) for key in self._views}
 
     def _clip(self, chunk: Tensor) -> Tensor:
         """The actions as the world will send them (it clips too; jumps are measured on these)."""

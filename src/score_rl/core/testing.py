@@ -17,7 +17,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from score_rl.contracts import COMMAND, FlowPolicy, Observation, PolicySpec, StepResult, World, WorldSpec
+from score_rl.contracts import (
+    COMMAND,
+    ArraySpec,
+    Context,
+    FlowPolicy,
+    Frame,
+    Interface,
+    Observation,
+    PolicySpec,
+    StepResult,
+    Window,
+    World,
+    WorldSpec,
+)
+from score_rl.core.arrays import torch_dtype
+from score_rl.core.errors import ScoreError
+from score_rl.core.interfaces import check_interface
 from score_rl.core.seeding import rng, torch_generator
 
 
@@ -28,24 +44,26 @@ class ContractViolation(AssertionError):
 def check_policy(policy: FlowPolicy, rows: int = 5, tolerance: float = 1e-4) -> None:
     """Check a flow policy on random windows.
 
-    Shapes, types, finite values, determinism, no gradient kept, inputs left alone, rows independent of each other
-    (up to `tolerance`, since batched matrix products round differently), and a latent that matters.
-    Raises ContractViolation.
+    Specification and fingerprint, shapes, types, finite values, determinism, no gradient kept, inputs left alone,
+    rows independent of each other and chosen by `Context.rows` (up to `tolerance`, since batched matrix products
+    round differently), and a latent that matters. What passes can be steered. Raises ContractViolation.
     """
     spec = policy.spec
     _check_policy_spec(spec)
+    name = policy.fingerprint() if callable(getattr(policy, "fingerprint", None)) else None
+    _expect(isinstance(name, str) and name, "fingerprint() must name spec and weights; see `contracts.FlowPolicy`")
+    _expect(policy.fingerprint() == name, "fingerprint() gave two names to the same policy")
     draw = torch_generator("check_policy")
-    window = {key: torch.randn(rows, spec.history, d, generator=draw) for key, d in spec.observation.items()}
+    window = {key: _random_array(array, rows, draw) for key, array in spec.window.items()}
     latent = torch.randn(rows, *spec.latent_shape, generator=draw)
     before = {key: value.clone() for key, value in window.items()}, latent.clone()
 
     context = policy.encode(window)
-    _expect(context.ndim == 2 and len(context) == rows, f"encode: expected (n, c), got {tuple(context.shape)}")
-    _expect_values("encode", context)
-    _expect(torch.equal(policy.encode(window), context), "encode: the same window gave another context")
+    features = _features("encode", context, rows)
+    _expect(torch.equal(policy.encode(window).features, features), "encode: the same window gave another context")
 
     chunk = policy.decode(context, latent)
-    expected = (rows, *spec.latent_shape)
+    expected = (rows, *spec.chunk_shape)
     _expect(tuple(chunk.shape) == expected, f"decode: expected (n, h, a) = {expected}, got {tuple(chunk.shape)}")
     _expect_values("decode", chunk)
     _expect(not chunk.requires_grad, "decode: the chunk requires a gradient; decode under torch.no_grad()")
@@ -53,16 +71,12 @@ def check_policy(policy: FlowPolicy, rows: int = 5, tolerance: float = 1e-4) -> 
 
     same = all(torch.equal(window[key], before[0][key]) for key in window) and torch.equal(latent, before[1])
     _expect(same, "encode or decode changed its input in place")
-    for row in range(rows):
-        own = policy.encode({key: value[row : row + 1] for key, value in window.items()})
-        _expect(_close(own, context[row : row + 1], tolerance), f"encode: row {row} depends on the other rows")
-        alone = policy.decode(context[row : row + 1], latent[row : row + 1])
-        _expect(_close(alone, chunk[row : row + 1], tolerance), f"decode: row {row} depends on the other rows")
-    other = policy.decode(context, torch.randn(expected, generator=draw))
+    _check_rows(policy, window, latent, context, chunk, tolerance)
+    other = policy.decode(context, torch.randn(latent.shape, generator=draw))
     _expect(not torch.equal(other, chunk), "decode: another latent gave the same chunk, so nothing can be steered")
     if callable(velocity := getattr(policy, "velocity", None)):
         shape = tuple(velocity(context, latent, torch.full((rows,), 0.5)).shape)
-        _expect(shape == expected, f"velocity: expected (n, h, a) = {expected}, got {shape}")
+        _expect(shape == latent.shape, f"velocity: expected (n, l, w) = {tuple(latent.shape)}, got {shape}")
     if callable(normalize := getattr(policy, "normalize", None)):
         back = policy.denormalize(context, normalize(context, chunk))
         _expect(_close(back, chunk, 10 * tolerance), "denormalize(normalize(chunk)) is another chunk")
@@ -73,6 +87,7 @@ def check_world(make_world: Callable[[], World], steps: int | None = None, ampli
 
     Shapes and types, determinism from seeds, rows independent of each other and of their index, auto-reset, time
     limit, clipping, the `command` key, errors before anything moves, no tensor that changes after it was returned.
+    Of views: repeatable, the same for chosen rows, and nothing moves by looking.
 
     steps: control steps per pass, by default enough to see an auto-reset. amplitude: actions span this share of
     their range around its middle. Raises ContractViolation.
@@ -94,30 +109,72 @@ def check_world(make_world: Callable[[], World], steps: int | None = None, ampli
     _expect_same(_reordered(first), backwards, "the same seeds at other indices of another world")
     _check_bad_actions(other, seeds, actions)
     _check_clipping(other, seeds)
+    if spec.interface.views:
+        _check_views(world, other, seeds, actions[:5])
     for one in (world, other):
         one.close()
         one.close()  # calling it twice is allowed
 
 
 def _check_policy_spec(spec: PolicySpec) -> None:
-    _expect(bool(spec.observation), "spec.observation: the policy reads nothing")
-    widths = all(width > 0 for width in spec.observation.values())
-    _expect(widths, f"spec.observation: widths must be positive, got {dict(spec.observation)}")
+    _check_interface(spec.interface)
     _expect(spec.history >= 1 and spec.horizon >= 1, "spec: history and horizon must be at least 1")
-    _expect(len(set(spec.action_names)) == spec.action_dim > 0, "spec.action_names must be distinct, at least one")
-    _expect(spec.control_rate_hz > 0, "spec.control_rate_hz must be positive")
+    shape = spec.latent_shape
+    sizes = len(shape) == 2 and all(size >= 1 for size in shape)
+    _expect(sizes, f"spec.latent_shape must be latent steps and latent width, both at least 1, not {shape}")
 
 
 def _check_world_spec(spec: WorldSpec) -> None:
+    _check_interface(spec.interface)
     _expect(spec.num_envs >= 2, "check_world needs a world of at least 2 environments")
-    sizes = {len(spec.action_names), len(spec.action_low), len(spec.action_high)}
-    _expect(len(sizes) == 1 and 0 not in sizes, "spec: action_names, action_low and action_high differ in length")
+    sizes = {spec.interface.action_dim, len(spec.action_low), len(spec.action_high)}
+    _expect(len(sizes) == 1, "spec: the actions, action_low and action_high differ in length")
     ordered = all(low < high for low, high in zip(spec.action_low, spec.action_high))
     _expect(ordered, "spec: action_low must lie below action_high")
-    _expect(bool(spec.actor) and bool(spec.critic), "spec: actor and critic group must not be empty")
-    _expect(
-        spec.time_limit >= 1 and spec.control_rate_hz > 0, "spec: time_limit and control_rate_hz must be positive"
-    )
+    _expect(bool(spec.critic), "spec: the critic group must not be empty")
+    _expect(all(array.dtype == "float32" for array in spec.critic.values()), "spec: critic inputs are float32")
+    _expect(spec.time_limit >= 1, "spec: time_limit must be positive")
+
+
+def _check_interface(interface: Interface) -> None:
+    try:
+        check_interface(interface, "spec.interface")
+    except ScoreError as error:
+        raise ContractViolation(str(error)) from error
+
+
+def _check_rows(
+    policy: FlowPolicy, window: Window, latent: Tensor, context: Context, chunk: Tensor, tolerance: float
+) -> None:
+    """Rows do not depend on each other, and `Context.rows` chooses and repeats them."""
+    for row in range(len(latent)):
+        own = policy.encode({key: value[row : row + 1] for key, value in window.items()})
+        same = _close(own.features, context.features[row : row + 1], tolerance)
+        _expect(same, f"encode: row {row} depends on the other rows")
+        alone = policy.decode(own, latent[row : row + 1])
+        _expect(_close(alone, chunk[row : row + 1], tolerance), f"decode: row {row} depends on the other rows")
+    index = torch.tensor([len(latent) - 1, 0, 0])
+    chosen = context.rows(index)
+    picked = torch.equal(_features("Context.rows", chosen, 3), context.features[index])
+    _expect(picked, "Context.rows: the features are not those of the rows asked for")
+    again = policy.decode(chosen, latent[index])
+    _expect(_close(again, chunk[index], tolerance), "Context.rows: the chosen rows decode to other chunks")
+
+
+def _features(where: str, context: Context, rows: int) -> Tensor:
+    """The features (n, c) of a context, checked."""
+    features = getattr(context, "features", None)
+    _expect(isinstance(features, Tensor), f"{where}: a context has `features`; see `contracts.Context`")
+    good = features.ndim == 2 and len(features) == rows
+    _expect(good, f"{where}: expected features (n, c) = ({rows}, c), got {tuple(features.shape)}")
+    _expect_values(where, features)
+    return features
+
+
+def _random_array(array: ArraySpec, rows: int, draw: torch.Generator) -> Tensor:
+    if array.dtype == "uint8":
+        return torch.randint(256, (rows, *array.shape), generator=draw, dtype=torch.uint8)
+    return torch.randn(rows, *array.shape, generator=draw)
 
 
 def _random_actions(spec: WorldSpec, seed: int, steps: int, amplitude: float) -> Tensor:
@@ -155,13 +212,16 @@ def _play(world: World, seeds: Sequence[int], actions: Tensor) -> Trace:
 
 
 def _check_observation(where: str, observation: Observation, spec: WorldSpec) -> None:
-    for group, declared in (("actor", spec.actor), ("critic", spec.critic)):
-        frame: Mapping[str, Tensor] = getattr(observation, group)
-        found = {key: tuple(value.shape) for key, value in frame.items()}
-        expected = {key: (spec.num_envs, width) for key, width in declared.items()}
-        _expect(found == expected, f"{where}: {group} group has {found}, the spec promises {expected}")
-        for key, value in frame.items():
-            _expect_values(f"{where}: {group} '{key}'", value)
+    for group, declared in (("actor", spec.interface.observation), ("critic", spec.critic)):
+        _check_frame(f"{where}: {group} group", getattr(observation, group), declared, spec.num_envs)
+
+
+def _check_frame(where: str, frame: Frame, declared: Mapping[str, ArraySpec], rows: int) -> None:
+    found = {key: tuple(value.shape) for key, value in frame.items()}
+    expected = {key: (rows, *array.shape) for key, array in declared.items()}
+    _expect(found == expected, f"{where} has {found}, the spec promises {expected}")
+    for key, value in frame.items():
+        _expect_values(f"{where}: '{key}'", value, torch_dtype(declared[key]))
 
 
 def _check_step(result: StepResult, action: Tensor, spec: WorldSpec) -> None:
@@ -181,7 +241,7 @@ def _check_step(result: StepResult, action: Tensor, spec: WorldSpec) -> None:
     for name in now:
         same = torch.equal(now[name][~result.done], final[name][~result.done])
         _expect(same, f"step: where no episode ended, final_observation{name} must equal observation{name}")
-    if COMMAND in spec.actor:
+    if COMMAND in spec.interface.observation:
         expected = _clipped(action, spec)
         told = _close(result.final_observation.actor[COMMAND], expected, 1e-5)
         _expect(told, f"step: '{COMMAND}' of final_observation must be the action just sent, clipped")
@@ -221,6 +281,31 @@ def _check_clipping(world: World, seeds: Sequence[int]) -> None:
     _expect_same(reference, _play(world, seeds, beyond), "actions at the bounds and beyond them")
 
 
+def _check_views(world: World, other: World, seeds: Sequence[int], actions: Tensor) -> None:
+    """Looking shows what was declared, the same however often and for whichever rows, and moves nothing."""
+    _expect(callable(getattr(world, "look", None)), "a world with views needs `look`; see `contracts.World`")
+    declared, n = world.spec.interface.views, world.spec.num_envs
+    keys, row = tuple(declared), torch.tensor([n - 1, 0], device=world.spec.device)
+    one = [_flat_observation("observation", world.reset(seeds))]
+    two = [_flat_observation("observation", other.reset(seeds))]
+    for step, action in enumerate(actions):
+        seen = world.look(keys)
+        _check_frame("look", seen, declared, n)
+        some = world.look(keys, row)
+        _check_frame("look at rows", some, declared, 2)
+        for key in keys:
+            _expect(torch.equal(world.look((key,))[key], seen[key]), f"look: '{key}' changed by looking again")
+            _expect(torch.equal(some[key], seen[key][row]), f"look: '{key}' of chosen rows differs from all rows")
+        if step % 2:
+            late = other.look(keys)
+            for key in keys:
+                same = torch.equal(late[key], seen[key])
+                _expect(same, f"look: '{key}' depends on how often one looked before")
+        one.append(_flat_step(world.step(action)))
+        two.append(_flat_step(other.step(action)))
+    _expect_same(one, two, "a world that was looked at and one that was not")
+
+
 def _clipped(action: Tensor, spec: WorldSpec) -> Tensor:
     low, high = (torch.tensor(bound, device=action.device) for bound in (spec.action_low, spec.action_high))
     return torch.clamp(action, low, high)
@@ -256,8 +341,9 @@ def _expect_same(expected: Trace, got: Trace, between: str) -> None:
             _expect(equal, f"{name} differs at step {step} between {between}")
 
 
-def _expect_values(where: str, value: Tensor) -> None:
-    _expect(value.dtype == torch.float32, f"{where}: expected float32, got {value.dtype}")
+def _expect_values(where: str, value: Tensor, dtype: torch.dtype = torch.float32) -> None:
+    named = str(dtype).removeprefix("torch.")
+    _expect(value.dtype == dtype, f"{where}: expected {named}, got {value.dtype}")
     _expect(bool(value.isfinite().all()), f"{where}: values are not finite")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from score_rl.contracts import COMMAND
+from score_rl.contracts import COMMAND, ArraySpec, Interface
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json
+from score_rl.core.interfaces import action_spec
 from score_rl.data import layout
-from score_rl.data.layout import ARROW_TYPES, INDEX_FEATURES, Feature
+from score_rl.data.layout import ARROW_TYPES, INDEX_FEATURES
 
 ACTION = "action"
 OBSERVATION = "observation."
@@ -39,9 +40,9 @@ class Dataset:
     robot_type: str
     """Label of the robot that recorded it."""
     columns: Mapping[str, NDArray[Any]]
-    """Feature -> (frames, d), in the type that it was recorded in."""
-    names: Mapping[str, tuple[str, ...] | None]
-    """Feature -> names of its elements."""
+    """Feature -> (frames, *shape), in the type that it was recorded in."""
+    features: Mapping[str, ArraySpec]
+    """What the columns are."""
     starts: NDArray[np.int64]
     """(episodes,) first frame of every episode."""
     ends: NDArray[np.int64]
@@ -51,7 +52,7 @@ class Dataset:
     extra: Mapping[str, NDArray[Any]]
     """What the writer recorded once per episode: name -> (episodes, ...)."""
     skipped: tuple[str, ...] = ()
-    """Features that were not read: video, images, text and arrays of several dimensions."""
+    """Features that were not read: video, images and text."""
     derived: tuple[str, ...] = ()
     """Features that are not in the files but computed from others."""
 
@@ -71,26 +72,42 @@ class Dataset:
         return self.ends - self.starts
 
     def episode(self, index: int) -> dict[str, NDArray[Any]]:
-        """Feature -> (T, d) of one episode (views, not copies)."""
+        """Feature -> (T, *shape) of one episode (views, not copies)."""
         frames = slice(self.starts[index], self.ends[index])
         return {name: column[frames] for name, column in self.columns.items()}
 
-    def require(self, features: Mapping[str, int], fps: float | None = None) -> None:
-        """Raise ScoreError unless the dataset has these features (name -> width) and this rate."""
-        for name, width in features.items():
+    def interface(self) -> Interface:
+        """What was seen and done, as a policy would: numbers as float32, pixels as uint8. Views are stored for every
+        frame like any other key, so they are among the observation. Raises ScoreError without actions."""
+        if ACTION not in self.features:
+            raise ScoreError(f"{self.root} has no feature '{ACTION}'; it has {', '.join(sorted(self.columns))}")
+        action = self.features[ACTION]
+        names = action.names or tuple(f"action_{i}" for i in range(action.size))
+        return Interface(
+            observation={
+                name.removeprefix(OBSERVATION): replace(one, dtype="uint8" if one.dtype == "uint8" else "float32")
+                for name, one in self.features.items()
+                if name.startswith(OBSERVATION)
+            },
+            action=action_spec(names, action.unit),
+            control_rate_hz=self.fps,
+        )
+
+    def require(self, features: Mapping[str, tuple[int, ...]], fps: float | None = None) -> None:
+        """Raise ScoreError unless the dataset has these features (name -> shape) and this rate."""
+        for name, shape in features.items():
             if name not in self.columns:
-                hint = " (it is there, but only low-dimensional data is read)" if name in self.skipped else ""
+                hint = " (it is there, but only arrays are read)" if name in self.skipped else ""
                 have = ", ".join(sorted(self.columns))
                 raise ScoreError(f"{self.root} has no feature '{name}'{hint}; it has {have}")
-            have_width = self.columns[name].shape[1]
-            if have_width != width:
-                raise ScoreError(f"{self.root}: '{name}' has {have_width} dimensions, expected {width}")
+            if (have_shape := self.columns[name].shape[1:]) != shape:
+                raise ScoreError(f"{self.root}: '{name}' has shape {have_shape}, expected {shape}")
         if fps is not None and abs(self.fps - fps) > 1e-6:
             raise ScoreError(f"{self.root} was recorded at {self.fps:g} Hz, expected {fps:g} Hz")
 
 
 def load_dataset(root: str | os.PathLike[str]) -> Dataset:
-    """Read the low-dimensional features of a dataset; video is left out and listed in `Dataset.skipped`.
+    """Read the arrays of a dataset; video, images and text are left out and listed in `Dataset.skipped`.
 
     `observation.command`, where it was not recorded, is the action of the frame before (zeros in an episode's
     first frame). Raises ScoreError for missing or corrupt files, another format version, columns that do not
@@ -106,18 +123,17 @@ def load_dataset(root: str | os.PathLike[str]) -> Dataset:
     _check_index(root, columns, starts, ends, float(info["fps"]))
     columns = {name: columns[name] for name in features}
     _check_finite(root, columns, starts)
-    names = {name: feature.names for name, feature in features.items()}
     derived: tuple[str, ...] = ()
     if ACTION in columns and OBSERVATION + COMMAND not in columns:
         derived = (OBSERVATION + COMMAND,)
         columns[derived[0]] = _previous(columns[ACTION], starts)
-        names[derived[0]] = names[ACTION]
+        features[derived[0]] = features[ACTION]
     return Dataset(
         root=root,
         fps=float(info["fps"]),
         robot_type=str(info.get("robot_type")),
         columns=columns,
-        names=names,
+        features=features,
         starts=starts,
         ends=ends,
         tasks=tuple(", ".join(tasks) for tasks in episodes["tasks"]),
@@ -150,28 +166,21 @@ def _read_info(root: Path) -> dict[str, Any]:
     return info
 
 
-def _split_features(entries: Mapping[str, Any], root: Path) -> tuple[dict[str, Feature], tuple[str, ...]]:
-    """Low-dimensional features, and the names of the others."""
-    features: dict[str, Feature] = {}
+def _split_features(entries: Mapping[str, Any], root: Path) -> tuple[dict[str, ArraySpec], tuple[str, ...]]:
+    """Features that are arrays, and the names of the others."""
+    features: dict[str, ArraySpec] = {}
     skipped: list[str] = []
     for name, entry in entries.items():
         if name in INDEX_FEATURES:
             continue
-        shape = tuple(entry["shape"])
-        if entry["dtype"] in ARROW_TYPES and len(shape) == 1:
-            features[name] = Feature(entry["dtype"], shape, _flat_names(entry.get("names")))
+        if entry["dtype"] in ARROW_TYPES:
+            features[name] = layout.from_info(entry)
+            layout.check_feature(name, features[name])
         else:
             skipped.append(name)
     if not features:
-        raise ScoreError(f"{root} has no low-dimensional features; it has {', '.join(skipped) or 'none'}")
+        raise ScoreError(f"{root} has no features that are arrays; it has {', '.join(skipped) or 'none'}")
     return features, tuple(skipped)
-
-
-def _flat_names(names: Any) -> tuple[str, ...] | None:
-    """Names as a flat tuple; some datasets wrap the list into a mapping such as {"motors": [...]}."""
-    if isinstance(names, dict) and len(names) == 1:
-        names = next(iter(names.values()))
-    return tuple(str(name) for name in names) if isinstance(names, list) else None
 
 
 def _read_episodes(root: Path, info: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -197,9 +206,9 @@ def _read_episodes(root: Path, info: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def _read_data(
-    root: Path, info: Mapping[str, Any], episodes: Mapping[str, list[Any]], features: Mapping[str, Feature]
+    root: Path, info: Mapping[str, Any], episodes: Mapping[str, list[Any]], features: Mapping[str, ArraySpec]
 ) -> dict[str, NDArray[Any]]:
-    """Columns (frames, d) of all data files, in the order of the episodes."""
+    """Columns (frames, *shape) of all data files, in the order of the episodes."""
     places = dict.fromkeys(zip(episodes["data/chunk_index"], episodes["data/file_index"], strict=True))
     pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in features}
     for chunk_index, file_index in places:
@@ -227,21 +236,24 @@ def _read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     raise ScoreError(f"{path} has no columns {', '.join(missing)}, which info.json lists")
 
 
-def _to_numpy(column: pa.ChunkedArray, name: str, feature: Feature, path: Path) -> NDArray[Any]:
-    """Column (frames, d) of the type that info.json declares."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # what older pyarrow returns
-        array = pa.concat_arrays(array.chunks)
-    lists = pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type)
-    values = array.flatten() if lists else array
-    if array.null_count or values.null_count:
+def _to_numpy(column: pa.ChunkedArray, name: str, feature: ArraySpec, path: Path) -> NDArray[Any]:
+    """Column (frames, *shape) of the type that info.json declares."""
+    values = column.combine_chunks()
+    if isinstance(values, pa.ChunkedArray):  # what older pyarrow returns
+        values = pa.concat_arrays(values.chunks)
+    shape = feature.shape if pa.types.is_nested(values.type) or feature.shape != (1,) else ()
+    frames, missing = len(values), values.null_count
+    for size in shape:
+        lists = pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type)
+        if not lists or not np.all(np.asarray(values.value_lengths().fill_null(size)) == size):
+            raise ScoreError(f"{path}: column '{name}' does not have the shape {feature.shape} of info.json")
+        values = values.flatten()
+        missing += values.null_count
+    if missing:
         raise ScoreError(f"{path}: column '{name}' has missing values")
-    same_width = not lists or np.all(np.asarray(array.value_lengths()) == feature.width)
-    if len(values) != len(array) * feature.width or not same_width:
-        raise ScoreError(f"{path}: column '{name}' does not have the {feature.width} dimensions of info.json")
     if values.type != ARROW_TYPES[feature.dtype]:
         raise ScoreError(f"{path}: column '{name}' is {values.type}, info.json says {feature.dtype}")
-    return values.to_numpy(zero_copy_only=False).reshape(len(array), feature.width)
+    return values.to_numpy(zero_copy_only=False).reshape(frames, *feature.shape)
 
 
 def _check_index(
@@ -278,7 +290,7 @@ def _check_index(
 
 def _check_finite(root: Path, columns: Mapping[str, NDArray[Any]], starts: NDArray[np.int64]) -> None:
     for name, values in columns.items():
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
         if len(bad):
             episode = int(np.searchsorted(starts, bad[0], side="right")) - 1
             frame = bad[0] - starts[episode]

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.contracts import ArraySpec
+from score_rl.core.errors import ScoreError
+from score_rl.core.interfaces import check_array
 
 VERSION = "v3.0"
 INFO_PATH = "meta/info.json"
@@ -31,74 +32,68 @@ DATA_FILE_MB = 100
 """A data file is closed when it holds this much (before compression)."""
 
 ARROW_TYPES: dict[str, pa.DataType] = {
+    "float16": pa.float16(),
     "float32": pa.float32(),
     "float64": pa.float64(),
+    "uint8": pa.uint8(),
     "int32": pa.int32(),
     "int64": pa.int64(),
     "bool": pa.bool_(),
 }
-"""Low-dimensional types; a feature of any other type (video, image, text) is not read."""
+"""Types of arrays; a feature of any other type (video, image, text) is not read."""
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 STATISTICS = ("min", "max", "mean", "std", "count", *QUANTILES)
 
 
-@dataclass(frozen=True)
-class Feature:
-    """One column of a dataset."""
-
-    dtype: str
-    """One of `ARROW_TYPES`."""
-    shape: tuple[int, ...]
-    """(d,); scalars are (1,)."""
-    names: tuple[str, ...] | None = None
-    """One name per element, where there are any."""
-
-    @property
-    def width(self) -> int:
-        """d: numbers per frame."""
-        return self.shape[0]
-
-    @property
-    def arrow_type(self) -> pa.DataType:
-        """Type of the parquet column: scalars are stored bare, wider features as lists of fixed size."""
-        element = ARROW_TYPES[self.dtype]
-        return element if self.width == 1 else pa.list_(element, self.width)
-
-    def to_info(self) -> dict[str, Any]:
-        """Entry of this feature in info.json."""
-        names = None if self.names is None else list(self.names)
-        return {"dtype": self.dtype, "shape": list(self.shape), "names": names}
-
-
 INDEX_FEATURES = {
-    "timestamp": Feature("float32", (1,)),
-    "frame_index": Feature("int64", (1,)),
-    "episode_index": Feature("int64", (1,)),
-    "index": Feature("int64", (1,)),
-    "task_index": Feature("int64", (1,)),
+    "timestamp": ArraySpec((1,), "float32"),
+    "frame_index": ArraySpec((1,), "int64"),
+    "episode_index": ArraySpec((1,), "int64"),
+    "index": ArraySpec((1,), "int64"),
+    "task_index": ArraySpec((1,), "int64"),
 }
 """Columns that every dataset has behind its own: time [s] and frame within the episode, episode, frame within
 the dataset, task."""
 
 
-def check_feature(name: str, feature: Feature) -> None:
+def check_feature(name: str, feature: ArraySpec) -> None:
     """Raise ScoreError for a feature that cannot be written."""
-    if feature.dtype not in ARROW_TYPES:
-        raise unknown_choice(f"dtype of feature '{name}'", feature.dtype, ARROW_TYPES)
-    if len(feature.shape) != 1 or feature.width < 1:
-        raise ScoreError(f"feature '{name}' has shape {feature.shape}; only (d,) with d >= 1 can be written")
-    if feature.names is not None and len(feature.names) != feature.width:
-        raise ScoreError(f"feature '{name}' has {len(feature.names)} names for {feature.width} elements")
+    check_array(feature, f"feature '{name}'", tuple(ARROW_TYPES))
     if name in INDEX_FEATURES or "/" in name or not name:
         raise ScoreError(f"'{name}' is no name for a feature (reserved: {', '.join(INDEX_FEATURES)}; no '/')")
 
 
-def data_schema(features: Mapping[str, Feature]) -> pa.Schema:
+def to_info(feature: ArraySpec) -> dict[str, Any]:
+    """Entry of a feature in info.json; unit and frame are ours, and only there where somebody said them."""
+    said = {name: value for name, value in (("unit", feature.unit), ("frame", feature.frame)) if value}
+    return {"dtype": feature.dtype, "shape": list(feature.shape), "names": list(feature.names) or None, **said}
+
+
+def from_info(entry: Mapping[str, Any]) -> ArraySpec:
+    """The inverse of `to_info`, for datasets of others too: names that are not one per entry of the last axis are
+    left out, a list of them wrapped into a mapping such as {"motors": [...]} is taken out of it."""
+    names, shape = entry.get("names"), tuple(entry["shape"])
+    if isinstance(names, dict) and len(names) == 1:
+        names = next(iter(names.values()))
+    names = tuple(str(name) for name in names) if isinstance(names, list) else ()
+    names = names if shape and len(names) == shape[-1] else ()
+    return ArraySpec(shape, entry["dtype"], str(entry.get("unit", "")), str(entry.get("frame", "")), names)
+
+
+def arrow_type(feature: ArraySpec) -> pa.DataType:
+    """Type of the parquet column: scalars are stored bare, all else as (nested) lists of fixed size."""
+    arrow = ARROW_TYPES[feature.dtype]
+    for size in reversed(feature.shape if feature.shape != (1,) else ()):
+        arrow = pa.list_(arrow, size)
+    return arrow
+
+
+def data_schema(features: Mapping[str, ArraySpec]) -> pa.Schema:
     """Arrow schema of a data file; the metadata tells the `datasets` library the types of its columns."""
     described = {name: _describe(feature) for name, feature in features.items()}
     metadata = {"huggingface": json.dumps({"info": {"features": described}})}
-    return pa.schema([pa.field(name, feature.arrow_type) for name, feature in features.items()], metadata)
+    return pa.schema([pa.field(name, arrow_type(feature)) for name, feature in features.items()], metadata)
 
 
 def tasks_table(tasks: list[str]) -> pa.Table:
@@ -123,10 +118,12 @@ def tasks_table(tasks: list[str]) -> pa.Table:
 
 
 def episode_statistics(values: NDArray[Any]) -> dict[str, list[Any]]:
-    """Statistics of a feature (frames, d), per element; standard deviation of the population, as in lerobot.
+    """Statistics of a feature (frames, *shape) per entry of its last axis, so (d,) each: of clouds and images
+    they are over all points and pixels too. Standard deviation of the population, as in lerobot.
 
     lerobot estimates quantiles from histograms; here they are exact (linear interpolation).
     """
+    count, values = len(values), values.reshape(-1, values.shape[-1])
     wide = values.astype(np.float64)
     quantiles = np.quantile(wide, list(QUANTILES.values()), axis=0)
     return {
@@ -134,23 +131,26 @@ def episode_statistics(values: NDArray[Any]) -> dict[str, list[Any]]:
         "max": values.max(axis=0).tolist(),
         "mean": wide.mean(axis=0).tolist(),
         "std": wide.std(axis=0).tolist(),
-        "count": [len(values)],
+        "count": [count],
         **{name: row.tolist() for name, row in zip(QUANTILES, quantiles, strict=True)},
     }
 
 
-def statistics_type(feature: Feature, statistic: str) -> pa.DataType:
+def statistics_type(feature: ArraySpec, statistic: str) -> pa.DataType:
     """Type of the column `stats/<feature>/<statistic>` of an episodes file."""
     if statistic == "count":
         return pa.list_(pa.int64())
-    if statistic in ("min", "max") and feature.dtype in ("bool", "int32", "int64"):
+    if statistic in ("min", "max") and feature.dtype in ("bool", "uint8", "int32", "int64"):
         return pa.list_(pa.bool_() if feature.dtype == "bool" else pa.int64())
     return pa.list_(pa.float64())
 
 
-def _describe(feature: Feature) -> dict[str, Any]:
+def _describe(feature: ArraySpec) -> dict[str, Any]:
+    """A feature as the `datasets` library describes its columns."""
     value = {"dtype": feature.dtype, "_type": "Value"}
-    return value if feature.width == 1 else {"feature": value, "length": feature.width, "_type": "List"}
+    if len(feature.shape) > 1:
+        return {"shape": list(feature.shape), "dtype": feature.dtype, "_type": f"Array{len(feature.shape)}D"}
+    return value if feature.shape == (1,) else {"feature": value, "length": feature.size, "_type": "List"}
 
 
 def _pandas_column(name: str, pandas_type: str, numpy_type: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from score_rl.contracts import ArraySpec, PolicySpec
+from score_rl.core.arrays import torch_dtype
 from score_rl.core.errors import ScoreError
 from score_rl.core.seeding import derive_seed
 from score_rl.data.dataset import ACTION, OBSERVATION, Dataset
@@ -19,8 +21,8 @@ from score_rl.data.dataset import ACTION, OBSERVATION, Dataset
 class WindowBatch:
     """Windows at n frames of a dataset."""
 
-    observation: dict[str, Tensor]
-    """Actor key -> (n, history, d) float32, oldest first; the last frame is the current one."""
+    observation: Mapping[str, Tensor]
+    """Key -> (n, frames, *shape) as `PolicySpec.window` says, oldest first; the last frame is the current one."""
     action: Tensor
     """(n, horizon, a) float32: the actions of the current and the following frames."""
     is_pad: Tensor
@@ -37,21 +39,20 @@ class Windows:
     def __init__(
         self,
         dataset: Dataset,
-        keys: Sequence[str],
-        history: int,
-        horizon: int,
+        policy: PolicySpec,
         episodes: Sequence[int] | NDArray[np.int64] | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        """keys: actor keys K, read from the features `observation.K`; episodes: all where None.
+        """What a policy of this spec reads (key K is the feature `observation.K`); episodes: all where None.
 
         Raises ScoreError for keys that the dataset lacks.
         """
+        history, horizon = policy.history, policy.horizon
         if history < 1 or horizon < 1:
             raise ScoreError(f"history and horizon must be at least 1, got {history} and {horizon}")
-        columns = {key: _column(dataset, OBSERVATION + key, device) for key in keys}
-        self._columns = columns
-        self._action = _column(dataset, ACTION, device)
+        self._arrays = policy.window
+        self._columns = {key: _column(dataset, key, array, device) for key, array in self._arrays.items()}
+        self._action = _action(dataset, device)
         chosen = np.arange(dataset.num_episodes) if episodes is None else np.asarray(episodes, dtype=np.int64)
         if chosen.size == 0:
             raise ScoreError(f"{dataset.root}: no episodes to take windows from")
@@ -73,16 +74,40 @@ class Windows:
 
     def batch(self, indices: Tensor) -> WindowBatch:
         """The windows with these indices (n,) int64."""
-        past, future = self._past[indices], self._future[indices]
+        future = self._future[indices]
         return WindowBatch(
-            observation={key: column[past] for key, column in self._columns.items()},
+            observation={key: self._frames(key, indices) for key in self._columns},
             action=self._action[future],
             is_pad=self._is_pad[indices],
         )
 
     def all(self) -> WindowBatch:
-        """Every window, e.g. to fit a normalisation or to measure a held-out loss."""
-        return self.batch(torch.arange(len(self), device=self._past.device))
+        """Every window, e.g. to fit a normalisation; those of a key are gathered when it is asked for."""
+        everything = torch.arange(len(self), device=self._past.device)
+        return WindowBatch(_Gathered(self, everything), self._action[self._future], self._is_pad)
+
+    def _frames(self, key: str, indices: Tensor) -> Tensor:
+        """(n, frames, *shape) of a key; a view has its last frame alone."""
+        past = self._past[indices][:, -self._arrays[key].shape[0] :]
+        return self._columns[key][past].to(torch_dtype(self._arrays[key]))
+
+
+class _Gathered(Mapping[str, Tensor]):
+    """The keys of chosen windows, each made when it is asked for: all clouds of a dataset may be too many."""
+
+    def __init__(self, windows: Windows, indices: Tensor) -> None:
+        self._windows, self._indices = windows, indices
+
+    def __getitem__(self, key: str) -> Tensor:
+        if key not in self._windows._columns:
+            raise KeyError(key)
+        return self._windows._frames(key, self._indices)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._windows._columns)
+
+    def __len__(self) -> int:
+        return len(self._windows._columns)
 
 
 def split_episodes(n: int, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -97,7 +122,16 @@ def split_episodes(n: int, fraction: float, seed: int) -> tuple[NDArray[np.int64
     return np.array(sorted(order[held_out:]), np.int64), np.array(sorted(order[:held_out]), np.int64)
 
 
-def _column(dataset: Dataset, name: str, device: str | torch.device) -> Tensor:
-    if name not in dataset.columns:
-        raise ScoreError(f"{dataset.root} has no feature '{name}'; it has {', '.join(sorted(dataset.columns))}")
-    return torch.from_numpy(np.ascontiguousarray(dataset.columns[name])).to(device, torch.float32)
+def _column(dataset: Dataset, key: str, array: ArraySpec, device: str | torch.device) -> Tensor:
+    """(frames, *shape), still in the type it was stored in where that takes less memory."""
+    name = OBSERVATION + key
+    dataset.require({name: array.shape[1:]})
+    column = torch.from_numpy(np.ascontiguousarray(dataset.columns[name]))
+    small = column.dtype in (torch.float16, torch.uint8)
+    return column.to(device) if small else column.to(device, torch_dtype(array))
+
+
+def _action(dataset: Dataset, device: str | torch.device) -> Tensor:
+    if ACTION not in dataset.columns:
+        raise ScoreError(f"{dataset.root} has no feature '{ACTION}'; it has {', '.join(sorted(dataset.columns))}")
+    return torch.from_numpy(np.ascontiguousarray(dataset.columns[ACTION])).to(device, torch.float32)

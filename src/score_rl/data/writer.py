@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
+from score_rl.contracts import ArraySpec
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json, require_free_space, to_plain, write_bytes, write_json
 from score_rl.data import layout
-from score_rl.data.layout import INDEX_FEATURES, Feature
+from score_rl.data.layout import INDEX_FEATURES
 
 EpisodeValue = bool | int | float | str | Sequence[float]
 """What may be recorded once per episode, beside the frames."""
@@ -33,7 +34,7 @@ class DatasetWriter:
     """
 
     def __init__(
-        self, root: str | os.PathLike[str], fps: int, features: Mapping[str, Feature], robot_type: str
+        self, root: str | os.PathLike[str], fps: int, features: Mapping[str, ArraySpec], robot_type: str
     ) -> None:
         """fps: control steps per second. Raises ScoreError where `root` holds a dataset of another kind."""
         if fps != int(fps) or fps < 1:
@@ -65,9 +66,9 @@ class DatasetWriter:
     ) -> int:
         """Store an episode and return its index; it survives a crash from here on.
 
-        frames: one array (T, d) per feature, (T,) allowed where d = 1; index columns are added by the writer.
+        frames: one array (T, *shape) per feature, (T,) allowed for (1,); index columns are added by the writer.
         extra: further columns of the episodes table (e.g. its seed), the same names for every episode.
-        Raises ScoreError for missing or unknown features, other widths or lengths, and NaN or infinity.
+        Raises ScoreError for missing or unknown features, other shapes or lengths, and NaN or infinity.
         """
         if self.finalized:
             raise ScoreError(f"{self.root} is a finished dataset; nothing can be added to it")
@@ -102,7 +103,7 @@ class DatasetWriter:
         spec = {
             "fps": self.fps,
             "robot_type": self.robot_type,
-            "features": {name: feature.to_info() for name, feature in self.features.items()},
+            "features": {name: layout.to_info(feature) for name, feature in self.features.items()},
         }
         path = self.root / layout.INFO_PATH if self.finalized else self._staging / "spec.json"
         if path.exists():
@@ -196,14 +197,14 @@ class DatasetWriter:
             "splits": {"train": f"0:{self._num_episodes}"},
             "data_path": layout.DATA_PATH,
             "video_path": None,
-            "features": {name: feature.to_info() for name, feature in features.items()},
+            "features": {name: layout.to_info(feature) for name, feature in features.items()},
         }
 
 
 class _DataFiles:
     """Data files of limited size, one row group per episode."""
 
-    def __init__(self, root: Path, features: Mapping[str, Feature]) -> None:
+    def __init__(self, root: Path, features: Mapping[str, ArraySpec]) -> None:
         self._root, self._features = root, features
         self._schema = layout.data_schema(features)
         self._number, self._tables = 0, list[pa.Table]()
@@ -233,9 +234,11 @@ def _write_parquet(path: Path, tables: Sequence[pa.Table]) -> None:
     write_bytes(path, sink.getvalue().to_pybytes())
 
 
-def _arrow_array(values: NDArray[Any], feature: Feature) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1), layout.ARROW_TYPES[feature.dtype])
-    return flat if feature.width == 1 else pa.FixedSizeListArray.from_arrays(flat, feature.width)
+def _arrow_array(values: NDArray[Any], feature: ArraySpec) -> pa.Array:
+    array = pa.array(np.ascontiguousarray(values).reshape(-1), layout.ARROW_TYPES[feature.dtype])
+    for size in reversed(feature.shape if feature.shape != (1,) else ()):
+        array = pa.FixedSizeListArray.from_arrays(array, size)
+    return array
 
 
 def _index_columns(length: int, fps: int, episode: int, first: int, task: int) -> dict[str, NDArray[Any]]:
@@ -250,7 +253,7 @@ def _index_columns(length: int, fps: int, episode: int, first: int, task: int) -
 
 
 def _checked_frames(
-    frames: Mapping[str, NDArray[Any]], features: Mapping[str, Feature], where: str
+    frames: Mapping[str, NDArray[Any]], features: Mapping[str, ArraySpec], where: str
 ) -> dict[str, NDArray[Any]]:
     if frames.keys() != features.keys():
         missing, unknown = sorted(features.keys() - frames.keys()), sorted(frames.keys() - features.keys())
@@ -258,14 +261,18 @@ def _checked_frames(
     arrays: dict[str, NDArray[Any]] = {}
     for name, feature in features.items():
         array = np.asarray(frames[name])
-        array = array[:, None] if array.ndim == 1 and feature.width == 1 else array
-        if array.ndim != 2 or array.shape[1] != feature.width or not len(array):
-            raise ScoreError(f"{where}: feature '{name}' has shape {array.shape}, expected (frames, {feature.width})")
+        array = array[:, None] if array.ndim == 1 and feature.shape == (1,) else array
+        if array.shape[1:] != feature.shape or not len(array):
+            expected = ", ".join(map(str, feature.shape))
+            raise ScoreError(f"{where}: feature '{name}' has shape {array.shape}, expected (frames, {expected})")
         if not np.can_cast(array.dtype, feature.dtype, "same_kind"):
             raise ScoreError(f"{where}: feature '{name}' is {array.dtype}, expected {feature.dtype}")
-        if not np.isfinite(array).all():
-            raise ScoreError(f"{where}: NaN or infinity in feature '{name}', {_first_bad(array)}")
-        arrays[name] = array.astype(feature.dtype)
+        with np.errstate(over="ignore"):
+            arrays[name] = array.astype(feature.dtype)  # what a small float cannot hold becomes infinite
+        if arrays[name].dtype.kind in "iu" and not np.array_equal(arrays[name], array):
+            raise ScoreError(f"{where}: feature '{name}' holds numbers that {feature.dtype} cannot")
+        if not np.isfinite(arrays[name]).all():
+            raise ScoreError(f"{where}: NaN or infinity in feature '{name}', {_first_bad(arrays[name])}")
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise ScoreError(f"{where}: features of different lengths {lengths}")
@@ -285,5 +292,5 @@ def _checked_extra(extra: Mapping[str, EpisodeValue], where: str) -> dict[str, A
 
 
 def _first_bad(array: NDArray[Any]) -> str:
-    frame, element = np.argwhere(~np.isfinite(array))[0]
-    return f"first in frame {frame}, element {element}"
+    frame, *element = np.argwhere(~np.isfinite(array))[0].tolist()
+    return f"first in frame {frame}, element {', '.join(map(str, element))}"

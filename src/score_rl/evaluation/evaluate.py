@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from score_rl.contracts import Observation, PolicySpec, StepResult, World
+from score_rl.contracts import Frame, Observation, PolicySpec, StepResult, World
 from score_rl.core import chunks
 from score_rl.core.errors import ScoreError
 from score_rl.evaluation.results import FORCE_FIGURES, Episode
@@ -27,9 +27,9 @@ class Evaluation:
     episodes: list[Episode]
     """One per seed, in the order of the seeds."""
     trace: dict[str, Tensor]
-    """The first k episodes in full, NaN behind their end: `action` (k, T, a), `observation.K` (k, T, d) before
-    it, `qpos` (k, T, nq) where the world has it, `latent` (k, decisions, h, a). And of every episode
-    `latent_norm2` (n, decisions); `first_chunk`, `first_latent` (n, h, a) of its first decision."""
+    """The first k episodes in full, float32, NaN behind their end: `action` (k, T, a), `observation.K` (k, T, *shape)
+    before it, `qpos` (k, T, nq) where the world has it, `latent` (k, decisions, l, w). And of every episode
+    `latent_norm2` (n, decisions); `first_chunk` (n, h, a), `first_latent` (n, l, w) of its first decision."""
     executed: Executed | None = None
     """All chunks as they were sent, where they were asked for."""
 
@@ -81,6 +81,10 @@ class Recorder:
         self.steps: list[dict[str, Tensor]] = []
         self.sent: list[Tensor] = []
 
+    def look(self, keys: Sequence[str], rows: Tensor | None = None) -> Frame:
+        """See `World`."""
+        return self.world.look(keys, rows)
+
     def reset(self, seeds: Sequence[int]) -> Observation:
         """See `World.reset`; forgets what was recorded."""
         self.steps, self.sent = [], []
@@ -107,14 +111,17 @@ class Recorder:
         """(n, T, a) that were sent."""
         return torch.stack(self.sent, dim=1)
 
-    def trace(self, lengths: Sequence[int]) -> dict[str, Tensor]:
-        """{name: (rows, T, d)}, NaN behind each row's length."""
-        stacked = {key: torch.stack([step[key] for step in self.steps], dim=1) for key in self.steps[0]}
-        stacked["action"] = self.actions()[: self.rows]
-        for row, length in enumerate(lengths):
-            for values in stacked.values():
-                values[row, length:] = torch.nan
-        return stacked
+    def seen(self) -> dict[str, Tensor]:
+        """{name: (rows, T, *shape)}, `observation.K` of every key among them, whatever came behind an end."""
+        return {key: torch.stack([step[key] for step in self.steps], dim=1) for key in self.steps[0]}
+
+
+def _ended(values: Tensor, lengths: Sequence[int]) -> Tensor:
+    """(rows, T, ...) as float32 with NaN behind the length of each row; a copy."""
+    ended = values.to(torch.float32, copy=True)
+    for row, length in enumerate(lengths):
+        ended[row, length:] = torch.nan
+    return ended
 
 
 def _run_batch(
@@ -130,19 +137,16 @@ def _run_batch(
         rows = len(next(iter(window.values())))
         return decider.decide(window, torch.zeros(rows, *spec.latent_shape, device=device)).chunk
 
-    runner = chunks.ChunkRunner(
-        recorder,
-        tuple(spec.observation),
-        spec.history,
-        execute_steps,
-        filler,
-    )
+    runner = chunks.ChunkRunner(recorder, spec, execute_steps, filler)
     runner.start(padded)
     finished: dict[int, chunks.Episode] = {}
     latents: list[Tensor] = []
     jumps: list[Tensor] = []
+    looks: list[Frame] = []
     first_chunk = None
     while len(finished) < n:
+        if reader is not None and reader.interface.views:
+            looks.append(recorder.look(tuple(reader.interface.views)))
         noise = decision_noise(padded, len(latents), spec.latent_shape).to(device)
         decision = decider.decide(runner.window, noise)
         first_chunk = decision.chunk if first_chunk is None else first_chunk
@@ -159,23 +163,26 @@ def _run_batch(
         "first_chunk": first_chunk[:n].cpu(),
         "first_latent": decided[:, 0].clone(),
     }
-    seen = recorder.trace(lengths[: recorder.rows]) if recorder.rows else {}
+    seen = recorder.seen() if recorder.rows else {}
     if rows:
-        trace |= {"latent": decided[:rows]} | {key: values[:rows].clone() for key, values in seen.items()}
+        kept = {key: _ended(values[:rows], lengths[:rows]) for key, values in (seen | {"action": sent}).items()}
+        trace |= {"latent": decided[:rows]} | kept
     episodes = [
         _episode(
             seeds[row],
             finished[row],
             norm2[row].nanmean().item(),
             jumped[row, 1 : -(-length // execute_steps)],  # the first chunk of an episode follows none
-            rms_jerk(sent[row, :length], spec.control_rate_hz),
+            rms_jerk(sent[row, :length], spec.interface.control_rate_hz),
         )
         for row, length in enumerate(lengths)
     ]
     if reader is None:
         return Evaluation(episodes, trace)
-    frames = {key: seen[f"observation.{key}"] for key in reader.observation}
-    return Evaluation(episodes, trace, executed_chunks(frames, sent, lengths, seeds, reader.history, execute_steps))
+    frames = {key: seen[f"observation.{key}"] for key in reader.interface.observation}
+    views = {key: torch.stack([look[key].cpu() for look in looks], dim=1) for key in reader.interface.views}
+    executed = executed_chunks(frames, sent, lengths, seeds, reader.history, execute_steps, views)
+    return Evaluation(episodes, trace, executed)
 
 
 def rms_jerk(actions: Tensor, rate_hz: float) -> float | None:

@@ -86,7 +86,11 @@ def run_evaluation(
                 advance(0, note=f"support of {name}")
                 played, kept = measure(meter, outcome, config.support_episodes)
                 trace = trace | kept
-            metadata = {"kind": TRACE_KIND, "task": labels[name].task, "action_names": world.spec.action_names}
+            metadata = {
+                "kind": TRACE_KIND,
+                "task": labels[name].task,
+                "action_names": world.spec.interface.action_names,
+            }
             save_tensors(run.path(TRACES, f"{name}.safetensors"), trace, metadata)
             for episode in played:
                 log.append({"policy": name, "world": labels[name].world, **vars(episode)})

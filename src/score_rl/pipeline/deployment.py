@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from score_rl.core.errors import ScoreError
 from score_rl.core.runs import read_run
@@ -89,36 +90,37 @@ def export(
     count = len(next(iter(window.values())))
     difference = largest_difference(packed, OnnxPolicy(file), window, noise(packed, count), fallback)
     limit = TOLERANCE if dataset else RANDOM_TOLERANCE
+    unit = packed.spec.interface.action.unit
     if not difference <= limit:
         file.unlink()
         raise ScoreError(
-            f"the graph differs from torch by {difference:.2g} {packed.spec.action_unit}, more than {limit:g}; "
-            "it was not kept"
+            f"the graph differs from torch by {difference:.2g} {unit}, more than {limit:g}; it was not kept"
         )
-    return Exported(file, difference, packed.spec.action_unit, count, dataset is not None)
+    return Exported(file, difference, unit, count, dataset is not None)
 
 
 def real_windows(bundle: Bundle, dataset: str | Path, count: int) -> dict[str, np.ndarray]:
-    """`count` windows {key: (m, history, d)} of a dataset, evenly spaced over its frames."""
-    spec = bundle.spec
-    windows = Windows(load_dataset(dataset_root(dataset)), tuple(spec.observation), spec.history, spec.horizon)
-    observed = windows.all().observation
+    """`count` windows {key: (m, frames, *shape)} of a dataset, evenly spaced over its frames."""
+    windows = Windows(load_dataset(dataset_root(dataset)), bundle.spec.policy)
     index = np.linspace(0, len(windows) - 1, min(count, len(windows))).round().astype(int)
-    return {key: observed[key].numpy()[index] for key in spec.observation}
+    return {key: seen.numpy() for key, seen in windows.batch(torch.from_numpy(index)).observation.items()}
 
 
 def random_windows(bundle: Bundle, count: int) -> dict[str, np.ndarray]:
-    """Windows {key: (m, history, d)} of standard normal numbers: no observations, but of their shape."""
-    draw, spec = rng("export windows"), bundle.spec
+    """Windows {key: (m, frames, *shape)} of standard normal numbers and uniform pixels: no observations, but of their
+    shapes."""
+    draw = rng("export windows")
     return {
-        key: draw.standard_normal((count, spec.history, field.width), dtype=np.float32)
-        for key, field in spec.observation.items()
+        key: draw.integers(256, size=(count, *array.shape), dtype=np.uint8)
+        if array.dtype == "uint8"
+        else draw.standard_normal((count, *array.shape), dtype=np.float32)
+        for key, array in bundle.spec.policy.window.items()
     }
 
 
 def noise(bundle: Bundle, count: int) -> np.ndarray:
-    """Noise (m, h, a) ~ N(0, I) of the comparison."""
-    return rng("export noise").standard_normal((count, *bundle.spec.latent_shape), dtype=np.float32)
+    """Noise (m, l, w) ~ N(0, I) of the comparison."""
+    return rng("export noise").standard_normal((count, *bundle.spec.policy.latent_shape), dtype=np.float32)
 
 
 def _records(

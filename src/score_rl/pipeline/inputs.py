@@ -10,7 +10,6 @@ from typing import Any
 
 from score_rl.contracts import FlowPolicy
 from score_rl.core.files import require_free_space, sha256
-from score_rl.core.fingerprint import fingerprint
 from score_rl.core.runs import Run, TensorBoardListener, start_run
 from score_rl.data.layout import INFO_PATH
 from score_rl.policies.open import policy_folder
@@ -92,7 +91,7 @@ def steering_bundle(path: str | Path) -> Path:
 def policy_hash(uri: str | Path, policy: FlowPolicy) -> str:
     """Hash of a policy's folder; of one that lives in no folder, its fingerprint."""
     folder = policy_folder(uri)
-    return content_hash(folder) if folder is not None else fingerprint(policy)
+    return content_hash(folder) if folder is not None else policy.fingerprint()
 
 
 def world_hashes(*worlds: str) -> dict[str, str]:

@@ -17,7 +17,8 @@ def robot_limits(task: str, world: str, spec: WorldSpec | None = None) -> RobotL
     """
     check_world(world, task)
     if is_domain(world):
-        return franka_leap_limits(get_task(task).robot)
+        found = get_task(task)
+        return franka_leap_limits(found.robot, tuple(found.observed))
     if spec is None:
         with closing(open_world(world, 1)) as opened:
             spec = opened.spec

@@ -157,7 +157,7 @@ def collect(
             settings.world, settings.num_envs, settings.task, settings.robot_seed, nan_dump_dir=run.path("nan")
         )
         with closing(world):
-            rate = round(world.spec.control_rate_hz)
+            rate = round(world.spec.interface.control_rate_hz)
             writer = DatasetWriter(run.path(DATASET), rate, people.features(world), world.robot.name)
             with progress("collect", settings.demonstrations.episodes, done=writer.num_episodes) as advance:
                 people.collect(world, settings.demonstrations, writer, advance)
@@ -324,8 +324,7 @@ def chosen(deciders: Mapping[str, Decider], wanted: Sequence[str]) -> dict[str, 
 
 def _windows(policy: FlowPolicy, dataset: str | Path) -> WindowBatch:
     """All windows of a dataset as the policy would read them, and the chunks executed there."""
-    spec = policy.spec
-    return Windows(load_dataset(dataset_root(dataset)), tuple(spec.observation), spec.history, spec.horizon).all()
+    return Windows(load_dataset(dataset_root(dataset)), policy.spec).all()
 
 
 def _evaluation_world(settings: EvaluateSettings, out: Path, guarded_steps: int | None) -> World:
@@ -336,8 +335,7 @@ def _evaluation_world(settings: EvaluateSettings, out: Path, guarded_steps: int 
     if guarded_steps is None:
         return world
     limits = robot_limits(settings.task, settings.world, world.spec)
-    limits = guard_limits(limits, world.spec.action_names, world.spec.control_rate_hz)
-    return GuardedWorld(world, limits, chunk_steps=guarded_steps)
+    return GuardedWorld(world, guard_limits(limits), chunk_steps=guarded_steps)
 
 
 def _labels(

@@ -19,7 +19,6 @@ from score_rl.contracts import FlowPolicy
 from score_rl.core import plugins
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import read_json, write_json
-from score_rl.core.fingerprint import fingerprint
 from score_rl.policies.flow.policy import DESCRIPTION, WEIGHTS, load_policy
 
 POLICIES = "score_rl.policies"
@@ -66,7 +65,7 @@ def policy_folder(uri: str | Path) -> Path | None:
 
 def save_reference(directory: Path, uri: str, policy: FlowPolicy) -> None:
     """Write the reference to a policy that lives in no folder."""
-    reference = {"kind": KIND, "version": VERSION, "uri": uri, "fingerprint": fingerprint(policy)}
+    reference = {"kind": KIND, "version": VERSION, "uri": uri, "fingerprint": policy.fingerprint()}
     write_json(directory / REFERENCE, reference)
 
 
@@ -84,7 +83,7 @@ def read_reference(directory: Path) -> dict[str, Any]:
 def _referred(folder: Path) -> FlowPolicy:
     reference = read_reference(folder)
     policy = open_policy(reference["uri"])
-    if (found := fingerprint(policy)) != reference["fingerprint"]:
+    if (found := policy.fingerprint()) != reference["fingerprint"]:
         raise ScoreError(
             f"{folder / REFERENCE} refers to the policy {reference['uri']} with fingerprint "
             f"{reference['fingerprint'][:12]}, but that one now is {found[:12]}: it was changed"

@@ -34,7 +34,7 @@ import torch
 from score_rl.core.checkpoints import save_tensors
 from score_rl.core.files import write_json
 from score_rl.core.runs import Run
-from score_rl.data.lerobot import Dataset
+from score_rl.data.dataset import Dataset
 from score_rl.real2sim.camera import CameraFit, fit_camera
 from score_rl.real2sim.joints import DYNAMICS, OFFSETS, Belief, Fit, ReplayFunction, belief, fit_joints
 from score_rl.real2sim.replay import Array, Replay, Segments, Values, contact_free, require_features

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from score_rl.data.lerobot import OBSERVATION, Dataset
+from score_rl.data.dataset import OBSERVATION, Dataset
 from score_rl.real2sim.replay import Array
 from score_rl.sim.parameters import Parameter
 from score_rl.sim.robot import Robot

@@ -11,22 +11,21 @@ from numpy.typing import NDArray
 from score_rl.contracts import COMMAND
 from score_rl.core.errors import ScoreError
 from score_rl.core.parallel import usable_cores
-from score_rl.data.lerobot import OBSERVATION, Dataset
+from score_rl.data.dataset import OBSERVATION, Dataset
 from score_rl.sim.actuation import Actuation
 from score_rl.sim.domain import Domain
 from score_rl.sim.engines.engine import open_engine
 from score_rl.sim.plant import PlantBuilder
-from score_rl.sim.robot import Robot
+from score_rl.sim.robot import CONTROL_RATE_HZ, Robot, robot_interface
 from score_rl.sim.scene import joint_addresses
 from score_rl.sim.task import Task
-from score_rl.sim.world import CONTROL_RATE_HZ
 
 Array = NDArray[np.float64]
 Values = Mapping[str, Array]
 """Domain parameters {name: (size,)}."""
 
-FEATURES = {"state": "joints", "command": "joints", "object_pose": 7, "palm_pose": 7, "fingertip_pos": 12}
-"""Observed features that calibration reads; "joints": as many as the robot has."""
+KEYS = ("state", COMMAND, "object_pose", "palm_pose", "fingertip_pos")
+"""Observed keys that calibration reads."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,14 @@ class Segments:
 
 def require_features(dataset: Dataset, robot: Robot) -> None:
     """Raise ScoreError unless the dataset is a recording of this robot at the worlds' control rate."""
-    joints = len(robot.joint_names)
-    widths = {OBSERVATION + key: joints if width == "joints" else width for key, width in FEATURES.items()}
-    dataset.require(widths, fps=CONTROL_RATE_HZ)
+    shown = robot_interface(robot).observation
+    shapes = {OBSERVATION + key: shown[key].shape for key in KEYS}
+    dataset.require(shapes, fps=CONTROL_RATE_HZ)
     if OBSERVATION + COMMAND in dataset.derived:
         raise ScoreError(
             f"{dataset.root}: calibration needs the commands that were really sent; record observation.command"
         )
-    for name in widths:
+    for name in shapes:
         if not np.isfinite(dataset.columns[name]).all():
             raise ScoreError(f"{dataset.root}: NaN or infinity in '{name}'")
 
@@ -81,7 +80,7 @@ def contact_free(
     """
     pieces = []
     for index in range(dataset.num_episodes):
-        frames = {key: dataset.episode(index)[OBSERVATION + key].astype(np.float64) for key in FEATURES}
+        frames = {key: dataset.episode(index)[OBSERVATION + key].astype(np.float64) for key in KEYS}
         tips = frames["fingertip_pos"].reshape(-1, 4, 3)
         centre = frames["object_pose"][:, None, :3]
         near = (np.linalg.norm(tips - centre, axis=2) < object_distance_m).any(1)

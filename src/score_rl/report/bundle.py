@@ -29,33 +29,36 @@ def bundle_page(manifest: Manifest, spec: BundleSpec) -> Iterator[RenderableType
 
 def _overview(manifest: Manifest, spec: BundleSpec) -> Table:
     table = _table()
-    rate = spec.control_rate_hz
+    interface, policy = spec.interface, spec.policy
+    rate = interface.control_rate_hz
     for name, value in {
         "bundle": f"{manifest.digest} (version {spec.version}, all files as packed)",
         "task": spec.task,
         "method": spec.method,
-        "robot": f"{spec.robot.name}, {spec.action_dim} actions ({spec.action_unit or 'no unit'})",
+        "robot": f"{spec.robot.name}, {interface.action_dim} actions ({interface.action.unit or 'no unit'})",
         "control rate": f"{rate:g} Hz",
-        "window": f"{spec.history} frames ({1000 * spec.history / rate:.0f} ms)",
-        "chunk": f"{spec.horizon} actions, of which {spec.execute_steps} run ({spec.execute_steps / rate:.2g} s)",
-        "latent": " x ".join(str(size) for size in spec.latent_shape),
+        "window": f"{policy.history} frames ({1000 * policy.history / rate:.0f} ms)",
+        "chunk": f"{policy.horizon} actions, of which {spec.execute_steps} run ({spec.execute_steps / rate:.2g} s)",
+        "latent": " x ".join(str(size) for size in policy.latent_shape),
     }.items():
         table.add_row(f"[dim]{name}[/dim]", value)
     return table
 
 
 def _observation(spec: BundleSpec) -> Table:
-    table = _table("key", "width", "unit", "frame", "names")
-    for key, field in spec.observation.items():
-        names = field.names if len(field.names) <= 7 else (*field.names[:3], "...", field.names[-1])
-        table.add_row(key, str(field.width), field.unit or "–", field.frame or "–", " ".join(names) or "–")
+    table = _table("key", "shape", "type", "unit", "frame", "names")
+    views = {f"{key} (view)": array for key, array in spec.interface.views.items()}
+    for key, array in (spec.interface.observation | views).items():
+        names = array.names if len(array.names) <= 7 else (*array.names[:3], "...", array.names[-1])
+        shape = " x ".join(map(str, array.shape))
+        table.add_row(key, shape, array.dtype, array.unit or "–", array.frame or "–", " ".join(names) or "–")
     return table
 
 
 def _actions(spec: BundleSpec) -> Table:
-    unit = spec.action_unit or "unit"
+    unit = spec.interface.action.unit or "unit"
     table = _table("action", f"low ({unit})", "high", "home", f"speed ({unit}/s)", f"acceleration ({unit}/s²)")
-    nothing = (None,) * spec.action_dim
+    nothing = (None,) * spec.interface.action_dim
     columns = (
         spec.action_low,
         spec.action_high,
@@ -63,7 +66,7 @@ def _actions(spec: BundleSpec) -> Table:
         spec.action_velocity_limit or nothing,
         spec.action_acceleration_limit or nothing,
     )
-    for name, *values in zip(spec.action_names, *columns):
+    for name, *values in zip(spec.interface.action_names, *columns):
         table.add_row(name, *("–" if value is None else f"{value:.4g}" for value in values))
     return table
 

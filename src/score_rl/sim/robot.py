@@ -7,17 +7,22 @@ table `contype=0, conaffinity=HAND | OBJECT | ARM`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from score_rl.contracts import COMMAND, ArraySpec, Interface
+from score_rl.core.interfaces import action_spec
 from score_rl.sim.parameters import Parameter
 
 if TYPE_CHECKING:  # a robot's record is read on computers without a simulator
     from mujoco import MjSpec
+
+CONTROL_RATE_HZ = 10.0
+"""Control steps per second of every simulated robot."""
 
 HAND, OBJECT, ARM = 1, 2, 4
 """Collision bits; see the module docstring."""
@@ -89,3 +94,20 @@ class Robot:
     def fingertips(self) -> tuple[str, ...]:
         """Names of the fingertip sites."""
         return tuple(f"tip_{finger}" for finger in self.fingers)
+
+
+def robot_interface(robot: Robot, poses: Sequence[str] = ("object_pose",)) -> Interface:
+    """What a robot with a camera shows of itself, under its own keys, and of objects, whose `poses` are keys as well;
+    and its actions: joint targets [rad]. Frame "base": the arm's mount.
+    """
+    xyz, joints = ("x", "y", "z"), action_spec(robot.joint_names, "rad")
+    pose = ArraySpec((7,), unit="m, quaternion wxyz", frame="base", names=(*xyz, "qw", "qx", "qy", "qz"))
+    tips = tuple(f"{finger}_{axis}" for finger in robot.fingers for axis in xyz)
+    observation = {
+        "state": joints,
+        COMMAND: joints,
+        **dict.fromkeys(poses, pose),
+        "palm_pose": pose,
+        "fingertip_pos": ArraySpec((len(tips),), unit="m", frame="base", names=tips),
+    }
+    return Interface(observation, joints, CONTROL_RATE_HZ)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from score_rl.contracts import Observation, StepResult, WorldSpec
+from score_rl.contracts import ArraySpec, Observation, StepResult, WorldSpec
 from score_rl.core.errors import ScoreError
 from score_rl.core.parallel import usable_cores
 from score_rl.core.seeding import derive_seed
@@ -21,13 +21,13 @@ from score_rl.sim.engines.engine import Motion, not_applied, open_engine
 from score_rl.sim.episode import plan_episodes
 from score_rl.sim.nan_dump import write_nan_dump
 from score_rl.sim.plant import PlantBuilder
+from score_rl.sim.robot import CONTROL_RATE_HZ, robot_interface
 from score_rl.sim.scene import joint_addresses
 from score_rl.sim.sensors import Posture, Postures, Rows, Sensors, Truth
 from score_rl.sim.state import Configuration, SceneState
 from score_rl.sim.strain import RULES, Strain
 from score_rl.sim.task import Task, get_task
 
-CONTROL_RATE_HZ = 10.0
 ALL = slice(None)
 """Every environment."""
 
@@ -93,12 +93,10 @@ class SimulatedWorld:
         example = self._observe(first, self._postures(first))
         self.spec = WorldSpec(
             num_envs=num_envs,
-            actor={key: value.shape[1] for key, value in example.actor.items()},
-            critic={"privileged": example.critic["privileged"].shape[1]},
+            interface=robot_interface(robot, tuple(task.observed)),
+            critic={"privileged": ArraySpec(tuple(example.critic["privileged"].shape[1:]))},
             action_low=robot.target_lower,
             action_high=robot.target_upper,
-            action_names=robot.joint_names,
-            control_rate_hz=CONTROL_RATE_HZ,
             time_limit=task.horizon,
             name=f"{task.name}/{domain.name}",
             info=RULES,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from score_rl.contracts import FlowPolicy
+from score_rl.contracts import Context, FlowPolicy
 from score_rl.steering.latent import LatentMap
 
 
@@ -26,7 +26,7 @@ class Decision:
     chunk: Tensor
     """(n, h, a) actions in physical units."""
     latent: Tensor
-    """(n, h, a) latent that the base policy decoded; of a method that changes the chunk afterwards, the latent
+    """(n, l, w) latent that the base policy decoded; of a method that changes the chunk afterwards, the latent
     before that change."""
 
 
@@ -36,16 +36,16 @@ class Head(Protocol):
     dim: int
     """d: width of w."""
 
-    def act(self, policy: FlowPolicy, context: Tensor, w: Tensor, noise: Tensor) -> Decision:
-        """Chunks for contexts (n, c), chosen w (n, d) and noise (n, h, a) ~ N(0, I); deterministic given these."""
+    def act(self, policy: FlowPolicy, context: Context, w: Tensor, noise: Tensor) -> Decision:
+        """Chunks for n contexts, chosen w (n, d) and noise (n, l, w) ~ N(0, I); deterministic given these."""
         ...
 
     def exploration(self, noise: Tensor) -> Tensor:
-        """Standard normal (n, d), a function of the noise (n, h, a), independent of what `act` takes from it."""
+        """Standard normal (n, d), a function of the noise (n, l, w), independent of what `act` takes from it."""
         ...
 
     def at_rest(self, noise: Tensor) -> Tensor:
-        """Noise (n, h, a) that `act` still gets when the actor's mean is deployed without exploration."""
+        """Noise (n, l, w) that `act` still gets when the actor's mean is deployed without exploration."""
         ...
 
 
@@ -56,7 +56,7 @@ class LatentHead:
         self.map = latent
         self.dim = latent.dim
 
-    def act(self, policy: FlowPolicy, context: Tensor, w: Tensor, noise: Tensor) -> Decision:
+    def act(self, policy: FlowPolicy, context: Context, w: Tensor, noise: Tensor) -> Decision:
         """See `Head`."""
         latent = self.map.compose(w, noise)
         return Decision(policy.decode(context, latent), latent)
@@ -71,7 +71,7 @@ class LatentHead:
 
 
 def more_noise(noise: Tensor, count: int) -> Tensor:
-    """`count` further draws (n, count, h, a) ~ N(0, I) from the bits of noise (n, h, a); row i depends on row i.
+    """`count` further draws (n, count, l, w) ~ N(0, I) from the bits of noise (n, l, w); row i depends on row i.
 
     A decision that needs more chance than one latent so stays a function of its noise, and common random numbers
     stay common.

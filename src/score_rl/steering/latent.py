@@ -1,7 +1,8 @@
 """Which part of the latent steering chooses, and how the rest is drawn: the prior is never left at the start.
 
-A latent z has shape (h, a) and prior N(0, I). Steering chooses coordinates c in an orthonormal basis B (h, K)
-over the horizon, the same for every action dimension; the orthogonal complement stays noise:
+A latent z has shape (l, w), usually that of a chunk (h, a), and prior N(0, I). Steering chooses coordinates c in an
+orthonormal basis B (l, K) over the latent steps, the same for every dimension of the latent's width; the orthogonal
+complement stays noise:
 
     z = clamp(B c + (I - B B^T) noise, -bound, bound),    noise ~ N(0, I)
 
@@ -47,30 +48,30 @@ class LatentConfig:
 
 
 class LatentMap:
-    """Coordinates (n, d) that steering chooses <-> latents (n, h, a)."""
+    """Coordinates (n, d) that steering chooses <-> latents (n, l, w)."""
 
     def __init__(self, config: LatentConfig, latent_shape: tuple[int, int], device: str = "cpu") -> None:
         """Raises ScoreError for an unknown kind, or modes or a bound out of range."""
-        horizon, action_dim = latent_shape
+        steps, width = latent_shape
         if config.kind not in get_args(Kind):
             raise unknown_choice("latent.kind", config.kind, get_args(Kind))
         if config.complement not in get_args(Complement):
             raise unknown_choice("latent.complement", config.complement, get_args(Complement))
-        if config.kind != "full" and not 1 <= config.modes <= horizon:
-            raise ScoreError(f"latent.modes must lie in [1, {horizon}] (the horizon), got {config.modes}")
+        if config.kind != "full" and not 1 <= config.modes <= steps:
+            raise ScoreError(f"latent.modes must lie in [1, {steps}] (the latent steps), got {config.modes}")
         if not config.bound > 0:
             raise ScoreError(f"latent.bound must be positive, got {config.bound}")
         self.config = config
-        self.basis = _basis(config, horizon).to(device)
-        self.dim = self.basis.shape[1] * action_dim
-        """d = K a: width of the coordinates."""
+        self.basis = _basis(config, steps).to(device)
+        self.dim = self.basis.shape[1] * width
+        """d = K w: how many coordinates there are."""
 
     def coordinates(self, latent: Tensor) -> Tensor:
-        """B^T z: (n, h, a) -> (n, d)."""
+        """B^T z: (n, l, w) -> (n, d)."""
         return torch.einsum("hk,nha->nka", self.basis, latent).flatten(1)
 
     def compose(self, coordinates: Tensor, noise: Tensor) -> Tensor:
-        """Latent (n, h, a) that has these coordinates (n, d) and takes its complement from noise (n, h, a)."""
+        """Latent (n, l, w) that has these coordinates (n, d) and takes its complement from noise (n, l, w)."""
         if self.config.kind == "full":
             return self.clamp(coordinates.view_as(noise))
         change = coordinates - self.coordinates(noise)
@@ -82,11 +83,11 @@ class LatentMap:
         return latent.clamp(-self.config.bound, self.config.bound)
 
 
-def _basis(config: LatentConfig, horizon: int) -> Tensor:
-    """B (h, K), orthonormal columns."""
+def _basis(config: LatentConfig, steps: int) -> Tensor:
+    """B (l, K), orthonormal columns."""
     bases = {
-        "full": lambda: torch.eye(horizon),
-        "subspace": lambda: dct_basis(horizon, config.modes),
-        "leading": lambda: torch.eye(horizon)[:, : config.modes],
+        "full": lambda: torch.eye(steps),
+        "subspace": lambda: dct_basis(steps, config.modes),
+        "leading": lambda: torch.eye(steps)[:, : config.modes],
     }
     return bases[config.kind]()

@@ -29,10 +29,10 @@ import torch
 from torch import Tensor
 
 from score_rl.contracts import COMMAND, FlowPolicy, Observation, Window, World, WorldSpec
+from score_rl.core.arrays import blank_window
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.chunks import ChunkRunner, check_fit
 from score_rl.core.errors import ScoreError, unknown_choice
-from score_rl.core.fingerprint import fingerprint
 from score_rl.core.progress import progress
 from score_rl.core.runs import Run
 from score_rl.core.seeding import derive_seed
@@ -109,7 +109,7 @@ def steer(
     """Learn to steer a frozen policy; resumes an unfinished run, returns the result of a finished one.
 
     The run directory receives one record per iteration in metrics.jsonl (see docs/metrics.md), a checkpoint, and
-    at the end the bundle `steering/` (`load_steering`). real_observations {key: (m, history, d)}: windows of the
+    at the end the bundle `steering/` (`load_steering`). real_observations {key: (m, frames, *shape)}: windows of the
     demonstrations, for the optional KL term. initial: start from this policy instead of from the base. method: what
     is learned, with its `options` (plain values) and, where it reads them, the demonstrations.
 
@@ -161,8 +161,8 @@ class _Session:
         penalties = method.make_penalties(policy, self.head, self.spec, demonstrations)
         if config.prior_kl_coefficient > 0:
             with torch.no_grad():
-                contexts = policy.encode(real_observations)
-            penalties += (prior_penalty(contexts, config.prior_kl_batch, config.prior_kl_coefficient),)
+                features = policy.encode(real_observations).features
+            penalties += (prior_penalty(features, config.prior_kl_batch, config.prior_kl_coefficient),)
         with seeded("steer", config.seed, "weights"):
             sizes = self._sizes(stages[0].world.spec)
             self.learner = method.make_learner(sizes, config.ppo, penalties, policy, self.spec, self.device)
@@ -180,7 +180,7 @@ class _Session:
             with watch("policy"):
                 context = policy.encode(chunks.window)
                 w = learner.act(context, _privileged(chunks.observation))
-                decision = head.act(policy, context, w, self._noise(len(w)))
+                decision = head.act(policy, context, w, self._noise(w.shape[0]))
             with watch("environment"):
                 result = chunks.execute(decision.chunk)
             final = _privileged(result.final_observation)
@@ -252,26 +252,17 @@ class _Session:
         """Make `stage` the current one."""
         if self.chunks is not None and self.chunks.world is stage.world:
             return
-        spec = self.policy.spec
         self.learner.resize(self._sizes(stage.world.spec))
+        filler = None if self.config.between_decisions == "hold" else self._base_chunk
         self.chunks = ChunkRunner(
-            stage.world,
-            spec.observation,
-            spec.history,
-            self.config.execute_steps,
-            filler=self._hold if self.config.between_decisions == "hold" else self._base_chunk,
-            gamma=self.config.ppo.gamma,
+            stage.world, self.policy.spec, self.config.execute_steps, filler, gamma=self.config.ppo.gamma
         )
 
     def _base_chunk(self, window: Window) -> Tensor:
         """A chunk of the base policy itself."""
         context = self.policy.encode(window)
         bound = self.config.latent.bound
-        return self.policy.decode(context, self._noise(len(context)).clamp(-bound, bound))
-
-    def _hold(self, window: Window) -> Tensor:
-        """A chunk that repeats the last command."""
-        return window[COMMAND][:, -1:].expand(-1, self.config.execute_steps, -1)
+        return self.policy.decode(context, self._noise(len(context.features)).clamp(-bound, bound))
 
     def _noise(self, n: int) -> Tensor:
         return torch.randn(n, *self.policy.spec.latent_shape, device=self.device)
@@ -279,7 +270,7 @@ class _Session:
     def _sizes(self, world: WorldSpec) -> Sizes:
         return Sizes(
             context=self.spec.context_dim,
-            critic=sum(world.critic.values()),
+            critic=sum(array.size for array in world.critic.values()),
             action=self.head.dim,
             envs=world.num_envs,
             decisions=self.config.decisions,
@@ -299,18 +290,17 @@ def steering_spec(
     device: str = "cpu",
 ) -> SteeringSpec:
     """What the trained policy will be."""
-    spec = policy.spec
-    blank = {key: torch.zeros(1, spec.history, width, device=device) for key, width in spec.observation.items()}
     with torch.no_grad():
-        context_dim = policy.encode(blank).shape[1]
+        context_dim = policy.encode(blank_window(policy.spec, device=device)).features.shape[1]
     return SteeringSpec(
         context_dim=context_dim,
-        latent_shape=spec.latent_shape,
+        chunk_shape=policy.spec.chunk_shape,
+        latent_shape=policy.spec.latent_shape,
         latent=config.latent,
         hidden=config.ppo.hidden,
         activation=config.ppo.activation,
         execute_steps=config.execute_steps,
-        base=fingerprint(policy),
+        base=policy.fingerprint(),
         method=method.name,
         options=dict(options or {}),
     )
@@ -318,7 +308,7 @@ def steering_spec(
 
 def _privileged(observation: Observation) -> Tensor:
     """The critic group as one input (n, p)."""
-    return torch.cat(list(observation.critic.values()), dim=1)
+    return torch.cat([values.flatten(1) for values in observation.critic.values()], dim=1)
 
 
 def _check(
@@ -327,6 +317,8 @@ def _check(
     """Everything that can be wrong before the first step."""
     if not stages:
         raise ScoreError("steering needs at least one stage")
+    if not callable(getattr(policy, "fingerprint", None)):
+        raise ScoreError(f"{type(policy).__name__} has no fingerprint(), which names it; see `contracts.FlowPolicy`")
     for stage in stages:
         check_fit(policy.spec, stage.world.spec, config.execute_steps)
         if dict(stage.world.spec.critic) != dict(stages[0].world.spec.critic):
@@ -337,7 +329,7 @@ def _check(
         raise ScoreError("decisions and checkpoint_every must be positive")
     if config.between_decisions not in get_args(Between):
         raise unknown_choice("between_decisions", config.between_decisions, get_args(Between))
-    if config.between_decisions == "hold" and policy.spec.observation.get(COMMAND) != policy.spec.action_dim:
+    if config.between_decisions == "hold" and COMMAND not in policy.spec.interface.observation:
         raise ScoreError(f"between_decisions = hold needs a policy that sees the last command ({COMMAND!r})")
     if config.prior_kl_coefficient > 0 and not real_observations:
         raise ScoreError("prior_kl_coefficient > 0 needs real_observations")

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from score_rl.contracts import FlowPolicy, PolicySpec, Window
+from score_rl.contracts import Context, FlowPolicy, PolicySpec, Window
 from score_rl.core.errors import unknown_choice
 from score_rl.data.windows import WindowBatch
 from score_rl.steering.heads import Decision, Head, LatentHead
@@ -21,9 +21,11 @@ class SteeringSpec:
     """Everything that determines a trained policy but its weights."""
 
     context_dim: int
-    """c: width of the base policy's context."""
-    latent_shape: tuple[int, int]
+    """c: width of the base policy's features."""
+    chunk_shape: tuple[int, int]
     """(h, a) of the base policy."""
+    latent_shape: tuple[int, int]
+    """(l, w) of the base policy."""
     latent: LatentConfig
     """Parametrisation of the latent."""
     hidden: tuple[int, ...]
@@ -46,7 +48,7 @@ class Decider(Protocol):
     spec: PolicySpec
 
     def decide(self, window: Window, noise: Tensor) -> Decision:
-        """Chunks for windows {key: (n, history, d)}; noise (n, h, a) ~ N(0, I) is the only source of chance."""
+        """Chunks for windows {key: (n, frames, *shape)}; noise (n, l, w) ~ N(0, I) is the only source of chance."""
         ...
 
 
@@ -71,8 +73,8 @@ class Learns(Protocol):
         """Continue with another number of environments or decisions."""
         ...
 
-    def act(self, context: Tensor, critic: Tensor) -> Tensor:
-        """Choose w (n, d) for contexts (n, c); critic inputs (n, p) are kept for the update."""
+    def act(self, context: Context, critic: Tensor) -> Tensor:
+        """Choose w (n, d) for n contexts; critic inputs (n, p) are kept for the update."""
         ...
 
     def record(self, reward: Tensor, done: Tensor, truncated: Tensor, steps: Tensor, final_critic: Tensor) -> None:

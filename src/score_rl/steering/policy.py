@@ -15,18 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from score_rl.contracts import FlowPolicy, Window
+from score_rl.contracts import Context, FlowPolicy, Window
 from score_rl.core.checkpoints import load_module, load_tensors, save_tensors
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json, write_json
-from score_rl.core.fingerprint import fingerprint
 from score_rl.core.seeding import rng
 from score_rl.steering.heads import Decision, Head
 from score_rl.steering.latent import LATENT_BOUND, LatentConfig
 from score_rl.steering.method import SCORE, Decider, Method, SteeringSpec, Trained, find_method, latent_head
 from score_rl.steering.ppo import GaussianActor
 
-KIND, VERSION = "score_rl.steering_policy", 1
+KIND, VERSION = "score_rl.steering_policy", 2
 WEIGHTS, DESCRIPTION = "steering.safetensors", "steering.json"
 
 
@@ -41,18 +40,18 @@ class SteeringPolicy:
         self.head = head or latent_head(spec, device)
 
     @torch.no_grad()
-    def stochastic(self, policy: FlowPolicy, context: Tensor, noise: Tensor) -> Decision:
-        """Decisions as in training, for contexts (n, c) and noise (n, h, a).
+    def stochastic(self, policy: FlowPolicy, context: Context, noise: Tensor) -> Decision:
+        """Decisions as in training, for n contexts and noise (n, l, w).
 
         SCORE before training, with mean 0 and std 1, decides what the base policy decides with this noise.
         """
-        mean, std = self.actor.mean_std(context)
+        mean, std = self.actor.mean_std(context.features)
         return self.head.act(policy, context, mean + std * self.head.exploration(noise), noise)
 
     @torch.no_grad()
-    def deterministic(self, policy: FlowPolicy, context: Tensor, noise: Tensor) -> Decision:
+    def deterministic(self, policy: FlowPolicy, context: Context, noise: Tensor) -> Decision:
         """Decisions of the mean; what still depends on the noise is the head's to say."""
-        return self.head.act(policy, context, self.actor.mean_std(context)[0], self.head.at_rest(noise))
+        return self.head.act(policy, context, self.actor.mean_std(context.features)[0], self.head.at_rest(noise))
 
     def deciders(self, policy: FlowPolicy) -> dict[str, Decider]:
         """Sampled and at its mean, by their names in result files."""
@@ -94,9 +93,9 @@ def load_steering(
     if description.get("version") != VERSION:
         raise ScoreError(f"{path} has format version {description.get('version')}; this program reads {VERSION}")
     spec = _parse_spec(description.get("spec"), path)
-    if spec.base != fingerprint(policy):
+    if spec.base != policy.fingerprint():
         raise ScoreError(
-            f"{directory} steers the base policy {spec.base[:12]}, but was given {fingerprint(policy)[:12]}: "
+            f"{directory} steers the base policy {spec.base[:12]}, but was given {policy.fingerprint()[:12]}: "
             "a latent means nothing to another base policy; steer this one first"
         )
     method = find_method(spec.method, {SCORE.name: SCORE} if methods is None else methods)
@@ -124,7 +123,7 @@ class SteeredDecider:
 
     def __init__(self, policy: FlowPolicy, steering: SteeringPolicy, deterministic: bool = True) -> None:
         """Raises ScoreError where the steering policy belongs to another base policy."""
-        if steering.spec.base != fingerprint(policy):
+        if steering.spec.base != policy.fingerprint():
             raise ScoreError("this steering policy belongs to another base policy")
         self.spec, self.policy = policy.spec, policy
         self._decide = steering.deterministic if deterministic else steering.stochastic
@@ -141,7 +140,7 @@ def compulsory_deciders(policy: FlowPolicy, steering: Trained | None = None) -> 
 
 
 def decision_noise(seeds: Sequence[int], decision: int, latent_shape: tuple[int, int]) -> Tensor:
-    """Noise (n, h, a) ~ N(0, I) of each row's decision number `decision`, on the CPU.
+    """Noise (n, l, w) ~ N(0, I) of each row's decision number `decision`, on the CPU.
 
     Row i depends on (seeds[i], decision) alone, so the rows that happen to be evaluated together do not matter.
     """

@@ -23,6 +23,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 
+from score_rl.contracts import Context
 from score_rl.core.checkpoints import (
     load_module,
     optimizer_to_tensors,
@@ -233,15 +234,15 @@ class Learner:
         self._timeouts.clear()
 
     @torch.no_grad()
-    def act(self, context: Tensor, critic: Tensor) -> Tensor:
-        """Sample actions (n, d) for contexts (n, c); critic inputs (n, p) are kept for the update."""
-        inputs = TensorDict({"actor": context, "critic": critic}, batch_size=[len(context)])
+    def act(self, context: Context, critic: Tensor) -> Tensor:
+        """Sample actions (n, d) for n contexts; critic inputs (n, p) are kept for the update."""
+        inputs = TensorDict({"actor": context.features, "critic": critic}, batch_size=[len(critic)])
         action = self.actor(inputs, stochastic_output=True)
         step = RolloutStorage.Transition()
         step.observations, step.actions = inputs, action
         step.actions_log_prob = self.actor.get_output_log_prob(action)
         step.distribution_params = self.actor.output_distribution_params
-        step.values = torch.zeros(len(context), 1, device=self.device)  # filled in by `update`
+        step.values = torch.zeros(len(critic), 1, device=self.device)  # filled in by `update`
         self._step = step
         return action
 

@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from score_rl.contracts import FlowPolicy, PolicySpec
-from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.contracts import ArraySpec, FlowPolicy, PolicySpec
+from score_rl.core.arrays import check_window
+from score_rl.core.errors import ScoreError
 from score_rl.core.files import (
     previous_folder,
     read_json,
@@ -31,13 +32,12 @@ from score_rl.core.files import (
     write_bytes,
     write_json,
 )
-from score_rl.core.fingerprint import fingerprint
+from score_rl.core.interfaces import as_array, check_offer
 from score_rl.core.runs import read_run
 from score_rl.deploy.bundle.manifest import MANIFEST, Manifest, verify_manifest, write_manifest
 from score_rl.deploy.bundle.spec import (
     VERSION,
     BundleSpec,
-    ObservationField,
     RobotLimits,
     check_policy,
     check_spec,
@@ -80,10 +80,11 @@ class Bundle:
         return self.manifest.digest
 
     def decide(self, window: Mapping[str, Array], noise: Array) -> Decision:
-        """Chunks (n, h, a) within the action bounds for windows {key: (n, history, d)} and noise (n, h, a) ~ N(0, I).
+        """Chunks (n, h, a) within the action bounds for windows {key: (n, frames, *shape)}, as `spec.policy.window`
+        says, and noise (n, l, w) ~ N(0, I).
 
         Further keys in the window are ignored. Numbers that are not finite pass through: guard the output.
-        Raises ScoreError for missing keys and wrong shapes.
+        Raises ScoreError for missing keys, and wrong shapes and types.
         """
         return self._decide(self.decider, window, noise)
 
@@ -92,12 +93,14 @@ class Bundle:
         return self._decide(self.fallback, window, noise)
 
     def _decide(self, decider: Decider, window: Mapping[str, Array], noise: Array) -> Decision:
-        if missing := [key for key in self.spec.observation if key not in window]:
+        arrays, latent = self.spec.policy.window, self.spec.policy.latent_shape
+        if missing := [key for key in arrays if key not in window]:
             raise ScoreError(f"the window lacks {', '.join(missing)}; it has {', '.join(sorted(window))}")
-        tensors = {key: _tensor(window[key]) for key in self.spec.observation}
-        noise, n = _tensor(noise), len(next(iter(tensors.values())))
-        if tuple(noise.shape) != (n, *self.spec.latent_shape):
-            raise ScoreError(f"noise has shape {tuple(noise.shape)}, expected {(n, *self.spec.latent_shape)}")
+        tensors = {key: _tensor(window[key], array, f"window of {key!r}") for key, array in arrays.items()}
+        check_window(self.spec.policy, tensors)
+        noise, n = _tensor(noise, ArraySpec(latent), "noise"), len(next(iter(tensors.values())))
+        if tuple(noise.shape) != (n, *latent):
+            raise ScoreError(f"noise has shape {tuple(noise.shape)}, expected {(n, *latent)}")
         decision = decider.decide(tensors, noise)
         return replace(decision, chunk=torch.clamp(decision.chunk, self._low, self._high))
 
@@ -190,41 +193,28 @@ def _make_spec(
     evaluation: Sequence[Mapping[str, Any]],
     execute_steps: int | None,
 ) -> BundleSpec:
-    policy = base.spec
-    if policy.action_names != limits.robot.joint_names:
-        raise ScoreError(
-            f"the policy acts on {list(policy.action_names)}, but {limits.robot.name} takes "
-            f"{list(limits.robot.joint_names)}"
-        )
+    interface = base.spec.interface
+    check_offer(interface, "the policy", limits.interface, limits.robot.name, same_names=True)
+    shown = replace(
+        limits.interface,
+        observation={key: limits.interface.observation[key] for key in interface.observation},
+        views={key: limits.interface.views[key] for key in interface.views},
+        action=interface.action,
+    )
     return BundleSpec(
         version=VERSION,
         method="base" if steering is None else steering.spec.method,
         task=task,
-        observation={key: _field(key, width, limits) for key, width in policy.observation.items()},
-        history=policy.history,
-        horizon=policy.horizon,
-        execute_steps=execute_steps or default_steps(policy, steering),
-        action_names=policy.action_names,
-        action_unit=policy.action_units,
+        policy=replace(base.spec, interface=shown),
+        execute_steps=execute_steps or default_steps(base.spec, steering),
         action_low=limits.action_low,
         action_high=limits.action_high,
         action_velocity_limit=limits.action_velocity_limit,
         action_acceleration_limit=limits.action_acceleration_limit,
-        control_rate_hz=policy.control_rate_hz,
         robot=limits.robot,
         provenance={},
         evaluation=tuple(evaluation),
     )
-
-
-def _field(key: str, width: int, limits: RobotLimits) -> ObservationField:
-    """What the robot says about a key that the policy reads."""
-    if key not in limits.observation:
-        raise unknown_choice(f"observation of {limits.robot.name}", key, limits.observation)
-    field = limits.observation[key]
-    if field.width != width:
-        raise ScoreError(f"the policy reads {width} numbers of '{key}', but {limits.robot.name} shows {field.width}")
-    return field
 
 
 def _provenance(base: FlowPolicy, policy: str | Path, steering_dir: str | Path | None) -> dict[str, Any]:
@@ -232,7 +222,7 @@ def _provenance(base: FlowPolicy, policy: str | Path, steering_dir: str | Path |
     folder = policy_folder(policy)
     held = folder is not None and (folder / base_files.DESCRIPTION).is_file()
     about = base_files.load_provenance(folder) | _run(folder) if held else {"uri": str(policy)}
-    provenance: dict[str, Any] = {"base_fingerprint": fingerprint(base), "base": about}
+    provenance: dict[str, Any] = {"base_fingerprint": base.fingerprint(), "base": about}
     if steering_dir is not None:
         folder = Path(steering_dir)
         description = read_json(folder / steering_files.DESCRIPTION)
@@ -281,8 +271,6 @@ def _decider(steering: Trained, base: FlowPolicy, deterministic: bool) -> Decide
     return deciders[f"{steering.spec.method}_{'det' if deterministic else 'stoch'}"]
 
 
-def _tensor(values: Array) -> Tensor:
-    """float32 tensor; arrays are copied, since those of a message are read-only."""
-    if isinstance(values, Tensor):
-        return values.to(torch.float32)
-    return torch.from_numpy(np.array(values, dtype=np.float32))
+def _tensor(values: Array, array: ArraySpec, what: str) -> Tensor:
+    """Tensor (n, *shape) of an array's type; arrays are copied, since those of a message are read-only."""
+    return values if isinstance(values, Tensor) else torch.from_numpy(as_array(values, array, what))

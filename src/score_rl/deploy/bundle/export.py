@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from score_rl.core.arrays import blank_window
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import to_plain, write_bytes
 from score_rl.deploy.bundle.bundle import Bundle
@@ -45,8 +46,8 @@ TOLERANCE = 1e-5
 def export_onnx(bundle: Bundle, path: str | Path, fallback: bool = False) -> Path:
     """Write the bundle's policy as one ONNX file; `fallback`: its base policy alone (`Bundle.base_decide`).
 
-    Inputs: every key of the observation (n, history, d) and `noise` (n, h, a). Outputs: `chunk` (n, h, a) and
-    `latent` (n, h, a). n is free. The bundle's specification and digest are in the file's metadata.
+    Inputs: every key and view (n, frames, *shape) and `noise` (n, l, w). Outputs: `chunk` (n, h, a) and
+    `latent` (n, l, w). n is free. The bundle's specification and digest are in the file's metadata.
     Raises ScoreError, before any work, where the method cannot be exported or the packages for it are not installed.
     """
     check_exportable(bundle, fallback)
@@ -84,12 +85,12 @@ def largest_difference(
 ) -> float:
     """Largest absolute difference [action units] between the chunks of torch and ONNX Runtime.
 
-    Every row of the windows {key: (m, history, d)} and the noise (m, h, a) is one decision of its own, as on a robot.
+    Every row of windows {key: (m, frames, *shape)} and noise (m, l, w) is a decision of its own, as on a robot.
     """
     decide = bundle.base_decide if fallback else bundle.decide
     differences = []
     for row in range(len(noise)):
-        one = {key: window[key][row : row + 1] for key in bundle.spec.observation}
+        one = {key: window[key][row : row + 1] for key in bundle.spec.policy.window}
         expected = decide(one, noise[row : row + 1]).chunk.numpy()
         chunk = policy.decide(one, noise[row : row + 1]).chunk
         differences.append(np.abs(chunk - expected).max())
@@ -101,7 +102,7 @@ class _Graph(nn.Module):
 
     def __init__(self, bundle: Bundle, decider: Decider) -> None:
         super().__init__()
-        self._decider, self._keys = decider, tuple(bundle.spec.observation)
+        self._decider, self._keys = decider, tuple(bundle.spec.policy.window)
         # The decider's networks as parts of this module: else every step of the sampler gets its own copy of them.
         self.networks = nn.ModuleList([bundle.base, *([bundle.steering.actor] if bundle.steering else [])])
         self.register_buffer("low", torch.tensor(bundle.spec.action_low))
@@ -115,14 +116,14 @@ class _Graph(nn.Module):
 def _to_onnx(graph: _Graph, bundle: Bundle) -> Any:
     """The exporter's program for any number of rows."""
     spec, rows = bundle.spec, torch.export.Dim("n")
-    window = tuple(torch.zeros(2, spec.history, field.width) for field in spec.observation.values())
+    window = blank_window(spec.policy, rows=2)
     with warnings.catch_warnings(), _quiet("torch.onnx"), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
             program = torch.onnx.export(
                 graph,
-                (torch.zeros(2, *spec.latent_shape), *window),
-                input_names=[NOISE, *spec.observation],
+                (torch.zeros(2, *spec.policy.latent_shape), *window.values()),
+                input_names=[NOISE, *window],
                 output_names=[CHUNK, LATENT],
                 dynamic_shapes=({0: rows}, tuple({0: rows} for _ in window)),
                 dynamo=True,

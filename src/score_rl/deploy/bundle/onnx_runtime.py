@@ -13,12 +13,12 @@ import numpy as np
 from score_rl.core.errors import ScoreError
 
 NOISE, CHUNK, LATENT = "noise", "chunk", "latent"
-"""Names of an input and of the outputs; the other inputs are the keys of the observation."""
+"""Names of an input and of the outputs; the other inputs are the keys and views that the policy reads."""
 
 FORMAT_KEY, SPEC_KEY, BUNDLE_KEY = "score_rl.format", "score_rl.spec", "score_rl.bundle"
 """Metadata of the file: version of this layout, the bundle's specification as JSON, the bundle's digest."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class OnnxDecision:
     chunk: np.ndarray
     """(n, h, a) actions in physical units, within their bounds."""
     latent: np.ndarray
-    """(n, h, a) latent that was decoded."""
+    """(n, l, w) latent that was decoded."""
 
 
 class OnnxPolicy:
@@ -59,23 +59,34 @@ class OnnxPolicy:
 
     @property
     def latent_shape(self) -> tuple[int, int]:
-        """(h, a): shape of the noise of one decision."""
-        return (self.spec["horizon"], len(self.spec["action_names"]))
+        """(l, w): shape of the noise of one decision."""
+        return tuple(self.spec["policy"]["latent_shape"])
+
+    @property
+    def window(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Key or view -> (shape of one row: frames and the array's own, type)."""
+        policy = self.spec["policy"]
+        frames = {"observation": policy["history"], "views": 1}
+        return {
+            key: ((frames[group], *array["shape"]), array["dtype"])
+            for group in frames
+            for key, array in policy["interface"][group].items()
+        }
 
     def decide(self, window: Mapping[str, np.ndarray], noise: np.ndarray) -> OnnxDecision:
-        """Chunks for windows {key: (n, history, d)} and noise (n, h, a) ~ N(0, I); further keys are ignored.
+        """Chunks for windows {key: (n, frames, *shape)} and noise (n, l, w) ~ N(0, I); further keys are ignored.
 
-        Raises ScoreError for missing keys and wrong shapes.
+        Raises ScoreError for missing keys, and wrong shapes and types.
         """
-        shapes = {NOISE: self.latent_shape} | {
-            key: (self.spec["history"], field["width"]) for key, field in self.spec["observation"].items()
-        }
+        inputs = {NOISE: (self.latent_shape, "float32")} | self.window
         given = {**window, NOISE: noise}
         feeds = {}
-        for name, shape in shapes.items():
+        for name, (shape, dtype) in inputs.items():
             if name not in given:
                 raise ScoreError(f"the window lacks {name}; it has {', '.join(sorted(window))}")
-            feeds[name] = np.ascontiguousarray(given[name], dtype=np.float32)
+            if dtype != "float32" and given[name].dtype != dtype:
+                raise ScoreError(f"{name} is {given[name].dtype}, expected {dtype}")
+            feeds[name] = np.ascontiguousarray(given[name], dtype=dtype)
             if feeds[name].shape != (len(noise), *shape):
                 raise ScoreError(f"{name} has shape {feeds[name].shape}, expected {(len(noise), *shape)}")
         return OnnxDecision(*self._session.run([CHUNK, LATENT], feeds))

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from score_rl.core.errors import ScoreError
 from score_rl.deploy.drivers.protocol import Reading, RobotLost, RobotSpec
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
+from score_rl.sim.robot import robot_interface
 from score_rl.sim.sensors import Kinematics
 
 ObjectPose = Callable[[], tuple[Sequence[float], float]]
@@ -176,13 +177,7 @@ class FrankaLeap:
     ) -> None:
         """operator: asks a person to do something and returns when it is done, e.g. `input`."""
         self.arm, self.hand, self.object_pose, self.operator = arm, hand, object_pose, operator
-        joints = len(FRANKA_LEAP.joint_names)
-        self.spec = RobotSpec(
-            name=FRANKA_LEAP.name,
-            observation={"state": joints, "command": joints, "object_pose": 7, "palm_pose": 7, "fingertip_pos": 12},
-            action_names=FRANKA_LEAP.joint_names,
-            control_rate_hz=10.0,
-        )
+        self.spec = RobotSpec(FRANKA_LEAP.name, robot_interface(FRANKA_LEAP))
         self._kinematics = Kinematics(FRANKA_LEAP, 1, threads=1)
         self._command = np.array(FRANKA_LEAP.home)
         self._number, self._moving = 0, False

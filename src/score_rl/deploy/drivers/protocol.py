@@ -9,6 +9,8 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from numpy.typing import NDArray
 
+from score_rl.contracts import Interface
+
 
 class RobotLost(ConnectionError):
     """The robot does not answer any more; whatever drives it can only give up. It must hold by itself."""
@@ -20,12 +22,9 @@ class RobotSpec:
 
     name: str
     """Robot type, written into recordings."""
-    observation: Mapping[str, int]
-    """Keys that it measures, with their width; at least those that the policy reads."""
-    action_names: tuple[str, ...]
-    """One name per action dimension, in the order of the commands."""
-    control_rate_hz: float
-    """Rate at which it expects commands."""
+    interface: Interface
+    """Keys that it measures and views that it can be asked for, at least those that the policy reads; the commands,
+    and the rate at which it expects them."""
     reports_success: bool = False
     """Readings say whether the task's success condition holds."""
     speed: float = 1.0
@@ -41,7 +40,7 @@ class Reading:
     measured_at: float
     """`time.monotonic()` of this computer when it was measured."""
     frame: Mapping[str, NDArray[Any]]
-    """{key: (d,) float32}; may hold NaN, which the guard notices."""
+    """{key: (*shape)} without views; may hold NaN, which the guard notices."""
     forces_n: NDArray[Any] | None = None
     """Fingertip forces, where they are sensed."""
     success: bool | None = None
@@ -56,6 +55,9 @@ class RobotDriver(Protocol):
 
     `with driver:` connects, and in any case stops and releases the robot at the end. `command` and `stop` may come
     from the watchdog's thread while `observe` waits in another.
+
+    Capability of robots with views: `look(keys) -> {key: (*shape)}`, those views as of the newest measurement; it is
+    asked for once per decision. Raises TimeoutError where they are not there in good time, RobotLost.
     """
 
     spec: RobotSpec

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -22,8 +22,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import to_plain
+from score_rl.core.interfaces import parse_interface
 from score_rl.deploy.drivers.address import answers, check_address
 from score_rl.deploy.drivers.lines import LineError, Lines, decode, encode
 from score_rl.deploy.drivers.protocol import Reading, RobotLost, RobotSpec
@@ -152,14 +154,12 @@ class ProxyRobot:
         asked = time.monotonic()
         answer = self._ask({"do": "hello"}, 10.0)
         self._clock_lead_s = clock_lead(asked, float(answer["clock"]), time.monotonic())
-        speed = float(answer["speed"])
+        speed, interface = float(answer["speed"]), parse_interface(answer["interface"], self.address)
         if self._confirm_s is None:
-            self._confirm_s = max(0.02, 0.5 / (answer["control_rate_hz"] * speed)) if speed else 10.0
+            self._confirm_s = max(0.02, 0.5 / (interface.control_rate_hz * speed)) if speed else 10.0
         self.spec = RobotSpec(
             name=answer["name"],
-            observation=answer["observation"],
-            action_names=tuple(answer["action_names"]),
-            control_rate_hz=float(answer["control_rate_hz"]),
+            interface=interface,
             reports_success=True,
             speed=speed,
         )
@@ -180,6 +180,11 @@ class ProxyRobot:
                 raise RobotLost(self._lost or f"no measurement within {timeout_s:g} s")
             self._seen = self._reading.number
             return self._reading
+
+    def look(self, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """See `RobotDriver`."""
+        answer = self._ask({"do": "look", "keys": list(keys)}, self._confirm_s or 1.0)
+        return _arrays(answer["views"], self.spec.interface.views)
 
     def command(self, command: NDArray[Any]) -> NDArray[np.float32]:
         """See `RobotDriver.command`."""
@@ -242,7 +247,7 @@ class ProxyRobot:
         """A measurement, or an answer that somebody waits for. Raises LineError."""
         with self._changed:
             if "reading" in message:
-                self._reading = _reading(message["reading"], self._clock_lead_s)
+                self._reading = _reading(message["reading"], self.spec.interface.observation, self._clock_lead_s)
             elif isinstance(message.get("id"), int):
                 self._answers[message["id"]] = dict(message)
             self._changed.notify_all()
@@ -306,14 +311,19 @@ def _seconds(name: str, value: float | str) -> float:
     return seconds
 
 
-def _reading(plain: Mapping[str, Any], clock_lead_s: float) -> Reading:
+def _arrays(plain: Mapping[str, Any], specs: Mapping[str, ArraySpec]) -> dict[str, NDArray[Any]]:
+    """Those of the arrays that came, in their types."""
+    return {key: np.asarray(plain[key], dtype=array.dtype) for key, array in specs.items() if key in plain}
+
+
+def _reading(plain: Mapping[str, Any], specs: Mapping[str, ArraySpec], clock_lead_s: float) -> Reading:
     """A measurement as it came. Raises LineError for one that is none."""
     try:
         forces = plain.get("forces_n")
         return Reading(
             number=int(plain["number"]),
             measured_at=float(plain["measured_at"]) + clock_lead_s,
-            frame={key: np.asarray(value, dtype=np.float32) for key, value in plain["frame"].items()},
+            frame=_arrays(plain["frame"], specs),
             forces_n=None if forces is None else np.asarray(forces, dtype=np.float32),
             success=plain["success"],
             ended=plain["ended"],

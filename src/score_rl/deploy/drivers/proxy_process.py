@@ -7,11 +7,11 @@ the measurement that is published then. A command that arrives within `grace` of
 beginning (the robot's own dead time is part of the simulated domain); without one the robot brakes and holds, within
 its limits, by the same guard that the policy's computer runs. After a second of that it stops until the next episode.
 
-Messages are lines of JSON (`drivers.lines`). From a client: {"do": "hello" | "begin" | "command" | "stop" | "status"}
-with an "id", a whole number, that the answer repeats. Whatever else comes is answered with an {"error": ...}. To the
-client that began the episode also, unasked, one {"reading": ...} per period. The latest `begin` owns the robot while
-its connection lives; others may ask for its status. An owner that has been silent for `OWNER_SILENCE_S` gives way to
-the next who begins.
+Messages are lines of JSON (`drivers.lines`). From a client: {"do": "hello" | "begin" | "look" | "command" | "stop" |
+"status"} with an "id", a whole number, that the answer repeats. Whatever else comes is answered with an {"error":
+...}. To the client that began the episode also, unasked, one {"reading": ...} per period. The latest `begin` owns the
+robot while its connection lives; others may ask for its status. An owner that has been silent for `OWNER_SILENCE_S`
+gives way to the next who begins.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import torch
 
 from score_rl.contracts import Frame, StepResult
 from score_rl.core.errors import ScoreError
+from score_rl.core.files import to_plain
 from score_rl.core.seeding import rng
 from score_rl.deploy.bundle.spec import franka_leap_limits
 from score_rl.deploy.drivers.address import listening
@@ -64,8 +65,8 @@ class RobotProcess:
         check_config(config)
         self.world, self.config, self._clock = world, config, clock
         robot = world.robot
-        self.guard = Guard(guard_limits(franka_leap_limits(robot), robot.joint_names, world.spec.control_rate_hz))
-        self._period_s = 1 / (world.spec.control_rate_hz * config.speed) if config.speed else 0.0
+        self.guard = Guard(guard_limits(franka_leap_limits(robot, tuple(world.task.observed))))
+        self._period_s = 1 / (world.spec.interface.control_rate_hz * config.speed) if config.speed else 0.0
         self._selector = selectors.DefaultSelector()
         self._clients: dict[socket.socket, None] = {}
         """Who is connected; those that said something last stand behind the others."""
@@ -238,10 +239,8 @@ class RobotProcess:
         """What a message is answered; {}: nothing. Raises ScoreError for what cannot be done."""
         do = message.get("do")
         if do == "hello":
-            spec = self.world.spec
-            described = {"name": self.world.robot.name, "observation": dict(spec.actor), "speed": self.config.speed}
-            described |= {"action_names": spec.action_names, "control_rate_hz": spec.control_rate_hz}
-            return described | {"clock": self._clock()}
+            described = {"name": self.world.robot.name, "speed": self.config.speed, "clock": self._clock()}
+            return described | {"interface": to_plain(self.world.spec.interface)}
         if do == "status":
             return self.status()
         if do == "begin":
@@ -252,14 +251,23 @@ class RobotProcess:
             self._owner, self._owner_spoke = connection, self._clock()
             self._begin(seed)
             return {"began": True}
-        if do not in ("stop", "command"):
+        if do not in ("stop", "look", "command"):
             raise ScoreError(f"unknown message {_short(do)}")
         if connection is not self._owner:
             raise ScoreError("begin an episode first")
         if do == "stop":
             self.guard.stop("requested")
             return {"stopped": True}
+        if do == "look":
+            return {"views": self._look(message.get("keys"))}
         return self._command(message.get("command"))
+
+    def _look(self, keys: Any) -> dict[str, Any]:
+        """Views of the state whose measurement was published last."""
+        views = self.world.spec.interface.views
+        if not isinstance(keys, list) or not all(isinstance(key, str) and key in views for key in keys):
+            raise ScoreError(f"the robot's views are {sorted(views)}, not {_short(keys)}")
+        return _plain(self.world.look(keys)) if keys else {}
 
     def _command(self, command: Any) -> dict[str, Any]:
         if self._running and self._chance.random() < self.config.faults.drop_commands:
@@ -312,7 +320,7 @@ def _short(value: Any) -> str:
     return f"a {type(value).__name__}" if isinstance(value, list | dict) else ascii(value)[:80]
 
 
-def _plain(frame: Frame) -> dict[str, list[float]]:
+def _plain(frame: Frame) -> dict[str, list[Any]]:
     return {key: value[0].tolist() for key, value in frame.items()}
 
 

@@ -34,7 +34,7 @@ class SupportAlarm:
     def __call__(self, window: Window, decision: Decision) -> float:
         """Score of a decision of one row."""
         executed = Executed(
-            window={key: window[key] for key in self._meter.policy.spec.observation},
+            window={key: window[key] for key in self._meter.policy.spec.window},
             chunk=decision.chunk[:, : self._steps],
             steps=torch.tensor([self._steps]),
             episode=torch.tensor([0]),

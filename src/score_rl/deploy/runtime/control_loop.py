@@ -20,6 +20,7 @@ from torch import Tensor
 from score_rl.contracts import COMMAND
 from score_rl.core.chunks import advance_window, start_window
 from score_rl.core.errors import ScoreError
+from score_rl.core.interfaces import as_array
 from score_rl.deploy.bundle.spec import BundleSpec
 from score_rl.deploy.clock import Clock
 from score_rl.deploy.drivers.protocol import Reading, RobotDriver
@@ -146,10 +147,10 @@ class ControlLoop:
     ) -> None:
         self.parts, self.config, self.report, self.watchdog = parts, config, report, watchdog
         spec = parts.spec
-        self._tick_s = 1 / (spec.control_rate_hz * parts.speed) if parts.speed else 0.0
+        self._tick_s = 1 / (spec.interface.control_rate_hz * parts.speed) if parts.speed else 0.0
         """Control period on this computer's clock; 0 where the robot waits for every command."""
         self._start = reading.measured_at
-        self._limit = round(config.time_limit_s * spec.control_rate_hz)
+        self._limit = round(config.time_limit_s * spec.interface.control_rate_hz)
         self._clock, self._spoke = parts.clock, parts.clock.now()
         self._sent = 0
         """Actions of plans that were sent: the number of the next one."""
@@ -157,11 +158,11 @@ class ControlLoop:
         """Number of the decision that was found to be late last."""
         self._player = Player(spec.execute_steps, parts.lead_steps)
         self._reading, self._valid = reading, True
-        self._shown = {key: reading.frame.get(key) for key in parts.driver.spec.observation}
+        self._shown = {key: reading.frame.get(key) for key in parts.driver.spec.interface.observation}
         """The last good value of everything that the robot measures: what is recorded."""
         if missing := [key for key, values in self._shown.items() if values is None or not np.isfinite(values).all()]:
             raise ScoreError(f"the robot begins without a measurement of {', '.join(missing)}")
-        self._window = start_window(_tensors(self._shown, spec), spec.observation, spec.history)
+        self._window = start_window(_tensors(self._shown, spec), spec.interface.observation, spec.policy.history)
         parts.guard.start(reading.frame[COMMAND])
 
     def run(self) -> None:
@@ -234,7 +235,7 @@ class ControlLoop:
                 break
         self.report.repeated_readings += self._reading.number == last
         good = {key: values for key, values in self._reading.frame.items() if self._is_good(key, values)}
-        read = self.parts.spec.observation.keys()
+        read = self.parts.spec.interface.observation.keys()
         self._valid = read <= good.keys()
         # What the policy reads is taken whole or not at all: a frame never mixes measurements of different times.
         self._shown |= good if self._valid else {key: good[key] for key in good.keys() - read}
@@ -281,7 +282,7 @@ class ControlLoop:
         self.report.waited_steps += 1
         if self._sent or not self.parts.planner.busy:
             return False
-        if self._tick_s and step < self.config.first_decision_s * self.parts.spec.control_rate_hz:
+        if self._tick_s and step < self.config.first_decision_s * self.parts.spec.interface.control_rate_hz:
             return True
         self.parts.guard.stop("no_decision")
         return False
@@ -316,10 +317,10 @@ class ControlLoop:
     def _due_action(self, step: int) -> tuple[NDArray[np.float32] | None, bool]:
         """(action, whether a new chunk begins with it) of this step; None where there is none in time."""
         planner = self.parts.planner
-        if self._player.asks(self._sent) and not planner.busy:
-            spec = self.parts.spec
-            noise = decision_noise([self.report.seed], self.report.decisions, spec.latent_shape)
-            planner.submit(Request(self._sent, self.report.decisions, self._window, noise))
+        if self._player.asks(self._sent) and not planner.busy and (views := self._look()) is not None:
+            latent_shape = self.parts.spec.policy.latent_shape
+            noise = decision_noise([self.report.seed], self.report.decisions, latent_shape)
+            planner.submit(Request(self._sent, self.report.decisions, self._window | views, noise))
             self.report.decisions += 1
         if self._player.needs(self._sent) and planner.busy:
             patience = self._due(step) + self.config.decision_share * self._tick_s
@@ -330,6 +331,21 @@ class ControlLoop:
                 self._late = self.report.decisions
                 self.report.late_decisions += 1
         return self._player.action(self._sent)
+
+    def _look(self) -> dict[str, Tensor] | None:
+        """The views of a decision as windows of one row and frame; None where the robot has no good ones."""
+        views, seen = self.parts.spec.interface.views, {}
+        if not views:
+            return {}
+        try:
+            found = self.parts.driver.look(tuple(views))
+            for key, array in views.items():
+                values = as_array(found[key], array, f"view '{key}'")
+                seen[key] = torch.from_numpy(values)[None, None]
+        except (TimeoutError, KeyError, ScoreError) as error:
+            self.parts.log({"event": "no_view", "step": self.report.steps, "error": str(error)})
+            return None
+        return seen if all(bool(view.isfinite().all()) for view in seen.values()) else None
 
     def _take_over(self, wait_s: float) -> bool:
         """Change to the next plan if it is there and good; whether another decision was asked for instead."""
@@ -362,4 +378,5 @@ class ControlLoop:
 
 def _tensors(frame: Mapping[str, NDArray[Any]], spec: BundleSpec) -> dict[str, Tensor]:
     """What the policy reads of a frame, as a batch of one."""
-    return {key: torch.from_numpy(np.array(frame[key], dtype=np.float32))[None] for key in spec.observation}
+    arrays = spec.interface.observation
+    return {key: torch.from_numpy(as_array(frame[key], array, f"'{key}'"))[None] for key, array in arrays.items()}

@@ -16,7 +16,7 @@ from score_rl.contracts import Window
 from score_rl.steering.policy import Decision
 
 Decide = Callable[[Window, Tensor], Decision]
-"""Chunks of one row: window {key: (1, history, d)}, noise (1, h, a)."""
+"""Chunks of one row: window {key: (1, frames, *shape)}, noise (1, l, w)."""
 
 SupportScore = Callable[[Window, Decision], float]
 """How far a decision is from the demonstrations; larger is farther."""

@@ -17,9 +17,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json, to_plain, write_json
-from score_rl.data.layout import Feature
 from score_rl.data.writer import DatasetWriter
 from score_rl.deploy.drivers.protocol import RobotSpec
 
@@ -27,25 +27,18 @@ SUCCESS, GUARD, ASKED, LATENCY = "next.success", "guard", "policy_action", "late
 KILLED = "killed"
 
 
-def recorded_features(spec: RobotSpec) -> dict[str, Feature]:
+def recorded_features(spec: RobotSpec) -> dict[str, ArraySpec]:
     """Columns of a recording: those of demonstrations, and what the runtime knows besides.
 
     `action` is what the robot really was sent, `policy_action` what the policy asked for (what was sent, where it
     asked for nothing), `guard` the place of the guard's answer in `guard.ACTIONS`, `latency_s` the time from the
-    measurement to the command.
+    measurement to the command. Views are not recorded: they are asked for at decisions only, and what was seen
+    then does not belong to the frames in between.
     """
-    names = spec.action_names
-    table = {
-        f"observation.{key}": Feature("float32", (width,), names if key in ("state", "command") else None)
-        for key, width in spec.observation.items()
-    }
-    table |= {
-        "action": Feature("float32", (len(names),), names),
-        ASKED: Feature("float32", (len(names),), names),
-        GUARD: Feature("int64", (1,)),
-        LATENCY: Feature("float32", (1,)),
-    }
-    return table | ({SUCCESS: Feature("bool", (1,))} if spec.reports_success else {})
+    table = {f"observation.{key}": array for key, array in spec.interface.observation.items()}
+    action = spec.interface.action
+    table |= {"action": action, ASKED: action, GUARD: ArraySpec((1,), "int64"), LATENCY: ArraySpec((1,), unit="s")}
+    return table | ({SUCCESS: ArraySpec((1,), "bool")} if spec.reports_success else {})
 
 
 class Recorder:
@@ -55,7 +48,9 @@ class Recorder:
         """Takes up a folder in which a recorder was killed. Raises ScoreError for a folder of something else."""
         self.root, self.task = Path(root), task
         self._features = recorded_features(spec)
-        self._writer = DatasetWriter(self.root / "dataset", round(spec.control_rate_hz), self._features, spec.name)
+        self._writer = DatasetWriter(
+            self.root / "dataset", round(spec.interface.control_rate_hz), self._features, spec.name
+        )
         if self._writer.finalized:
             raise ScoreError(f"{self.root} already holds a finished recording; choose another folder")
         self._journal: Any = None
@@ -90,7 +85,8 @@ class Recorder:
         values = {f"observation.{key}": value for key, value in frame.items()}
         values |= {"action": sent, ASKED: sent if asked is None else asked, GUARD: guard, LATENCY: latency_s}
         values |= {SUCCESS: bool(success)}
-        row = np.concatenate([np.ravel(values[name]).astype("<f4") for name in self._features]).tobytes()
+        columns = ((values[name], _stored(feature)) for name, feature in self._features.items())
+        row = b"".join(np.asarray(value).astype(stored).tobytes() for value, stored in columns)
         self._journal.write(row + zlib.crc32(row).to_bytes(4, "little"))
 
     def end(self, ended: str, success: bool | None) -> None:
@@ -137,22 +133,23 @@ class Recorder:
             self._store(KILLED, None)
 
 
-def read_steps(path: Path, features: Mapping[str, Feature]) -> dict[str, NDArray[Any]]:
-    """{feature: (steps, d)} of a journal; what stands behind the last whole record is left out."""
-    width = sum(feature.width for feature in features.values())
-    size = 4 * width + 4
+def read_steps(path: Path, features: Mapping[str, ArraySpec]) -> dict[str, NDArray[Any]]:
+    """{feature: (steps, *shape)} of a journal; what stands behind the last whole record is left out."""
+    layout = np.dtype([(name, _stored(feature), feature.shape) for name, feature in features.items()])
+    size = layout.itemsize + 4
     data, rows = path.read_bytes(), []
     for start in range(0, len(data) - size + 1, size):
         row, check = data[start : start + size - 4], data[start + size - 4 : start + size]
         if zlib.crc32(row).to_bytes(4, "little") != check:
             break
-        rows.append(np.frombuffer(row, "<f4"))
-    table = np.stack(rows) if rows else np.empty((0, width), "<f4")
-    ends = np.cumsum([feature.width for feature in features.values()])
-    return {
-        name: table[:, end - feature.width : end].astype(feature.dtype)
-        for (name, feature), end in zip(features.items(), ends, strict=True)
-    }
+        rows.append(row)
+    table = np.frombuffer(b"".join(rows), layout)
+    return {name: table[name].astype(feature.dtype) for name, feature in features.items()}
+
+
+def _stored(feature: ArraySpec) -> np.dtype:
+    """Type of a feature in the journal: little-endian everywhere."""
+    return np.dtype(feature.dtype).newbyteorder("<")
 
 
 class EventLog:

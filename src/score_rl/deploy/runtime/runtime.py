@@ -18,7 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from score_rl.core.arrays import blank_window
 from score_rl.core.errors import ScoreError
+from score_rl.core.interfaces import check_offer
 from score_rl.deploy.bundle.spec import BundleSpec
 from score_rl.deploy.clock import Clock
 from score_rl.deploy.drivers.protocol import RobotDriver, RobotLost, RobotSpec
@@ -47,7 +49,7 @@ class RunnablePolicy(Protocol):
     spec: BundleSpec
 
     def decide(self, window: Mapping[str, Tensor], noise: Tensor) -> Decision:
-        """Chunks (n, h, a) for windows {key: (n, history, d)} and noise (n, h, a)."""
+        """Chunks (n, h, a) for windows {key: (n, frames, *shape)} and noise (n, l, w)."""
         ...
 
     def base_decide(self, window: Mapping[str, Tensor], noise: Tensor) -> Decision:
@@ -57,18 +59,7 @@ class RunnablePolicy(Protocol):
 
 def check_robot(spec: BundleSpec, robot: RobotSpec) -> None:
     """Raise ScoreError where a bundle cannot drive a robot."""
-    for key, entry in spec.observation.items():
-        if robot.observation.get(key) != entry.width:
-            has = dict(robot.observation)
-            raise ScoreError(f"the bundle reads '{key}' ({entry.width} values), but {robot.name} measures {has}")
-    if robot.action_names != spec.action_names:
-        raise ScoreError(
-            f"the bundle commands {list(spec.action_names)}, {robot.name} takes {list(robot.action_names)}"
-        )
-    if abs(robot.control_rate_hz - spec.control_rate_hz) > 1e-6:
-        raise ScoreError(
-            f"the bundle acts at {spec.control_rate_hz:g} Hz, {robot.name} expects {robot.control_rate_hz:g} Hz"
-        )
+    check_offer(spec.interface, "the bundle", robot.interface, robot.name, same_names=True)
 
 
 class Runtime:
@@ -91,14 +82,12 @@ class Runtime:
         check_robot(policy.spec, robot)
         self.config, clock = config or RunConfig(), clock or Clock()
         check_run_config(self.config)
-        self.guard = Guard(
-            guard_limits(policy.spec, policy.spec.action_names, policy.spec.control_rate_hz), self.config.guard, log
-        )
+        self.guard = Guard(guard_limits(policy.spec), self.config.guard, log)
         lead = self.config.lead_steps
         if lead is not None and not 0 <= lead < policy.spec.execute_steps:
             raise ScoreError(f"lead_steps is {lead}, expected 0 to {policy.spec.execute_steps - 1}")
         if lead is None:
-            period_s = 1 / (policy.spec.control_rate_hz * robot.speed) if robot.speed else math.inf
+            period_s = 1 / (policy.spec.interface.control_rate_hz * robot.speed) if robot.speed else math.inf
             lead = measured_lead(policy, period_s, self.config.decision_share, support, clock)
         self._parts = Parts(
             spec=policy.spec,
@@ -166,7 +155,7 @@ class Runtime:
             stop=self._parts.driver.stop,
             hold_s=config.watchdog_hold_s / speed,
             stop_s=config.watchdog_stop_s / speed,
-            period_s=1 / (self._parts.spec.control_rate_hz * speed),
+            period_s=1 / (self._parts.spec.interface.control_rate_hz * speed),
             clock=self._parts.clock,
         )
 
@@ -196,10 +185,10 @@ def measured_lead(
     if math.isinf(period_s):
         return 0
     spec, seconds, now = policy.spec, [], (clock or Clock()).now
-    window = {key: torch.zeros(1, spec.history, entry.width) for key, entry in spec.observation.items()}
+    window = blank_window(spec.policy)
     for _ in range(WARM_UPS):
         began = now()
-        decision = policy.decide(window, torch.zeros(1, *spec.latent_shape))
+        decision = policy.decide(window, torch.zeros(1, *spec.policy.latent_shape))
         if support is not None:
             support(window, decision)
         seconds.append(now() - began)

@@ -102,7 +102,7 @@ def decide_rows(policy: ServedPolicy, requests: Sequence[Request]) -> list[np.nd
     """Chunk (h, a) of every request, or the error of its own; a chunk that is not finite is an error."""
     try:
         rows = [*requests, *[requests[-1]] * (-len(requests) % ROW_BLOCK)]
-        window = {key: torch.cat([row.window[key] for row in rows]) for key in policy.spec.observation}
+        window = {key: torch.cat([row.window[key] for row in rows]) for key in policy.spec.policy.window}
         chunks = policy.decide(window, torch.cat([row.noise for row in rows])).chunk[: len(requests)].cpu().numpy()
     except Exception as error:
         if len(requests) == 1:

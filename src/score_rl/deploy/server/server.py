@@ -34,6 +34,7 @@ from websockets.http11 import Response
 from websockets.protocol import Event
 
 from score_rl.core.errors import ScoreError
+from score_rl.core.files import to_plain
 from score_rl.deploy.server import wire
 from score_rl.deploy.server.batching import Batcher
 from score_rl.deploy.server.config import ServerConfig, check_config, tls_context
@@ -289,7 +290,7 @@ class _CountedConnection(ServerConnection):
 
 def largest_answer(policy: ServedPolicy) -> int:
     """Bytes of an answer, timing included."""
-    chunk = np.zeros((policy.spec.horizon, len(policy.spec.action_names)), np.float32)
+    chunk = np.zeros(policy.spec.policy.chunk_shape, np.float32)
     timing = {"infer_ms": 0.0, "prev_total_ms": 0.0}
     return len(wire.pack({"actions": chunk, "server_timing": timing}))
 
@@ -303,15 +304,10 @@ def metadata(policy: ServedPolicy, frame_steps: int) -> dict[str, Any]:
         "bundle": policy.digest,
         "task": spec.task,
         "method": spec.method,
-        "observation": {key: field.width for key, field in spec.observation.items()},
+        "policy": to_plain(spec.policy),
         "options": list(OPTIONS),
-        "history": spec.history,
-        "horizon": spec.horizon,
         "execute_steps": spec.execute_steps,
         "frame_steps": frame_steps,
-        "control_rate_hz": spec.control_rate_hz,
-        "action_names": list(spec.action_names),
-        "action_unit": spec.action_unit,
         "action_low": list(spec.action_low),
         "action_high": list(spec.action_high),
     }

@@ -1,9 +1,10 @@
 """One client's side of the policy: its history of frames and its noise, from the messages that it sends.
 
-A message names every key of the observation, and asks for one decision. Each value has one of two shapes:
+A message names every key and every view of the observation, and asks for one decision. A view is (*shape), as seen
+now. Each other value has one of two shapes:
 
-    (d,)    the newest frame alone
-    (m, d)  the newest m frames, one per control step, oldest first and the newest last
+    (*shape)      the newest frame alone
+    (m, *shape)   the newest m frames, one per control step, oldest first and the newest last
 
 Frames are put behind the history that the connection already has, and the last `history` of it are the window. So
 m = history (or more) says all that the policy reads, and m = steps since the last decision says what is new.
@@ -15,7 +16,7 @@ Further names, all optional:
     reset           true: an episode starts; the history begins with this message's first frame (repeated as padding).
                     The first message of a connection always does that.
     elapsed_steps   control steps from the newest frame of the message before to the newest of this one. If not
-                    given: m for values (m, d), the server's `frame_steps` for values (d,).
+                    given: m for values (m, *shape), the server's `frame_steps` for values (*shape).
     seed            of the episode's noise, from this decision on. If not given: drawn from the server's seed, the
                     connection's number and the episode's.
     decision        number of this decision in its episode, from 0. If not given: one more than the last. With seed,
@@ -33,7 +34,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from score_rl.contracts import ArraySpec, PolicySpec
 from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.interfaces import as_array
 from score_rl.core.seeding import derive_seed
 from score_rl.steering.policy import Decision, decision_noise
 
@@ -48,25 +51,13 @@ QUATERNION = ("qw", "qx", "qy", "qz")
 """Names of the numbers of an observation that are an orientation."""
 
 
-class Field(Protocol):
-    """One key of the observation; `deploy.bundle.spec.ObservationField` is one."""
-
-    width: int
-    names: tuple[str, ...]
-
-
 class ServedSpec(Protocol):
     """What the server needs to know of a policy; `deploy.bundle.spec.BundleSpec` is one."""
 
-    observation: Mapping[str, Field]
-    history: int
-    horizon: int
+    policy: PolicySpec
     execute_steps: int
-    action_names: tuple[str, ...]
-    action_unit: str
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
-    control_rate_hz: float
     task: str
     method: str
 
@@ -82,7 +73,7 @@ class ServedPolicy(Protocol):
         ...
 
     def decide(self, window: Mapping[str, Tensor], noise: Tensor) -> Decision:
-        """Chunks (n, h, a) for windows {key: (n, history, d)} and noise (n, h, a)."""
+        """Chunks (n, h, a) for windows {key: (n, frames, *shape)} and noise (n, l, w)."""
         ...
 
 
@@ -91,9 +82,9 @@ class Request:
     """One decision that somebody waits for: a batch of one row."""
 
     window: Mapping[str, Tensor]
-    """{key: (1, history, d)}."""
+    """{key: (1, frames, *shape)}."""
     noise: Tensor
-    """(1, h, a)."""
+    """(1, l, w)."""
 
 
 class Session:
@@ -101,7 +92,7 @@ class Session:
 
     def __init__(self, spec: ServedSpec, frame_steps: int, seed: int, number: int) -> None:
         """`seed`: of the server. `number`: of the connection; see the module for `frame_steps`."""
-        self._spec, self._frame_steps, self._key = spec, frame_steps, ("serve", seed, number)
+        self._spec, self._frame_steps, self._key = spec.policy, frame_steps, ("serve", seed, number)
         self._past: dict[str, np.ndarray] | None = None
         self._episode = self._decision = 0
         self._seed = derive_seed(*self._key, 0)
@@ -112,10 +103,14 @@ class Session:
         Raises ScoreError for anything unknown, missing, of a wrong type or shape, or not finite; the session is
         then what it was.
         """
-        known = (*self._spec.observation, *OPTIONS)
+        known = (*self._spec.window, *OPTIONS)
         if unknown := [name for name in message if name not in known]:
             raise unknown_choice("name in the message", unknown[0][:80], known)
         frames, single = self._frames(message)
+        views = {
+            key: _array(message, key, array, array.shape)[None, None]
+            for key, array in self._spec.interface.views.items()
+        }
         reset = _boolean(message, RESET) or self._past is None
         steps = self._frame_steps if single else len(next(iter(frames.values())))
         elapsed = _integer(message, ELAPSED, steps)
@@ -132,53 +127,69 @@ class Session:
         }
         self._episode, self._seed, self._decision = episode, seed, decision + 1
         window = {key: torch.from_numpy(values.copy())[None] for key, values in self._past.items()}
-        return Request(window, decision_noise([seed], decision, (self._spec.horizon, len(self._spec.action_names))))
+        window |= {key: torch.from_numpy(values) for key, values in views.items()}
+        return Request(window, decision_noise([seed], decision, self._spec.latent_shape))
 
     def _frames(self, message: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], bool]:
-        """({key: (m, d) float32}, whether they were sent as single frames (d,))."""
+        """({key: (m, *shape)}, whether they were sent as single frames (*shape))."""
         frames: dict[str, np.ndarray] = {}
-        shapes: set[tuple[int, ...]] = set()
-        for key, field in self._spec.observation.items():
+        counts: set[tuple[int, ...]] = set()
+        for key, array in self._spec.interface.observation.items():
             values = message.get(key)
-            if not isinstance(values, np.ndarray):
-                raise ScoreError(f"the message lacks an array '{key}' of {field.width} numbers")
-            if values.ndim not in (1, 2) or values.shape[-1] != field.width or not 1 <= len(values) <= MAX_FRAMES:
-                raise ScoreError(
-                    f"'{key}' has shape {values.shape}; expected ({field.width},), or (m, {field.width}) for the "
-                    f"newest m frames"
-                )
-            if values.dtype == bool:
-                raise ScoreError(f"'{key}' holds booleans, expected numbers")
-            with np.errstate(over="ignore"):
-                frames[key] = np.atleast_2d(values).astype(np.float32)
-            if not np.isfinite(frames[key]).all():
-                raise ScoreError(f"'{key}' holds numbers that are not finite")
-            shapes.add(values.shape[:-1])
-        if len(shapes) > 1:
-            raise ScoreError(f"all keys must bring the same frames, not {sorted(shapes)}")
-        return frames, shapes == {()}
+            many = isinstance(values, np.ndarray) and values.ndim == 1 + len(array.shape)
+            count = (min(max(1, len(values)), MAX_FRAMES),) if many else ()
+            numbers = _array(message, key, array, (*count, *array.shape))
+            frames[key] = numbers if many else numbers[None]
+            counts.add(count)
+        if len(counts) > 1:
+            raise ScoreError(f"all keys must bring the same frames, not {sorted(counts)}")
+        return frames, counts == {()}
 
     def _orientation(self, key: str) -> slice | None:
         """Where a quaternion is among the numbers of a key."""
-        names = self._spec.observation[key].names
-        start = names.index("qw") if "qw" in names else None
-        return slice(start, start + 4) if start is not None and names[start : start + 4] == QUATERNION else None
+        array = self._spec.interface.observation[key]
+        start = array.names.index("qw") if "qw" in array.names and len(array.shape) == 1 else None
+        return slice(start, start + 4) if start is not None and array.names[start : start + 4] == QUATERNION else None
+
+
+def _array(message: Mapping[str, Any], key: str, array: ArraySpec, shape: tuple[int, ...]) -> np.ndarray:
+    """One array of a message, a copy of its type. Raises ScoreError for anything but finite numbers of the shape."""
+    values = message.get(key)
+    if not isinstance(values, np.ndarray):
+        raise ScoreError(f"the message lacks an array '{key}' of shape {array.shape}")
+    if values.shape != shape:
+        many = ", ".join(map(str, array.shape))
+        raise ScoreError(
+            f"'{key}' has shape {values.shape}; expected {array.shape}, or (m, {many}) for the newest m frames of a "
+            f"key, {MAX_FRAMES} at most"
+        )
+    if values.dtype == bool:
+        raise ScoreError(f"'{key}' holds booleans, expected numbers")
+    numbers = as_array(values, array, f"'{key}'")
+    if not np.isfinite(numbers).all():
+        raise ScoreError(f"'{key}' holds numbers that are not finite")
+    return numbers
 
 
 def extend(
     past: np.ndarray | None, frames: np.ndarray, elapsed: int, history: int, orientation: slice | None = None
 ) -> np.ndarray:
-    """The last `history` frames (history, d) behind which `frames` (m, d) came, the newest `elapsed` steps later.
+    """The last `history` frames (history, *shape) behind which `frames` (m, *shape) came, the newest `elapsed` steps
+    later.
 
-    past (history, d): None where an episode starts, which repeats the first frame as padding. Steps without a frame
-    lie on the straight line between those around them; an `orientation` (quaternion) stays of unit length.
+    past (history, *shape): None where an episode starts, which repeats the first frame as padding. Steps without a
+    frame lie on the straight line between those around them; an `orientation` (quaternion) stays of unit length.
+    Pixels are not mixed: the frame before stays.
     """
     if past is None:
         padding = np.repeat(frames[:1], history, axis=0)
         return np.concatenate((padding, frames))[-history:]
     gap = elapsed - len(frames)
-    steps = np.arange(max(1, gap + 1 - history), gap + 1, dtype=np.float32)[:, None]
+    steps = np.arange(max(1, gap + 1 - history), gap + 1, dtype=np.float32)
     before, after = past[-1], frames[0].copy()
+    if frames.dtype != np.float32:
+        return np.concatenate((past, np.repeat(past[-1:], len(steps), axis=0), frames))[-history:]
+    steps = steps.reshape(-1, *[1] * before.ndim)
     if orientation is not None and before[orientation] @ after[orientation] < 0:
         after[orientation] *= -1  # q and -q are one rotation: take the short way
     between = (before + (after - before) * (steps / np.float32(gap + 1))).astype(np.float32)

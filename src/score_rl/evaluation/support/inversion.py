@@ -18,6 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from score_rl.contracts import Context
 from score_rl.core.flow import Inversion
 from score_rl.evaluation.support.meter import RESOLUTION, Executed, SupportMeter
 from score_rl.steering.latent import LATENT_BOUND
@@ -26,7 +27,7 @@ from score_rl.steering.latent import LATENT_BOUND
 class Invertible(Protocol):
     """A flow policy with the optional capability of inversion."""
 
-    def invert(self, context: Tensor, chunk: Tensor, tolerance: float, max_iterations: int) -> Inversion:
+    def invert(self, context: Context, chunk: Tensor, tolerance: float, max_iterations: int) -> Inversion:
         """Latents (n, h, a) that `decode` maps to chunks (n, h, a) in physical units."""
         ...
 
@@ -62,7 +63,8 @@ def invert_executed(meter: SupportMeter, executed: Executed) -> Latents | None:
     """
     config, policy = meter.config, meter.policy
     whole = (executed.steps == policy.spec.horizon).nonzero().flatten()
-    if not callable(getattr(policy, "invert", None)) or not len(whole) or config.inversions < 1:
+    invertible = callable(getattr(policy, "invert", None)) and policy.spec.latent_shape == policy.spec.chunk_shape
+    if not invertible or not len(whole) or config.inversions < 1:
         return None
     count = min(config.inversions, len(whole))
     rows = whole[torch.arange(count) * len(whole) // count]
@@ -77,7 +79,8 @@ def invert_executed(meter: SupportMeter, executed: Executed) -> Latents | None:
     nudge = RESOLUTION * torch.where(drawn > 0, 1.0, -1.0)
     expansion = torch.full((count,), torch.inf)
     if sound.any():
-        moved = _invert(policy, context[sound], (base + nudge)[sound], config.inversion_iterations)
+        known_rows = context.rows(sound.nonzero().flatten())
+        moved = _invert(policy, known_rows, (base + nudge)[sound], config.inversion_iterations)
         expansion[sound] = _rms(moved - known[sound]) / RESOLUTION
     found = torch.full_like(known, torch.nan)
     if usable(known, config.level):
@@ -98,7 +101,7 @@ def usable(base: Tensor, level: float) -> bool:
     return float(base.flatten(1).isfinite().all(1).float().mean()) >= 1 - level
 
 
-def _invert(policy: Invertible, context: Tensor, chunk: Tensor, iterations: int) -> Tensor:
+def _invert(policy: Invertible, context: Context, chunk: Tensor, iterations: int) -> Tensor:
     """Latents (q, h, a), infinite where the inversion does not converge."""
     inversion = policy.invert(context, chunk, tolerance=1e-5, max_iterations=iterations)
     return inversion.latent.masked_fill(~inversion.converged[:, None, None], torch.inf)

@@ -20,6 +20,7 @@ first order: a regression over the probes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from score_rl.contracts import FlowPolicy, Window
+from score_rl.contracts import Context, FlowPolicy, Window
+from score_rl.core.arrays import repeat_rows
 from score_rl.core.dct import to_modes
 from score_rl.core.errors import ScoreError
 from score_rl.core.seeding import rng
@@ -64,7 +66,7 @@ class Executed:
     """Chunks of n decisions of several episodes, as they were executed."""
 
     window: Window
-    """{key: (n, history, d)} in which the base policy would have decided."""
+    """{key: (n, frames, *shape)} in which the base policy would have decided."""
     chunk: Tensor
     """(n, k, a) actions that were sent; NaN behind the episode's end."""
     steps: Tensor
@@ -93,11 +95,13 @@ def executed_chunks(
     seeds: Sequence[int],
     history: int,
     steps: int,
+    views: Mapping[str, Tensor] | None = None,
 ) -> Executed:
     """Cut e whole episodes into the chunks between every `steps`-th control step and the next.
 
-    frames {key: (e, T, d)}: what was observed before each of the actions (e, T, a) that were sent, clipped; only the
-    first `lengths` steps of an episode count. How the acting policy divided its time does not matter.
+    frames {key: (e, T, *shape)}: what was observed before each of the actions (e, T, a) that were sent, clipped; only
+    the first `lengths` steps of an episode count. views {key: (e, chunks, *shape)}: what was looked at before each
+    chunk. How the acting policy divided its time does not matter.
     """
     pairs = [(row, start) for row, length in enumerate(lengths) for start in range(0, int(length), steps)]
     row, start = torch.tensor(pairs, dtype=torch.int64).T
@@ -107,7 +111,8 @@ def executed_chunks(
     chunk = actions[row[:, None], future.clamp_max(actions.shape[1] - 1)].clone()
     chunk[torch.arange(steps) >= left[:, None]] = torch.nan
     return Executed(
-        window={key: values[row[:, None], past] for key, values in frames.items()},
+        window={key: values[row[:, None], past] for key, values in frames.items()}
+        | {key: values[row, start // steps].unsqueeze(1) for key, values in (views or {}).items()},
         chunk=chunk,
         steps=left.clamp_max(steps),
         episode=row,
@@ -161,8 +166,7 @@ class SupportMeter:
             )
         self.map = LatentMap(latent or LatentConfig(), policy.spec.latent_shape)
         self._low, self._high = torch.tensor(action_low), torch.tensor(action_high)
-        h, a = policy.spec.latent_shape
-        self._steered = self.map.dim < h * a
+        self._steered = self.map.dim < math.prod(policy.spec.latent_shape)
         self._probes = max(self.config.probes, 2 * self.map.dim if self._steered else 2)
 
     def measure(self, executed: Executed, advance: Callable[[int], None] | None = None) -> Ranks:
@@ -185,20 +189,20 @@ class SupportMeter:
                     advance(len(part))
         return ranks
 
-    def base_chunks(self, context: Tensor, latent: Tensor) -> Tensor:
-        """Whole chunks (n, s, h, a) of base samples as a world would execute them: latents (n, s, h, a), bounded,
-        decoded in contexts (n, c) and clipped to the action limits."""
+    def base_chunks(self, context: Context, latent: Tensor) -> Tensor:
+        """Whole chunks (n, s, h, a) of base samples as a world would execute them: latents (n, s, l, w), bounded,
+        decoded in n contexts and clipped to the action limits."""
         n, s = latent.shape[:2]
-        flat = context.repeat_interleave(s, dim=0)
+        flat = repeat_rows(context, s)
         chunk = self.policy.decode(flat, latent.flatten(0, 1).clamp(-LATENT_BOUND, LATENT_BOUND))
         return chunk.unflatten(0, (n, s)).clamp(self._low, self._high)
 
-    def context(self, executed: Executed, rows: Tensor) -> Tensor:
-        """What the base policy sees (r, c) at chosen decisions."""
+    def context(self, executed: Executed, rows: Tensor) -> Context:
+        """What the base policy sees at chosen decisions."""
         return self.policy.encode({key: values[rows] for key, values in executed.window.items()})
 
     def noise(self, executed: Executed, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents (r, samples + probes, h, a) of chosen decisions and lots (r, 2 + k) in [0, 1); each decision's
+        """Latents (r, samples + probes, l, w) of chosen decisions and lots (r, 2 + k) in [0, 1); each decision's
         depend on its seeds alone."""
         shape = (self.config.samples + self._probes, *self.policy.spec.latent_shape)
         streams = [rng("support", *executed.seeds[row]) for row in rows.tolist()]

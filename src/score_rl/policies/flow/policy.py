@@ -12,19 +12,18 @@ from torch import Tensor, nn
 
 from score_rl.contracts import PolicySpec, Window
 from score_rl.core import flow
+from score_rl.core.arrays import check_window
 from score_rl.core.checkpoints import load_module, load_tensors, save_tensors
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import read_json, write_json
+from score_rl.core.fingerprint import fingerprint
+from score_rl.core.interfaces import parse_policy_spec
 from score_rl.core.parallel import map_rows
 from score_rl.policies.flow.networks import NetworkConfig, make_network
-from score_rl.policies.flow.representation import (
-    Representation,
-    RepresentationConfig,
-    blank_representation,
-)
+from score_rl.policies.flow.representation import FlowContext, Representation, RepresentationConfig
 
 WEIGHTS, DESCRIPTION = "policy.safetensors", "policy.json"
-KIND, VERSION = "score_rl.flow_policy", 1
+KIND, VERSION = "score_rl.flow_policy", 2
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class ConditionalFlow(nn.Module):
     """A `contracts.FlowPolicy`: frozen after pretraining, deterministic given the latent.
 
     The flow runs in normalised coordinates x of an action chunk; its parameters and all normalisers are one state
-    dict. Gradients flow through `velocity` only.
+    dict. Gradients flow through `context` (learned encoders) and `velocity` only.
     """
 
     def __init__(self, spec: PolicySpec, config: PolicyConfig, representation: Representation) -> None:
@@ -62,48 +61,59 @@ class ConditionalFlow(nn.Module):
         check_flow(config.flow)
         self.spec, self.config = spec, config
         self.representation = representation
-        self.network = make_network(config.network, spec.latent_shape, representation.context_width)
+        self.network = make_network(config.network, spec.chunk_shape, representation.context_width)
+
+    def fingerprint(self) -> str:
+        """See `FlowPolicy.fingerprint`."""
+        return fingerprint(self.spec, self.state_dict())
 
     @torch.no_grad()
-    def encode(self, window: Window) -> Tensor:
-        """Context (n, c) of {key: (n, history, d)}: its normalised features. Raises ScoreError for other shapes."""
+    def encode(self, window: Window) -> FlowContext:
+        """See `FlowPolicy.encode`. Raises ScoreError for other shapes and types than the spec's."""
+        return self.context(window)
+
+    def context(self, window: Window) -> FlowContext:
+        """As `encode`, with gradients: what training sees."""
         check_window(self.spec, window)
         return self.representation.context(window)
 
-    def decode(self, context: Tensor, latent: Tensor) -> Tensor:
+    def decode(self, context: FlowContext, latent: Tensor) -> Tensor:
         """Action chunk (n, h, a) in physical units, unclipped, of latents (n, h, a)."""
         self._check_chunk("latent", latent)
-        return map_rows(self._decode, context, latent)
+        parts = (context.features, latent, *([] if context.held is None else [context.held]))
+        return map_rows(self._decode, *parts)
 
-    def _decode(self, context: Tensor, latent: Tensor) -> Tensor:
-        x = flow.midpoint(self._field(context), latent, self.config.flow.steps)
-        return self.representation.denormalize(context, x)
+    def _decode(self, features: Tensor, latent: Tensor, held: Tensor | None = None) -> Tensor:
+        x = flow.midpoint(self._field(features), latent, self.config.flow.steps)
+        return self.representation.denormalize(held, x)
 
     @torch.no_grad()
     def invert(
-        self, context: Tensor, chunk: Tensor, tolerance: float = 1e-5, max_iterations: int = 500
+        self, context: FlowContext, chunk: Tensor, tolerance: float = 1e-5, max_iterations: int = 500
     ) -> flow.Inversion:
         """Latents that `decode` maps to the chunks (n, h, a); the residual is in normalised units."""
         self._check_chunk("action chunk", chunk)
-        x = self.representation.normalize(context, chunk)
-        return flow.invert_midpoint(self._field(context), x, self.config.flow.steps, tolerance, max_iterations)
+        x = self.normalize(context, chunk)
+        return flow.invert_midpoint(
+            self._field(context.features), x, self.config.flow.steps, tolerance, max_iterations
+        )
 
-    def normalize(self, context: Tensor, chunk: Tensor) -> Tensor:
+    def normalize(self, context: FlowContext, chunk: Tensor) -> Tensor:
         """Chunks (n, h, a) in physical units -> the flow's coordinates x."""
-        return self.representation.normalize(context, chunk)
+        return self.representation.normalize(context.held, chunk)
 
-    def denormalize(self, context: Tensor, x: Tensor) -> Tensor:
+    def denormalize(self, context: FlowContext, x: Tensor) -> Tensor:
         """Inverse of `normalize`."""
-        return self.representation.denormalize(context, x)
+        return self.representation.denormalize(context.held, x)
 
-    def velocity(self, context: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
+    def velocity(self, context: FlowContext, x: Tensor, t: Tensor | float) -> Tensor:
         """Velocity (n, h, a) of the flow at normalised x (n, h, a) and flow time t, (n,) or one for all."""
-        return self._field(context)(x, t)
+        return self._field(context.features)(x, t)
 
-    def _field(self, context: Tensor) -> Callable[[Tensor, Tensor | float], Tensor]:
-        """The velocity (x, t) at fixed contexts."""
+    def _field(self, features: Tensor) -> Callable[[Tensor, Tensor | float], Tensor]:
+        """The velocity (x, t) at fixed features."""
         limit, width = self.config.flow.context_limit, self.config.flow.width
-        condition = self.network.prepare(context.clamp(-limit, limit))
+        condition = self.network.prepare(features.clamp(-limit, limit))
 
         def velocity(x: Tensor, t: Tensor | float) -> Tensor:
             t = torch.as_tensor(t, dtype=x.dtype, device=x.device).reshape(-1)  # (n,) or (1,)
@@ -116,8 +126,8 @@ class ConditionalFlow(nn.Module):
         return velocity
 
     def _check_chunk(self, name: str, chunk: Tensor) -> None:
-        if tuple(chunk.shape[1:]) != self.spec.latent_shape:
-            raise ScoreError(f"{name} has shape {tuple(chunk.shape)}, expected (n, *{self.spec.latent_shape})")
+        if tuple(chunk.shape[1:]) != self.spec.chunk_shape:
+            raise ScoreError(f"{name} has shape {tuple(chunk.shape)}, expected (n, *{self.spec.chunk_shape})")
 
 
 def check_flow(config: FlowConfig) -> None:
@@ -126,17 +136,6 @@ def check_flow(config: FlowConfig) -> None:
         raise ScoreError(f"the sampler's steps must be at least 1, not {config.steps}")
     if config.width is not None and not 0.0 < config.width <= 1.0:
         raise ScoreError(f"flow.width must lie in (0, 1] or be None, not {config.width}")
-
-
-def check_window(spec: PolicySpec, window: Window) -> None:
-    """Raise ScoreError unless the window holds every key of the policy as (n, history, d)."""
-    for key, width in spec.observation.items():
-        if key not in window:
-            raise ScoreError(f"the policy reads {key!r}, but the window only has {sorted(window)}")
-        if tuple(window[key].shape[1:]) != (spec.history, width):
-            raise ScoreError(
-                f"window of {key!r} has shape {tuple(window[key].shape)}, expected (n, {spec.history}, {width})"
-            )
 
 
 def save_policy(directory: str | Path, policy: ConditionalFlow, provenance: Mapping[str, Any]) -> None:
@@ -165,11 +164,11 @@ def load_policy(directory: str | Path, device: str = "cpu") -> ConditionalFlow:
     directory = Path(directory)
     description = read_json(directory / DESCRIPTION)
     _check_description(directory / DESCRIPTION, description)
-    spec = _parse_spec(description["spec"])
+    spec = parse_policy_spec(description["spec"], directory / DESCRIPTION)
     config = _parse(PolicyConfig, description["config"], "config")
     tensors, _ = load_tensors(directory / WEIGHTS, KIND)
     with torch.random.fork_rng(devices=[]):  # the initial weights, drawn to be overwritten, leave no trace
-        policy = ConditionalFlow(spec, config, blank_representation(spec, config.representation))
+        policy = ConditionalFlow(spec, config, Representation(spec, config.representation))
     load_module(policy, tensors, directory / WEIGHTS)
     return policy.requires_grad_(False).eval().to(device)
 
@@ -188,13 +187,6 @@ def _check_description(path: Path, description: Any) -> None:
         raise ScoreError(f"{path} has format version {description.get('version')}; this program reads {VERSION}")
     if missing := {"spec", "config", "provenance"} - description.keys():
         raise ScoreError(f"{path} lacks {', '.join(sorted(missing))}")
-
-
-def _parse_spec(values: Any) -> PolicySpec:
-    spec = _parse(PolicySpec, values, "spec")
-    if not isinstance(spec.observation, dict) or not all(isinstance(w, int) for w in spec.observation.values()):
-        raise ScoreError(f"observation of the policy must map keys to widths, not {spec.observation!r}")
-    return spec
 
 
 _NESTED = {"representation": RepresentationConfig, "network": NetworkConfig, "flow": FlowConfig}

@@ -11,15 +11,16 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from score_rl.contracts import PolicySpec, Window
+from score_rl.contracts import Interface, PolicySpec, Window
 from score_rl.core import checkpoints, flow
 from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.interfaces import check_interface
 from score_rl.core.progress import progress
 from score_rl.core.runs import Run
 from score_rl.core.seeding import torch_generator
@@ -38,7 +39,7 @@ class PretrainConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     """Representation, network and flow."""
     action_units: str = "rad"
-    """Units of the actions, recorded in the policy's specification."""
+    """Unit of the actions, recorded in the policy's specification, where the dataset does not name one."""
     steps: int = 6000
     """Optimiser steps."""
     batch_size: int = 256
@@ -56,7 +57,7 @@ class PretrainConfig:
     ema_max: float = 0.9999
     """Largest decay of the average."""
     observation_noise: dict[str, float] = field(default_factory=dict)
-    """Key -> standard deviation [units of the key] of a constant offset added to training windows; labels stay."""
+    """Key -> standard deviation [unit of the key] of a constant offset added to training windows; labels stay."""
     loss_weighting: Literal["velocity", "network"] = "network"
     """"velocity": squared error of the velocity, the flow-matching loss proper. "network": of the network's
     output, i.e. the former divided by c(t)^2 of the analytic skip, so that all flow times count alike: with a
@@ -105,7 +106,8 @@ def pretrain(dataset: Dataset, config: PretrainConfig, run: Run) -> ConditionalF
     check_config(config)
     spec = policy_spec(dataset, config)
     check_representation(spec, config.policy.representation)
-    training, held_out = split_windows(dataset, config)
+    check_noise(spec, config)
+    training, held_out = split_windows(dataset, spec, config)
     with torch_threads(config.threads):
         state = initial_state(spec, training, config)
         restore(state, run)
@@ -129,29 +131,29 @@ def pretrain(dataset: Dataset, config: PretrainConfig, run: Run) -> ConditionalF
 
 def policy_spec(dataset: Dataset, config: PretrainConfig) -> PolicySpec:
     """What a policy trained on the dataset reads and writes. Raises ScoreError for keys that it lacks."""
-    representation = config.policy.representation
-    features = [OBSERVATION + key for key in representation.keys] + [ACTION]
-    if missing := [name for name in features if name not in dataset.columns]:
-        have = ", ".join(sorted(dataset.columns))
-        raise ScoreError(f"{dataset.root} has no feature {', '.join(missing)}; it has {have}")
-    width = dataset.columns[ACTION].shape[1]
-    return PolicySpec(
-        observation={key: dataset.columns[OBSERVATION + key].shape[1] for key in representation.keys},
-        history=representation.history,
-        horizon=representation.horizon,
-        action_names=dataset.names[ACTION] or tuple(f"action_{i}" for i in range(width)),
-        action_units=config.action_units,
-        control_rate_hz=float(dataset.fps),
+    r, offered = config.policy.representation, dataset.interface()
+    arrays = {}
+    for key in (*r.keys, *r.views):
+        if key not in offered.observation:
+            have = ", ".join(sorted(dataset.columns))
+            raise ScoreError(f"{dataset.root} has no feature {OBSERVATION}{key}; it has {have}")
+        arrays[key] = offered.observation[key]
+    interface = Interface(
+        observation={key: arrays[key] for key in r.keys},
+        action=replace(offered.action, unit=offered.action.unit or config.action_units),
+        control_rate_hz=offered.control_rate_hz,
+        views={key: arrays[key] for key in r.views},
     )
+    check_interface(interface, str(dataset.root))
+    return PolicySpec(interface, r.history, r.horizon, latent_shape=(r.horizon, interface.action_dim))
 
 
-def split_windows(dataset: Dataset, config: PretrainConfig) -> tuple[Windows, Windows | None]:
+def split_windows(dataset: Dataset, spec: PolicySpec, config: PretrainConfig) -> tuple[Windows, Windows | None]:
     """Windows of the training and of the held-out episodes; None where none are held out."""
-    r = config.policy.representation
     episodes, held_out = split_episodes(dataset.num_episodes, config.held_out_fraction, config.seed)
 
     def windows(chosen: Any) -> Windows:
-        return Windows(dataset, r.keys, r.history, r.horizon, chosen, config.device)
+        return Windows(dataset, spec, chosen, config.device)
 
     return windows(episodes), windows(held_out) if len(held_out) else None
 
@@ -176,9 +178,9 @@ def train(state: TrainState, training: Windows, held_out: Windows | None, config
 def initial_state(spec: PolicySpec, training: Windows, config: PretrainConfig) -> TrainState:
     """Fresh weights, and normalisers fitted to the training windows."""
     examples = training.all()
-    representation = fit_representation(spec, config.policy.representation, examples.observation, examples.action)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
+        representation = fit_representation(spec, config.policy.representation, examples.observation, examples.action)
         policy = ConditionalFlow(spec, config.policy, representation).to(config.device)
     average = copy.deepcopy(policy).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(
@@ -219,8 +221,8 @@ def flow_loss(
 
     `window` is what the policy sees (the batch's observations, perhaps with noise).
     """
-    context = policy.encode(window)
-    data = policy.representation.normalize(context, batch.action)
+    context = policy.context(window)
+    data = policy.normalize(context, batch.action)
     noise = torch.randn(data.shape, generator=generator).to(data.device)
     t = torch.rand(len(data), generator=generator).to(data.device)
     x, target = flow.path(noise, data, t)
@@ -234,13 +236,13 @@ def flow_loss(
 def with_noise(window: Window, noise: Mapping[str, float], generator: torch.Generator) -> dict[str, Tensor]:
     """Window with Gaussian offsets of the given standard deviations (units of the key) added to some keys.
 
-    One offset per window, key and dimension, the same for all frames: a robot errs by its calibration, and
-    noise from frame to frame would hide the motion.
+    One offset per window, key and entry of its last axis, the same for all frames (and points): a robot errs by its
+    calibration, and noise from frame to frame would hide the motion.
     """
     noisy = dict(window)
     for key in sorted(noise):
         value = window[key]
-        offset = torch.randn(len(value), 1, value.shape[-1], generator=generator)
+        offset = torch.randn(len(value), *[1] * (value.ndim - 2), value.shape[-1], generator=generator)
         noisy[key] = value + noise[key] * offset.to(value.device)
     return noisy
 
@@ -330,15 +332,22 @@ def check_config(config: PretrainConfig) -> None:
     check_flow(config.policy.flow)
     if config.loss_weighting not in LOSS_WEIGHTINGS:
         raise unknown_choice("loss weighting", config.loss_weighting, LOSS_WEIGHTINGS)
-    keys = config.policy.representation.keys
+    keys = (*config.policy.representation.keys, *config.policy.representation.views)
     if unknown := sorted(config.observation_noise.keys() - set(keys)):
         raise ScoreError(f"observation_noise names {', '.join(unknown)}; the policy reads {', '.join(keys)}")
+
+
+def check_noise(spec: PolicySpec, config: PretrainConfig) -> None:
+    """Raise ScoreError where noise is to be added to a key that does not hold numbers."""
+    for key in config.observation_noise:
+        if (array := spec.window[key]).dtype != "float32":
+            raise ScoreError(f"observation_noise names '{key}', which is {array.dtype}: it takes float32 keys only")
 
 
 def dataset_hash(dataset: Dataset, spec: PolicySpec) -> str:
     """SHA-256 of the numbers that the policy is trained on: its observations, actions and episode starts."""
     digest = hashlib.sha256(dataset.starts.tobytes())
-    for name in (*sorted(OBSERVATION + key for key in spec.observation), ACTION):
+    for name in (*sorted(OBSERVATION + key for key in spec.window), ACTION):
         digest.update(name.encode())
         digest.update(dataset.columns[name].tobytes())
     return digest.hexdigest()

@@ -16,13 +16,14 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
-from score_rl.contracts import COMMAND, Observation, StepResult, WorldSpec
+from score_rl.contracts import COMMAND, ArraySpec, Interface, Observation, StepResult, WorldSpec
 from score_rl.core.errors import ScoreError
+from score_rl.core.interfaces import action_spec
 from score_rl.core.seeding import derive_seed
 
 Arrays = Mapping[str, np.ndarray]
 Privileged = Callable[[VectorEnv], Arrays]
-"""Reads what only the simulator knows: key -> (n, d), in the current state of all rows."""
+"""Reads what only the simulator knows: key -> (n, *shape), in the current state of all rows."""
 
 STATE = "state"
 """Actor key of a Box observation; the entries of a Dict observation keep their own names."""
@@ -70,14 +71,15 @@ class GymnasiumWorld:
         self._closed = False
         first, _ = envs.reset(seed=[0] * n)
         actor, critic = self._groups(first)
+        action = action_spec(tuple(action_names or (f"action_{i}" for i in range(len(self._low)))))
         self.spec = WorldSpec(
             num_envs=n,
-            actor={key: values.shape[1] for key, values in actor.items()},
-            critic={key: values.shape[1] for key, values in critic.items()},
+            interface=Interface(
+                {key: _spec(values) for key, values in actor.items()} | {COMMAND: action}, action, control_rate_hz
+            ),
+            critic={key: _spec(values) for key, values in critic.items()},
             action_low=tuple(self._low.tolist()),
             action_high=tuple(self._high.tolist()),
-            action_names=tuple(action_names or (f"action_{i}" for i in range(len(self._low)))),
-            control_rate_hz=control_rate_hz,
             time_limit=time_limit,
             name=name,
         )
@@ -136,13 +138,13 @@ class GymnasiumWorld:
         return [derive_seed("gymnasium", seed, int(k)) for seed, k in zip(self._seeds, self._episode)]
 
     def _groups(self, observation: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Actor and critic group of the current state, (n, d) float32 each."""
+        """Actor and critic group of the current state: pixels stay uint8 for the actor, all else is float32."""
         entries = observation if isinstance(observation, Mapping) else {STATE: observation}
-        actor = {key: _flat(values) for key, values in entries.items()} | {COMMAND: self._command.copy()}
+        actor = {key: _array(values) for key, values in entries.items()} | {COMMAND: self._command.copy()}
         extra = dict(self._privileged(self.envs)) if self._privileged is not None else {}
         if self._deadline:
             extra[ELAPSED] = self._age / self._time_limit
-        return actor, {**actor, **{key: _flat(values) for key, values in extra.items()}}
+        return actor, {key: _array(values).astype(np.float32) for key, values in {**actor, **extra}.items()}
 
 
 def adroit_door_world(num_envs: int, time_limit: int = 300, processes: bool = False) -> GymnasiumWorld:
@@ -191,17 +193,22 @@ def _check_envs(envs: VectorEnv, time_limit: int) -> None:
         raise ScoreError(f"time_limit must be at least 1 control step, got {time_limit}")
 
 
-def _flat(values: Any) -> np.ndarray:
-    """(n, ...) of any number type -> (n, d) float32, a copy."""
+def _array(values: Any) -> np.ndarray:
+    """(n, *shape) of any number type -> a copy, uint8 where it was and float32 else; single numbers are (n, 1)."""
     array = np.asarray(values)
     if array.dtype == object:
         raise ScoreError("observations must be Box spaces or a Dict of them")
-    return array.reshape(len(array), -1).astype(np.float32)
+    array = array[:, None] if array.ndim == 1 else array
+    return array.astype(np.uint8 if array.dtype == np.uint8 else np.float32)
+
+
+def _spec(values: np.ndarray) -> ArraySpec:
+    return ArraySpec(values.shape[1:], str(values.dtype))
 
 
 def _replace_nan(group: dict[str, np.ndarray]) -> np.ndarray:
     """Zero the rows of a group that are not finite; which rows those were."""
-    bad = np.any([~np.isfinite(values).all(axis=1) for values in group.values()], axis=0)
+    bad = np.any([~np.isfinite(values.reshape(len(values), -1)).all(axis=1) for values in group.values()], axis=0)
     for values in group.values():
         values[bad] = 0.0
     return bad

@@ -17,12 +17,13 @@ import torch
 from rsl_rl.env import VecEnv
 from torch import Tensor
 
-from score_rl.contracts import COMMAND, Observation, StepResult, WorldSpec
+from score_rl.contracts import COMMAND, ArraySpec, Interface, Observation, StepResult, WorldSpec
 from score_rl.core.errors import ScoreError
+from score_rl.core.interfaces import action_spec
 from score_rl.core.seeding import derive_seed
 
 Groups = Mapping[str, Tensor]
-"""Observation groups of a VecEnv: name -> (n, d); its TensorDict is one."""
+"""Observation groups of a VecEnv: name -> (n, *shape); its TensorDict is one."""
 
 
 def seed_and_reset(env: VecEnv, seeds: Sequence[int]) -> None:
@@ -76,14 +77,14 @@ class VecEnvWorld:
         )
         self._command = torch.zeros(env.num_envs, env.num_actions, device=env.device)
         self._last, _ = self._observe(env.get_observations(), self._command)
+        shown = {key: ArraySpec(tuple(value.shape[1:])) for key, value in self._last.actor.items()}
+        action = action_spec(tuple(action_names or (f"action_{i}" for i in range(env.num_actions))))
         self.spec = WorldSpec(
             num_envs=env.num_envs,
-            actor={key: value.shape[1] for key, value in self._last.actor.items()},
-            critic={key: value.shape[1] for key, value in self._last.critic.items()},
+            interface=Interface(shown | {COMMAND: action}, action, control_rate_hz),
+            critic={key: ArraySpec(tuple(value.shape[1:])) for key, value in self._last.critic.items()},
             action_low=tuple(action_low),
             action_high=tuple(action_high),
-            action_names=tuple(action_names or (f"action_{i}" for i in range(env.num_actions))),
-            control_rate_hz=control_rate_hz,
             time_limit=env.max_episode_length,
             device=str(env.device),
             name=name,
@@ -136,21 +137,26 @@ class VecEnvWorld:
         if not done.any():
             return observation
         ended = self._last if self._final is None else self._observe(self._final(extras), sent)[0]
-        pick = done[:, None]
-        return Observation(
-            {key: torch.where(pick, ended.actor[key], value) for key, value in observation.actor.items()},
-            {key: torch.where(pick, ended.critic[key], value) for key, value in observation.critic.items()},
-        )
+
+        def picked(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {key: torch.where(_rows(done, value), old[key], value) for key, value in new.items()}
+
+        return Observation(picked(ended.actor, observation.actor), picked(ended.critic, observation.critic))
 
     def _observe(self, groups: Groups, command: Tensor) -> tuple[Observation, Tensor]:
         """Both groups as copies, and which rows were not finite (those are zero)."""
         wanted = {key: self._group(groups, key) for key in (*self._actor, *self._critic)}
-        nan = torch.stack([~value.isfinite().all(dim=1) for value in wanted.values()]).any(dim=0)
-        clean = {key: torch.where(nan[:, None], 0.0, value) for key, value in wanted.items()}
+        nan = torch.stack([~value.isfinite().flatten(1).all(dim=1) for value in wanted.values()]).any(dim=0)
+        clean = {key: value.masked_fill(_rows(nan, value), 0) for key, value in wanted.items()}
         actor = {key: clean[key] for key in self._actor} | {COMMAND: command.clone()}
         return Observation(actor, {key: clean[key].clone() for key in self._critic}), nan
 
     def _group(self, groups: Groups, key: str) -> Tensor:
         if key not in groups.keys():  # noqa: SIM118 (a TensorDict is no container of its keys)
             raise ScoreError(f"{self._name} has no observation group '{key}'; it has {sorted(groups.keys())}")
-        return groups[key].detach().float().flatten(1).clone()
+        return groups[key].detach().float().clone()
+
+
+def _rows(chosen: Tensor, values: Tensor) -> Tensor:
+    """(n,) bool, to broadcast against values (n, ...)."""
+    return chosen.view(-1, *[1] * (values.ndim - 1))

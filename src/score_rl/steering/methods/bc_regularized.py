@@ -43,15 +43,16 @@ def cloning_penalty(
     """
     with torch.no_grad():
         context = policy.encode(demonstrations.observation)
-        noise = torch.randn(demonstrations.action.shape, generator=torch_generator("cloning")).to(context.device)
+        features = context.features
+        noise = torch.randn(demonstrations.action.shape, generator=torch_generator("cloning")).to(features.device)
         started = policy.normalize(context, policy.decode(context, head.start(noise)))
         missing = policy.normalize(context, demonstrations.action) - started
     movable = head.basis.abs().sum(dim=1) > 0
     counted = (~demonstrations.is_pad & movable).unsqueeze(-1).expand_as(missing)
 
     def loss(actor: GaussianActor) -> Tensor:
-        rows = torch.randint(len(context), (batch,), device=context.device)
-        error = (head.shift(actor.mean_std(context[rows])[0]) - missing[rows]).square()
+        rows = torch.randint(len(features), (batch,), device=features.device)
+        error = (head.shift(actor.mean_std(features[rows])[0]) - missing[rows]).square()
         return (error * counted[rows]).sum().view(1) / counted[rows].sum()
 
     return Penalty("bc_loss", coefficient, loss)
@@ -67,7 +68,7 @@ def _head(spec: SteeringSpec, device: str) -> ShiftHead:
 
 def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
     config = _config(spec)
-    check_shift(policy, config.shift, spec.execute_steps)
+    check_shift(policy, config.shift, spec)
     if config.coefficient < 0 or config.batch < 1:
         raise ScoreError(
             f"bc_regularized needs coefficient >= 0 and batch >= 1, got {config.coefficient}, {config.batch}"

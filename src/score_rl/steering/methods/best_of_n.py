@@ -13,6 +13,7 @@ V reads the privileged state, exists in training only and serves nothing but tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from score_rl.contracts import FlowPolicy, Window
+from score_rl.contracts import Context, FlowPolicy, Window
+from score_rl.core.arrays import repeat_rows
 from score_rl.core.checkpoints import (
     load_module,
     optimizer_to_tensors,
@@ -55,21 +57,22 @@ class Ranker(nn.Module):
     def __init__(self, spec: SteeringSpec) -> None:
         super().__init__()
         self.count = BestOfNConfig(**spec.options).n
-        width = spec.context_dim + spec.latent_shape[0] * spec.latent_shape[1]
+        width = spec.context_dim + math.prod(spec.chunk_shape)
         self.value = Critic(width, spec.hidden, spec.activation)
 
     @torch.no_grad()
-    def choose(self, policy: FlowPolicy, context: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Row of the best of the latents (n, m, h, a) in their flat order (n,), its features, all values (n, m).
+    def choose(self, policy: FlowPolicy, context: Context, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Row of the best of the latents (n, m, l, w) in their flat order (n,), its features, all values (n, m).
 
-        Features (n, c + h a): the context, and the chunk as its difference to that of latent 0 in normalised actions.
+        Features (n, c + h a): those of the context, and the chunk as its difference to that of latent 0 in
+        normalised actions.
         """
         n, m = candidates.shape[:2]
         middle = policy.normalize(context, policy.decode(context, torch.zeros_like(candidates[:, 0])))
-        repeated = context.repeat_interleave(m, dim=0)
+        repeated = repeat_rows(context, m)
         x = policy.normalize(repeated, policy.decode(repeated, candidates.flatten(0, 1)))
         change = (x - middle.repeat_interleave(m, dim=0)).flatten(1)
-        features = torch.cat((repeated, change), dim=1)
+        features = torch.cat((repeated.features, change), dim=1)
         values = self.value(features).view(n, m)
         best = values.argmax(dim=1) + m * torch.arange(n, device=values.device)
         return best, features[best], values
@@ -124,10 +127,10 @@ class BestOfNLearner:
         self._rollout: list[dict[str, Tensor]] = []
 
     @torch.no_grad()
-    def act(self, context: Tensor, critic: Tensor) -> Tensor:
-        """The chosen latents as w (n, h a): of one candidate in the first iterations, of n later."""
+    def act(self, context: Context, critic: Tensor) -> Tensor:
+        """The chosen latents as w (n, l w): of one candidate in the first iterations, of n later."""
         count = 1 if self.iteration < self.config.base_iterations else self.config.n
-        candidates = torch.randn(len(context), count, *self.spec.latent_shape, device=self.device)
+        candidates = torch.randn(len(critic), count, *self.spec.latent_shape, device=self.device)
         candidates = candidates.clamp(-self.spec.latent.bound, self.spec.latent.bound)
         best, features, values = self.actor.choose(self.policy, context, candidates)
         self._step = {"features": features, "critic": critic, "gain": values.amax(dim=1) - values.mean(dim=1)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from score_rl.contracts import FlowPolicy
+from score_rl.contracts import Context, FlowPolicy
 from score_rl.core.errors import ScoreError
 from score_rl.steering.heads import Decision, more_noise
 from score_rl.steering.method import Method, SteeringSpec
@@ -40,9 +40,10 @@ class Correction:
         return chunk + self.config.scale * w.clamp(-self.config.bound, self.config.bound).unsqueeze(1)
 
 
-def independent(noise: Tensor) -> Tensor:
-    """Standard normal (n, a) that `act` does not use: it spends the noise (n, h, a) itself on the latent."""
-    return more_noise(noise, 1)[:, 0, 0]
+def independent(noise: Tensor, count: int) -> Tensor:
+    """Standard normal (n, count) that `act` does not use: it spends the noise (n, l, w) itself on the latent."""
+    draws = -(-count // noise[0].numel())
+    return more_noise(noise, draws).flatten(1)[:, :count]
 
 
 class ResidualHead:
@@ -51,14 +52,14 @@ class ResidualHead:
     def __init__(self, config: ResidualConfig, action_dim: int, latent_bound: float) -> None:
         self.correct, self.dim, self.latent_bound = Correction(config), action_dim, latent_bound
 
-    def act(self, policy: FlowPolicy, context: Tensor, w: Tensor, noise: Tensor) -> Decision:
+    def act(self, policy: FlowPolicy, context: Context, w: Tensor, noise: Tensor) -> Decision:
         """See `steering.heads.Head`."""
         latent = noise.clamp(-self.latent_bound, self.latent_bound)
         return Decision(self.correct(policy.decode(context, latent), w), latent)
 
     def exploration(self, noise: Tensor) -> Tensor:
         """See `steering.heads.Head`."""
-        return independent(noise)
+        return independent(noise, self.dim)
 
     def at_rest(self, noise: Tensor) -> Tensor:
         """See `steering.heads.Head`: the base policy goes on with fresh latents."""
@@ -73,7 +74,7 @@ def check_residual(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool)
 
 
 def _head(spec: SteeringSpec, device: str) -> ResidualHead:
-    return ResidualHead(ResidualConfig(**spec.options), spec.latent_shape[1], spec.latent.bound)
+    return ResidualHead(ResidualConfig(**spec.options), spec.chunk_shape[1], spec.latent.bound)
 
 
 RESIDUAL = Method("residual", make_head=_head, check=check_residual)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from score_rl.contracts import FlowPolicy
+from score_rl.contracts import Context, FlowPolicy
 from score_rl.steering.heads import Decision, LatentHead
 from score_rl.steering.method import Method, SteeringSpec, latent_head
 from score_rl.steering.methods.residual import Correction, ResidualConfig, check_residual, independent
@@ -23,14 +23,14 @@ class ScoreResidualHead:
         self.latent, self.correct = latent, Correction(config)
         self.dim = latent.dim + action_dim
 
-    def act(self, policy: FlowPolicy, context: Tensor, w: Tensor, noise: Tensor) -> Decision:
+    def act(self, policy: FlowPolicy, context: Context, w: Tensor, noise: Tensor) -> Decision:
         """See `steering.heads.Head`."""
         decided = self.latent.act(policy, context, w[:, : self.latent.dim], noise)
         return Decision(self.correct(decided.chunk, w[:, self.latent.dim :]), decided.latent)
 
     def exploration(self, noise: Tensor) -> Tensor:
         """See `steering.heads.Head`."""
-        return torch.cat((self.latent.exploration(noise), independent(noise)), dim=1)
+        return torch.cat((self.latent.exploration(noise), independent(noise, self.dim - self.latent.dim)), dim=1)
 
     def at_rest(self, noise: Tensor) -> Tensor:
         """See `steering.heads.Head`: as SCORE's."""
@@ -38,7 +38,7 @@ class ScoreResidualHead:
 
 
 def _head(spec: SteeringSpec, device: str) -> ScoreResidualHead:
-    return ScoreResidualHead(latent_head(spec, device), ResidualConfig(**spec.options), spec.latent_shape[1])
+    return ScoreResidualHead(latent_head(spec, device), ResidualConfig(**spec.options), spec.chunk_shape[1])
 
 
 SCORE_RESIDUAL = Method("score_residual", make_head=_head, check=check_residual)

@@ -19,7 +19,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from score_rl.contracts import FlowPolicy
+from score_rl.contracts import Context, FlowPolicy
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.steering.heads import Decision, more_noise
 from score_rl.steering.latent import LatentMap
@@ -60,7 +60,7 @@ class ShiftHead:
         """Change (n, h, a) of the normalised chunk for w (n, d)."""
         return self.std * torch.einsum("hk,nka->nha", self.basis, w.view(len(w), self.basis.shape[1], -1))
 
-    def act(self, policy: FlowPolicy, context: Tensor, w: Tensor, noise: Tensor) -> Decision:
+    def act(self, policy: FlowPolicy, context: Context, w: Tensor, noise: Tensor) -> Decision:
         """See `steering.heads.Head`."""
         latent = self.start(noise)
         x = policy.normalize(context, policy.decode(context, latent)) + self.shift(w)
@@ -77,11 +77,11 @@ class ShiftHead:
 
 def shift_head(spec: SteeringSpec, config: UnconstrainedConfig, device: str) -> ShiftHead:
     """The head of a form, for the modes of the spec's latent."""
-    horizon, action_dim = spec.latent_shape
+    horizon, action_dim = spec.chunk_shape
     if config.form == "per_step":
         basis = torch.eye(horizon, 1, device=device)
     else:
-        basis = LatentMap(spec.latent, spec.latent_shape, device).basis
+        basis = LatentMap(spec.latent, spec.chunk_shape, device).basis
     return ShiftHead(basis, config, action_dim, spec.latent.bound)
 
 
@@ -94,9 +94,15 @@ def check_coordinates(policy: FlowPolicy) -> None:
         )
 
 
-def check_shift(policy: FlowPolicy, config: UnconstrainedConfig, execute_steps: int) -> None:
+def check_shift(policy: FlowPolicy, config: UnconstrainedConfig, spec: SteeringSpec) -> None:
     """Raise ScoreError for settings that cannot work."""
     check_coordinates(policy)
+    execute_steps = spec.execute_steps
+    if spec.latent_shape != spec.chunk_shape:
+        raise ScoreError(
+            f"a shift of chunks {spec.chunk_shape} along the latent's modes needs latents of the same shape, "
+            f"not {spec.latent_shape}"
+        )
     if config.form not in get_args(Form):
         raise unknown_choice("form", config.form, get_args(Form))
     if config.centre not in get_args(Centre):
@@ -111,7 +117,7 @@ def check_shift(policy: FlowPolicy, config: UnconstrainedConfig, execute_steps: 
 
 
 def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
-    check_shift(policy, UnconstrainedConfig(**spec.options), spec.execute_steps)
+    check_shift(policy, UnconstrainedConfig(**spec.options), spec)
 
 
 def _head(spec: SteeringSpec, device: str) -> ShiftHead:

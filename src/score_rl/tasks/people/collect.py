@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from score_rl.contracts import ArraySpec
 from score_rl.core import plugins
 from score_rl.core.errors import ScoreError
 from score_rl.core.seeding import derive_seed
-from score_rl.data.layout import Feature
 from score_rl.data.writer import DatasetWriter
 from score_rl.sim.task import TASKS
 from score_rl.sim.world import SimulatedWorld
@@ -43,23 +43,16 @@ class Demonstration:
     """One recorded episode."""
 
     frames: Mapping[str, np.ndarray]
-    """{feature: (T, d)}: `observation.KEY` for every actor key, `action`, `next.success`."""
+    """{feature: (T, *shape)}: `observation.KEY` for every actor key and view, `action`, `next.success`."""
     extra: Mapping[str, object]
     """Per-episode columns: seed, success, fault, attempts, label."""
 
 
-def features(world: SimulatedWorld) -> dict[str, Feature]:
-    """LeRobot features of a world's demonstrations."""
-    names = world.spec.action_names
-    joints = ("state", "command")
-    table = {
-        f"observation.{key}": Feature("float32", (width,), names if key in joints else None)
-        for key, width in world.spec.actor.items()
-    }
-    return table | {
-        "action": Feature("float32", (len(names),), names),
-        "next.success": Feature("bool", (1,), None),
-    }
+def features(world: SimulatedWorld) -> dict[str, ArraySpec]:
+    """LeRobot features of a world's demonstrations; views are stored for every frame like all else."""
+    interface = world.spec.interface
+    shown = {f"observation.{key}": array for key, array in (interface.observation | interface.views).items()}
+    return shown | {"action": interface.action, "next.success": ArraySpec((1,), "bool")}
 
 
 def demonstrate(world: SimulatedWorld, habits: Habits, seeds: Sequence[int]) -> list[Demonstration]:
@@ -67,7 +60,7 @@ def demonstrate(world: SimulatedWorld, habits: Habits, seeds: Sequence[int]) -> 
 
     A recording ends with the episode, or shortly after the person has given up.
     """
-    n = world.spec.num_envs
+    n, views = world.spec.num_envs, tuple(world.spec.interface.views)
     person = Demonstrator(n, get_routine(world.task.name), habits, time_limit=world.spec.time_limit)
     observation = world.reset(seeds)
     person.reset(range(n), [derive_seed("person", seed) for seed in seeds], _numpy(observation.actor))
@@ -77,9 +70,10 @@ def demonstrate(world: SimulatedWorld, habits: Habits, seeds: Sequence[int]) -> 
     for _ in range(world.spec.time_limit):
         frame = _numpy(observation.actor)
         label, sent = person.act(frame)
+        seen = {key: view.numpy() for key, view in world.look(views).items()} if views else {}
         result = world.step(torch.from_numpy(sent))
         for i in np.flatnonzero(live):
-            row = {f"observation.{key}": value[i] for key, value in frame.items()}
+            row = {f"observation.{key}": value[i] for key, value in (frame | seen).items()}
             row |= {"action": label[i], "next.success": result.success[i : i + 1].numpy()}
             for key, value in row.items():
                 recorded[i].setdefault(key, []).append(value)

@@ -1,0 +1,138 @@
+"""Interfaces: read from plain values, checked, compared. Needs no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from score_rl.contracts import DTYPES, ArraySpec, Interface, PolicySpec
+from score_rl.core.errors import ScoreError, unknown_choice
+
+MAX_RANK = 3
+"""Axes of the largest array, an image."""
+
+
+def action_spec(names: tuple[str, ...], unit: str = "") -> ArraySpec:
+    """The array of one action, with one name per dimension."""
+    return ArraySpec((len(names),), unit=unit, names=names)
+
+
+def as_array(values: Any, array: ArraySpec, what: str) -> NDArray[Any]:
+    """Values (*, *shape) from outside as a copy of the array's type; leading axes are free.
+
+    Numbers of any type become float32; every other type must come as it is, since a conversion would wrap around.
+    Raises ScoreError that names `what`.
+    """
+    found, wanted = np.asarray(values), np.dtype(array.dtype)
+    if found.dtype != wanted and not (wanted.kind == "f" and found.dtype.kind in "iuf"):
+        raise ScoreError(f"{what} is {found.dtype}, expected {wanted}")
+    if found.shape[found.ndim - len(array.shape) :] != array.shape:
+        raise ScoreError(f"{what} has shape {found.shape}, expected {array.shape}")
+    with np.errstate(over="ignore"):
+        return found.astype(wanted)
+
+
+# ---- interfaces -------------------------------------------------------------------------------------------------
+
+
+def check_interface(interface: Interface, owner: str) -> None:
+    """Raise ScoreError for an interface that contradicts itself or that nothing here can carry."""
+    if not interface.observation:
+        raise ScoreError(f"{owner} observes nothing")
+    if both := sorted(interface.observation.keys() & interface.views.keys()):
+        raise ScoreError(f"{owner}: {', '.join(both)} is observed at every step and a view as well")
+    for key, array in (*interface.observation.items(), *interface.views.items(), ("action", interface.action)):
+        check_array(array, f"{owner}: '{key}'")
+    action = interface.action
+    if len(action.shape) != 1 or action.dtype != "float32" or len(set(action.names)) != action.size:
+        raise ScoreError(f"{owner}: an action is (a,) float32 with a distinct name for each dimension, not {action}")
+    if not (math.isfinite(interface.control_rate_hz) and interface.control_rate_hz > 0):
+        raise ScoreError(f"{owner}: control_rate_hz must be positive, not {interface.control_rate_hz}")
+
+
+def check_array(array: ArraySpec, what: str, dtypes: tuple[str, ...] = DTYPES) -> None:
+    """Raise ScoreError for a shape, type or names that make no sense."""
+    if not 1 <= len(array.shape) <= MAX_RANK or not all(isinstance(n, int) and n > 0 for n in array.shape):
+        raise ScoreError(f"{what} has shape {array.shape}; shapes are 1 to {MAX_RANK} positive sizes")
+    if array.dtype not in dtypes:
+        raise unknown_choice(f"type of {what}", array.dtype, dtypes)
+    if array.names and len(array.names) != array.shape[-1]:
+        raise ScoreError(f"{what} has {len(array.names)} names for {array.shape[-1]} entries of its last axis")
+
+
+def check_offer(needed: Interface, reader: str, offered: Interface, owner: str, same_names: bool = False) -> None:
+    """Raise ScoreError unless `owner` shows all that `reader` reads, takes as many actions, and at the same rate.
+
+    same_names: the actions must have the same names in the same order, as on a robot.
+    """
+    for verb, keys, shown in (
+        ("reads", needed.observation, offered.observation),
+        ("looks at", needed.views, offered.views),
+    ):
+        for key, array in keys.items():
+            have = shown.get(key)
+            if have is None or (have.shape, have.dtype) != (array.shape, array.dtype):
+                listed = ", ".join(f"'{name}' {one}" for name, one in shown.items()) or "nothing of the kind"
+                raise ScoreError(f"{reader} {verb} '{key}' {array}, but {owner} shows {listed}")
+    if needed.action_dim != offered.action_dim:
+        raise ScoreError(f"{reader} has {needed.action_dim} actions, {owner} takes {offered.action_dim}")
+    if same_names and needed.action_names != offered.action_names:
+        raise ScoreError(
+            f"{reader} commands {list(needed.action_names)}, but {owner} takes {list(offered.action_names)}"
+        )
+    if abs(needed.control_rate_hz - offered.control_rate_hz) > 1e-6:
+        raise ScoreError(
+            f"{reader} acts at {needed.control_rate_hz:g} Hz, {owner} runs at {offered.control_rate_hz:g} Hz"
+        )
+
+
+# ---- from plain values ------------------------------------------------------------------------------------------
+
+
+def parse_interface(values: Any, source: object) -> Interface:
+    """Interface of plain JSON values: every field and no other. Raises ScoreError that names `source`."""
+    plain = parse_fields(Interface, values, source)
+    groups = {name: plain[name] for name in ("observation", "views")}
+    if bad := [name for name, group in groups.items() if not isinstance(group, dict)]:
+        raise ScoreError(f"{source}: {bad[0]} must map keys to arrays, not {groups[bad[0]]!r}")
+    parsed = {name: {key: _parse_array(one, source) for key, one in group.items()} for name, group in groups.items()}
+    if not isinstance(plain["control_rate_hz"], int | float):
+        raise ScoreError(f"{source}: control_rate_hz is {plain['control_rate_hz']!r}, expected a number")
+    interface = Interface(
+        **parsed, action=_parse_array(plain["action"], source), control_rate_hz=plain["control_rate_hz"]
+    )
+    check_interface(interface, str(source))
+    return interface
+
+
+def parse_policy_spec(values: Any, source: object) -> PolicySpec:
+    """Specification of a policy of plain JSON values, as `parse_interface`. Raises ScoreError that names `source`."""
+    plain = parse_fields(PolicySpec, values, source)
+    sizes = (plain["history"], plain["horizon"], *np.ravel(plain["latent_shape"]).tolist())
+    if len(sizes) != 4 or not all(type(size) is int and size >= 1 for size in sizes):
+        raise ScoreError(f"{source}: history, horizon and the two of latent_shape are {sizes}, expected sizes >= 1")
+    return PolicySpec(**plain | {"interface": parse_interface(plain["interface"], source)})
+
+
+def parse_fields(cls: type, values: Any, source: object) -> dict[str, Any]:
+    """The values of a record by field, lists as tuples: every field and no other. Raises ScoreError."""
+    names = [field.name for field in fields(cls)]
+    if not isinstance(values, dict):
+        raise ScoreError(f"{source}: {cls.__name__} must map names to values, not {values!r}")
+    for name in values:
+        if name not in names:
+            raise unknown_choice(f"field of {cls.__name__} in {source}", name, names)
+    if missing := [name for name in names if name not in values]:
+        raise ScoreError(f"{source}: {cls.__name__} lacks {', '.join(missing)}")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _parse_array(values: Any, source: object) -> ArraySpec:
+    plain = parse_fields(ArraySpec, values, source)
+    if not isinstance(plain["shape"], tuple) or not isinstance(plain["names"], tuple):
+        raise ScoreError(f"{source}: shape and names of an array must be lists, not {values!r}")
+    return ArraySpec(**plain)
