@@ -19,6 +19,7 @@ from torch import Tensor
 
 from score_rl.contracts import Accumulation, Frame, Observation, PolicySpec, StepResult, Window, World, WorldSpec
 from score_rl.core.errors import ScoreError
+from score_rl.core.frames import only
 
 Filler = Callable[[Window], Tensor]
 """Chunk (m, h, a) for the m rows of a window that has just started; h is at least the executed steps."""
@@ -262,7 +263,7 @@ class _Tally:
         self.terminated |= rows & result.terminated
         self.truncated |= rows & result.truncated & ~result.terminated
         self.alive &= ~rows
-        groups = (ending, dict(result.final_observation.actor), dict(result.final_observation.critic))
+        groups = (ending, dict(result.final_observation.actor), only(result.final_observation.critic, rows))
         self.final = groups if self.final is None else _choose(rows, groups, self.final)
 
     def result(self, jump: Tensor, window: dict[str, Tensor], observation: Observation) -> ChunkResult:
