@@ -116,7 +116,8 @@ class WorldSpec:
 
 @dataclass(frozen=True)
 class Observation:
-    """What is seen at one instant: one frame per group."""
+    """What is seen at one instant: one frame per group. A world may compute a group when it is read
+    (`core.frames.LazyFrame`); what it shows is the instant of the observation, whatever happened since."""
 
     actor: Frame
     critic: Frame

@@ -273,8 +273,9 @@ class SimulatedWorld:
     def _remember_start(self, rows: np.ndarray, plant: Plant, qpos: np.ndarray) -> None:
         """Where everything begins; what frames that nobody has read yet are made of stays as it is."""
         scene, begun = self._scene, self._start
-        scene.offset = _with_rows(scene.offset, rows, plant.body_pos)
-        scene.anchor = _with_rows(scene.anchor, rows, plant.joint_pos)
+        if self._plant.structured:
+            scene.offset = _with_rows(scene.offset, rows, plant.body_pos)
+            scene.anchor = _with_rows(scene.anchor, rows, plant.joint_pos)
         self._start = begun.at(_with_rows(begun.qpos, rows, qpos), begun.qvel)
         self._start.offset, self._start.anchor = scene.offset, scene.anchor
         self._begun = SceneState(self._start.bodies, self._start.joints)
