@@ -119,7 +119,8 @@ class ModelFields:
         self._objects = {item.name: ObjectParts(model, item.name) for item in task.objects}
         self._soft = [geom for parts in self._objects.values() for geom in parts.geoms] + [self._table]
         self._dofs = joint_addresses(model, task.robot)[1]
-        names = ["actuator_gainprm", "actuator_biasprm", "actuator_forcerange", "dof_frictionloss", "geom_friction", "geom_solref", "geom_pos", "geom_size", "body_mass", "body_inertia"]
+        names = ["actuator_gainprm", "actuator_biasprm", "actuator_forcerange", "dof_frictionloss", "geom_friction"]
+        names += ["geom_solref", "geom_pos", "geom_size", "body_mass", "body_inertia"]
         if not all(parts.centred for parts in self._objects.values()):
             names += ["body_pos", "body_ipos", "jnt_pos"]
         self._nominal = {name: getattr(model, name).copy() for name in names}
