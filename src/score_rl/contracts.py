@@ -193,7 +193,8 @@ class WorldSpec:
 
 @dataclass(frozen=True)
 class Observation:
-    """What is seen at one instant: one frame per group, without views."""
+    """What is seen at one instant: one frame per group, without views. A world may compute a group when it is read
+    (`core.frames.LazyFrame`); what it shows is the instant of the observation, whatever happened since."""
 
     actor: Frame
     critic: Frame

@@ -63,7 +63,7 @@ def test_after_a_divergence_the_next_episode_is_the_seeds_next() -> None:
     other.reset([0, 1], episodes=[1, 0])
     first_frame = {name: value[0] for name, value in tensors(after).items()}
     other._start_episodes(np.array([0]))
-    again = tensors(other._observe(np.array([0]), other._postures(np.array([0]))))
+    again = tensors(other._observe())
     assert all(torch.equal(value, again[name][0]) for name, value in first_frame.items())
 
 

@@ -141,6 +141,20 @@ def test_the_cube_lies_still_on_the_table_it_was_put_on(table_m: float, size: fl
     assert joints == pytest.approx(np.tile(FRANKA_LEAP.home, (2, 1)), abs=2e-3)  # gravity is compensated
 
 
+def test_what_the_critic_sees_is_the_instant_even_when_it_is_read_late() -> None:
+    early, late = (make_world("pinch_cube", "proxy", num_envs=2, robot_seed=1) for _ in range(2))
+    frames = {"early": [early.reset([3, 4]).critic], "late": [late.reset([3, 4]).critic]}
+    for name, world in (("early", early), ("late", late)):
+        world._time[1] = 126  # its episode ends in between
+        for _ in range(4):
+            result = world.step(press(world))
+            frames[name] += [result.observation.critic, result.final_observation.critic]
+            if name == "early":
+                assert all(len(dict(frame)) == 1 for frame in frames[name])
+    for one, other in zip(frames["early"], frames["late"]):
+        assert torch.equal(one["privileged"], other["privileged"])
+
+
 # ---- rewards and ends ----------------------------------------------------------------------------------------
 
 

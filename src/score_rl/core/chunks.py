@@ -30,6 +30,7 @@ from score_rl.contracts import (
     WorldSpec,
 )
 from score_rl.core.errors import ScoreError
+from score_rl.core.frames import only
 from score_rl.core.interfaces import check_offer
 
 Filler = Callable[[Window], Tensor]
@@ -277,7 +278,7 @@ class _Tally:
         self.terminated |= rows & result.terminated
         self.truncated |= rows & result.truncated & ~result.terminated
         self.alive &= ~rows
-        groups = (ending, dict(result.final_observation.actor), dict(result.final_observation.critic))
+        groups = (ending, dict(result.final_observation.actor), only(result.final_observation.critic, rows))
         self.final = groups if self.final is None else _choose(rows, groups, self.final)
 
     def result(self, jump: Tensor, window: dict[str, Tensor], observation: Observation) -> ChunkResult:

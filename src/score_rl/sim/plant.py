@@ -59,7 +59,13 @@ class ObjectParts:
         self.geoms = np.flatnonzero(np.isin(model.geom_bodyid, self.bodies))
         self.joints = np.flatnonzero(np.isin(model.jnt_bodyid, self.bodies))
         first = model.body_jntadr[self.root]
+        self._offsets = model.geom_pos[self.geoms], model.body_ipos[self.bodies]
         self.free = bool(first >= 0 and model.jnt_type[first] == mujoco.mjtJoint.mjJNT_FREE)
+
+    @property
+    def centred(self) -> bool:
+        """One free body whose shape and mass lie about its origin: its size changes no place."""
+        return self.free and len(self.bodies) == 1 and not any(offsets.any() for offsets in self._offsets)
 
 
 class PlantBuilder:
@@ -70,20 +76,19 @@ class PlantBuilder:
         self._effort = np.array(task.robot.effort)
         self._effort[: task.robot.arm_dof] *= physics.arm_torque_scale
         self._parts = {item.name: ObjectParts(model, item.name) for item in task.objects}
+        self.structured = any(len(parts.bodies) > 1 or not parts.free for parts in self._parts.values())
+        """Whether the places of bodies or joints differ between episodes."""
 
     def __call__(self, values: Mapping[str, np.ndarray]) -> Plant:
         robot, model = self._task.robot, self._model
         height = values["table.height_m"][:, 0]
         k = len(height)
-        body_pos, joint_pos = np.tile(model.body_pos, (k, 1, 1)), np.tile(model.jnt_pos, (k, 1, 1))
-        objects = {}
-        for name, parts in self._parts.items():
-            objects[name] = figures = _figures(name, values, k)
-            scale = figures.size_scale[:, None, None]
-            body_pos[:, parts.bodies[1:]] *= scale
-            joint_pos[:, parts.joints] *= scale
-            if not parts.free:
-                body_pos[:, parts.root, 2] += height
+        objects = {name: _figures(name, values, k) for name in self._parts}
+        body_pos, joint_pos = (
+            np.broadcast_to(places, (k, *places.shape)) for places in (model.body_pos, model.jnt_pos)
+        )
+        if self.structured:
+            body_pos, joint_pos = self._places(objects, height)
         return Plant(
             gain_scale=robot.per_joint(values, "gain_scale", 1.0),
             torque_limit_nm=robot.per_joint(values, "torque_limit_nm", self._effort),
@@ -94,6 +99,18 @@ class PlantBuilder:
             body_pos=body_pos,
             joint_pos=joint_pos,
         )
+
+    def _places(self, objects: Mapping[str, ObjectFigures], height: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(k, bodies, 3) and (k, joints, 3), see `Plant`."""
+        model, k = self._model, len(height)
+        body_pos, joint_pos = np.tile(model.body_pos, (k, 1, 1)), np.tile(model.jnt_pos, (k, 1, 1))
+        for name, parts in self._parts.items():
+            scale = objects[name].size_scale[:, None, None]
+            body_pos[:, parts.bodies[1:]] *= scale
+            joint_pos[:, parts.joints] *= scale
+            if not parts.free:
+                body_pos[:, parts.root, 2] += height
+        return body_pos, joint_pos
 
 
 def _figures(name: str, values: Mapping[str, np.ndarray], k: int) -> ObjectFigures:

@@ -83,7 +83,8 @@ class Robot:
     def per_joint(self, values: Mapping[str, np.ndarray], quantity: str, default: ArrayLike) -> np.ndarray:
         """(k, joints) of one quantity from parameters {name: (k, size)}; `default` where the robot declares none."""
         k = len(next(iter(values.values())))
-        result = np.array(np.broadcast_to(default, (k, len(self.joint_names))), dtype=float)
+        result = np.empty((k, len(self.joint_names)))
+        result[:] = default
         for owner in ("robot", "arm", "hand"):
             value = values.get(f"{owner}.{quantity}")
             if value is not None:

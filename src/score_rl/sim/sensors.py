@@ -1,9 +1,6 @@
-"""What a world shows: what a robot can measure (actor) and the truth (critic); plain functions of batched state."""
+"""What a robot can measure: joints and forward kinematics, and poses of objects from a camera with errors."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import mujoco
 import numpy as np
@@ -13,7 +10,7 @@ from score_rl.sim import rotations_numpy as rotations
 from score_rl.sim.episode import EpisodePlans
 from score_rl.sim.robot import Robot
 from score_rl.sim.scene import kinematic_model
-from score_rl.sim.state import BodyState, SceneState
+from score_rl.sim.state import Configuration, Posture
 from score_rl.sim.task import Task
 
 Rows = np.ndarray | slice
@@ -62,31 +59,13 @@ def estimate_pose(
     )
 
 
-@dataclass(frozen=True)
-class Posture:
-    """Joints (k, a) and their forward kinematics: palm pose (k, 7) and fingertips (k, 4, 3)."""
-
-    joints: np.ndarray
-    palm: np.ndarray
-    fingertips: np.ndarray
-
-
-@dataclass(frozen=True)
-class Postures:
-    """Of the same instants, what the robot measures and what is true."""
-
-    measured: Posture
-    true: Posture
-
-
 class Sensors:
     """What the robots of n environments measure, with the errors and the noise of their episodes."""
 
     def __init__(self, task: Task, num_envs: int, threads: int) -> None:
         n, joints, frames = num_envs, len(task.robot.joint_names), task.horizon + 1
         self._task = task
-        # Twice as many postures as environments: the measured and the true joints of each.
-        self._kinematics = Kinematics(task.robot, 2 * n, threads)
+        self._kinematics = Kinematics(task.robot, n, threads)
         self._bias = np.zeros((n, joints))
         self._camera_yaw, self._camera_shift = np.zeros(n), np.zeros((n, 3))
         self._joint_noise = np.zeros((n, frames, joints))
@@ -102,19 +81,21 @@ class Sensors:
         for key, noise in self._pose_noise.items():
             noise[rows] = plans.pose_noise[key]
 
-    def postures(self, rows: Rows, time: np.ndarray, joints: np.ndarray) -> Postures:
-        """Of true joints (k, a) at frames `time` (k,) of the episodes of k environments."""
+    def measured(self, rows: Rows, time: np.ndarray, joints: np.ndarray) -> Posture:
+        """What the robot takes its posture for, of true joints (k, a) at frames `time` (k,) of k environments."""
         each = np.arange(len(self._bias))[rows]
-        measured = joints - self._bias[rows] + self._joint_noise[each, time]
-        palm, tips = self._kinematics(np.concatenate([measured, joints]))
-        k = len(joints)
-        return Postures(Posture(measured, palm[:k], tips[:k]), Posture(joints, palm[k:], tips[k:]))
+        return self.posture(joints - self._bias[rows] + self._joint_noise[each, time])
 
-    def poses(self, rows: Rows, time: np.ndarray, state: SceneState) -> dict[str, np.ndarray]:
+    def posture(self, joints: np.ndarray) -> Posture:
+        """Of joints (k, a), at most as many as environments."""
+        palm, tips = self._kinematics(joints)
+        return Posture(joints, palm, tips)
+
+    def poses(self, rows: Rows, time: np.ndarray, scene: Configuration) -> dict[str, np.ndarray]:
         """{observation key: (k, 7)} of the objects that the camera reports."""
         each, seen = np.arange(len(self._bias))[rows], {}
         for key, item in self._task.observed.items():
-            body = state.body(item.name)
+            body = scene.bodies[item.name]
             seen[key] = estimate_pose(
                 np.concatenate([body.position[rows], body.quaternion[rows]], axis=1),
                 self._camera_yaw[rows],
@@ -123,50 +104,3 @@ class Sensors:
                 item.seen == "pose",
             )
         return seen
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The state that a privileged critic sees; k environments, base frame, SI units."""
-
-    joints: np.ndarray
-    """(k, a) true joint positions."""
-    joint_velocity: np.ndarray
-    """(k, a)"""
-    command: np.ndarray
-    """(k, a) last command."""
-    objects: Sequence[BodyState]
-    """Every object of the task."""
-    starts: Sequence[np.ndarray]
-    """(k, 3) where each of them was when the episode began."""
-    palm_pose: np.ndarray
-    """(k, 7)"""
-    fingertips: np.ndarray
-    """(k, 4, 3)"""
-    forces: np.ndarray
-    """(k, b) filtered contact force on every link of the hand, newtons."""
-    progress: np.ndarray
-    """(k, p) milestones reached, share of the hold time, share of the time limit."""
-    parameters: np.ndarray
-    """(k, q) standard scores of the domain's parameters."""
-    scene_joints: np.ndarray
-    """(k, j) positions, then velocities of the scene's own hinges and slides."""
-    contacts: np.ndarray
-    """(k, c) forces of the task's contacts, newtons."""
-
-    def features(self) -> np.ndarray:
-        """(k, d) float32, all of it at about unit size."""
-        k = len(self.joints)
-        frames = rotations.matrix(np.concatenate([*(o.quaternion for o in self.objects), self.palm_pose[:, 3:]]))
-        frames = frames.reshape(-1, k, 9)
-        points = np.concatenate([self.fingertips, self.palm_pose[:, None, :3]], axis=1)
-        parts = [self.joints, 0.3 * self.joint_velocity, self.command - self.joints]
-        for item, start, frame in zip(self.objects, self.starts, frames):
-            centre = item.position
-            parts += [3 * centre, 5 * (centre[:, 2:] - start[:, 2:]), frame]
-            parts += [2 * item.linear_velocity, 0.2 * item.angular_velocity]
-            parts += [8 * (points - centre[:, None]).reshape(k, -1)]
-        parts += [frames[-1], np.tanh(self.forces / 10), self.progress, self.parameters]
-        parts += [self.scene_joints, np.tanh(self.contacts / 10)]
-        features = np.concatenate(parts, axis=1, dtype=np.float32)
-        return np.clip(features, -10, 10, out=features)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -36,6 +37,15 @@ class BodyState:
 
 
 @dataclass(frozen=True)
+class Posture:
+    """Joints (k, a) of the robot and their forward kinematics: palm pose (k, 7) and fingertips (k, 4, 3)."""
+
+    joints: np.ndarray
+    palm: np.ndarray
+    fingertips: np.ndarray
+
+
+@dataclass(frozen=True)
 class JointState:
     """One hinge (rad, rad/s) or slide (m, m/s)."""
 
@@ -58,10 +68,8 @@ class SceneState:
     """Hinges and slides."""
     contacts: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
     """See `contact_force`."""
-    fingertips: np.ndarray = field(default_factory=lambda: np.zeros((1, 4, 3)))
-    """(n, fingers, 3) centres of the fingertips, m; in the order of `Robot.fingers`."""
-    palm: np.ndarray = field(default_factory=lambda: np.zeros((1, 7)))
-    """(n, 7) pose of the palm site."""
+    hand: Callable[[], Posture] | None = None
+    """The robot's true posture, computed when it is asked for."""
     begun: SceneState | None = None
     """See `start`."""
 
@@ -70,6 +78,22 @@ class SceneState:
         """Bodies and joints as they were when the episode began, at rest."""
         assert self.begun is not None, "the state at the start has no start of its own"
         return self.begun
+
+    @property
+    def fingertips(self) -> np.ndarray:
+        """(n, fingers, 3) centres of the fingertips, m; in the order of `Robot.fingers`."""
+        return self.posture.fingertips
+
+    @property
+    def palm(self) -> np.ndarray:
+        """(n, 7) pose of the palm site."""
+        return self.posture.palm
+
+    @property
+    def posture(self) -> Posture:
+        """The robot's true joints and where its hand is."""
+        assert self.hand is not None, "the state at the start has no hand"
+        return self.hand()
 
     def body(self, name: str) -> BodyState:
         """The body of that name; raises ScoreError that lists the choices."""
@@ -109,7 +133,7 @@ class Configuration:
         """(n, bodies, 3) place of every body in its parent, per environment: objects differ in size."""
         self.anchor = np.tile(model.jnt_pos, (len(qpos), 1, 1))
         """(n, joints, 3) place of every joint in its body."""
-        self.bodies: Mapping[str, BodyState] = _Lazy({model.body(k).name: k for k in range(model.nbody)}, self._body)
+        self.bodies = _Lazy({model.body(k).name: k for k in range(model.nbody)}, self._body)
         self._free = {
             int(model.jnt_bodyid[k]): (int(model.jnt_qposadr[k]), int(model.jnt_dofadr[k]))
             for k in range(model.njnt)
@@ -117,10 +141,17 @@ class Configuration:
         }
         free = [k for k in range(model.njnt) if model.jnt_type[k] == _JOINT.mjJNT_FREE]
         others = {model.joint(k).name: k for k in range(model.njnt) if k not in free}
-        self.joints: Mapping[str, JointState] = _Lazy(others, self._joint)
+        self.joints = _Lazy(others, self._joint)
         starts = model.jnt_qposadr.tolist()
         self._addresses = {name: slice(starts[k], starts[k] + 1) for name, k in others.items()}
         self._addresses |= {model.body(model.jnt_bodyid[k]).name: slice(starts[k], starts[k] + 7) for k in free}
+
+    def at(self, qpos: np.ndarray, qvel: np.ndarray) -> Configuration:
+        """The same scene in other configurations (n, nq) and velocities (n, nv)."""
+        other = copy(self)
+        other.qpos, other.qvel = qpos, qvel
+        other.bodies, other.joints = self.bodies.of(other._body), self.joints.of(other._joint)
+        return other
 
     def addresses(self, name: str) -> slice:
         """Where in `qpos` a free body (7) or a joint (1) of that name is; raises ScoreError for another name."""
@@ -181,8 +212,12 @@ class _Place:
 class _Lazy(Mapping):
     """A mapping whose values are computed when they are asked for."""
 
-    def __init__(self, index: Mapping[str, int], compute) -> None:
+    def __init__(self, index: Mapping[str, int], compute: Callable) -> None:
         self._index, self._compute = index, compute
+
+    def of(self, compute: Callable) -> _Lazy:
+        """The same names, computed otherwise."""
+        return _Lazy(self._index, compute)
 
     def __getitem__(self, name: str):
         return self._compute(self._index[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import mujoco
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from score_rl.contracts import ArraySpec, Observation, StepResult, WorldSpec
 from score_rl.core.errors import ScoreError
+from score_rl.core.frames import LazyFrame
 from score_rl.core.parallel import usable_cores
 from score_rl.core.seeding import derive_seed
 from score_rl.sim.actuation import Actuation
@@ -20,13 +22,14 @@ from score_rl.sim.draws import Draws
 from score_rl.sim.engines.engine import Motion, not_applied, open_engine
 from score_rl.sim.episode import plan_episodes
 from score_rl.sim.nan_dump import write_nan_dump
-from score_rl.sim.plant import PlantBuilder
+from score_rl.sim.plant import Plant, PlantBuilder
 from score_rl.sim.robot import CONTROL_RATE_HZ, robot_interface
 from score_rl.sim.scene import joint_addresses
-from score_rl.sim.sensors import Posture, Postures, Rows, Sensors, Truth
+from score_rl.sim.sensors import Rows, Sensors
 from score_rl.sim.state import Configuration, SceneState
 from score_rl.sim.strain import RULES, Strain
 from score_rl.sim.task import Task, get_task
+from score_rl.sim.truth import Instant
 
 ALL = slice(None)
 """Every environment."""
@@ -89,8 +92,7 @@ class SimulatedWorld:
         """Parameters of the domain that the engine cannot represent, as the domain's owner accepts."""
         self._sensors = Sensors(task, num_envs, threads)
         self._allocate(num_envs)
-        first = np.zeros(1, int)
-        example = self._observe(first, self._postures(first))
+        example = self._observe()
         self.spec = WorldSpec(
             num_envs=num_envs,
             interface=robot_interface(robot, tuple(task.observed)),
@@ -111,7 +113,7 @@ class SimulatedWorld:
         self._seeds[:] = [int(seed) for seed in seeds]
         self._episode_index[:] = 0 if episodes is None else episodes
         self._start_episodes(np.arange(self._n))
-        return self._observe(ALL, self._postures(ALL))
+        return self._observe()
 
     def step(self, action: Tensor) -> StepResult:
         """See `World.step`: one control period of 0.1 s."""
@@ -125,20 +127,19 @@ class SimulatedWorld:
         self._time += 1
         stop = self.domain.protective_stop.force_n
         fault = (peak > stop) & (stop > 0)
-        posture = self._postures(ALL)
-        state = self._state(posture.true)
+        state = self.state
         success = self.task.success(state) & ~nan & ~fault
         self._held[:] = np.where(success, self._held + 1, 0)
         held = self._held >= self.task.hold_steps
         reward = self._milestone_rewards(state, ~nan & ~fault) + self.task.success_reward * held
         terminated = held | fault | nan
         truncated = (self._time >= self.task.horizon) & ~terminated
-        final = observation = self._observe(ALL, posture)
+        final = observation = self._observe()
         ended = np.flatnonzero(terminated | truncated)
         if ended.size:
             self._episode_index[ended] += 1
             self._start_episodes(ended)
-            observation = _patched(final, self._observe(ended, self._postures(ended)), ended)
+            observation = self._observe(final, ended)
         return StepResult(
             observation,
             _tensor(reward),
@@ -168,7 +169,10 @@ class SimulatedWorld:
     @property
     def state(self) -> SceneState:
         """The true state now, by name."""
-        return self._state(self._postures(ALL).true)
+        joints = self.engine.qpos[:, self._joint_qpos]
+        posture = cache(lambda: self._sensors.posture(joints.copy()))
+        contacts = dict(zip(self.task.contacts, self._contact.T))
+        return SceneState(self._scene.bodies, self._scene.joints, contacts, posture, self._begun)
 
     def qpos(self) -> np.ndarray:
         """Copy (n, nq) of the true configuration, for rendering and diagnostics; `model` explains its layout."""
@@ -241,9 +245,7 @@ class SimulatedWorld:
         self._home[self._joint_qpos] = self.robot.home
         self._scene = Configuration(model, engine.qpos, engine.qvel)
         self._start = Configuration(model, engine.qpos.copy(), np.zeros_like(engine.qvel))
-        self._start.offset, self._start.anchor = self._scene.offset, self._scene.anchor
         self._begun = SceneState(self._start.bodies, self._start.joints)
-        self._scene_joints = [name for name in self._scene.joints if name not in self.robot.joint_names]
         if self._nan_dump_dir is not None:
             self._sent = np.zeros((n, task.horizon, joints))
 
@@ -252,14 +254,13 @@ class SimulatedWorld:
         plans = plan_episodes(seeds, self.task, self._draws, self._robot_draw, len(self.robot.home))
         value = plans.parameters
         self._values[rows] = np.concatenate(list(value.values()), axis=1)
-        self._scores[rows] = self._draws.scores(self._robot_draw, value)
+        self._scores = _with_rows(self._scores, rows, self._draws.scores(self._robot_draw, value))
         self._sensors.begin(rows, plans)
         plant, start = self._plant(value), np.tile(self._home, (len(rows), 1))
         for name, place in plans.spawned.items():
             start[:, self._scene.addresses(name)] = place
         self.engine.begin(rows, plant, start)
-        self._start.qpos[rows] = start
-        self._scene.offset[rows], self._scene.anchor[rows] = plant.body_pos, plant.joint_pos
+        self._remember_start(rows, plant, start)
         self._torque_limit[rows] = plant.torque_limit_nm
         self._command[rows] = self.robot.home
         self._actuation.begin(rows, self.robot, value, self._command[rows])
@@ -267,53 +268,59 @@ class SimulatedWorld:
         self._milestones[rows] = False
         self._force[rows] = self._contact[rows] = 0
 
+    def _remember_start(self, rows: np.ndarray, plant: Plant, qpos: np.ndarray) -> None:
+        """Where everything begins; what frames that nobody has read yet are made of stays as it is."""
+        scene, begun = self._scene, self._start
+        if self._plant.structured:
+            scene.offset = _with_rows(scene.offset, rows, plant.body_pos)
+            scene.anchor = _with_rows(scene.anchor, rows, plant.joint_pos)
+        self._start = begun.at(_with_rows(begun.qpos, rows, qpos), begun.qvel)
+        self._start.offset, self._start.anchor = scene.offset, scene.anchor
+        self._begun = SceneState(self._start.bodies, self._start.joints)
+
     # ---- observation ----------------------------------------------------------------------------------------
 
-    def _postures(self, rows: Rows) -> Postures:
-        return self._sensors.postures(rows, self._time[rows], self.engine.qpos[rows, self._joint_qpos])
+    def _observe(self, before: Observation | None = None, rows: np.ndarray | None = None) -> Observation:
+        """What is seen now; with `before`, whose actor keys still hold, anew in `rows` (k,) only."""
+        if before is None or rows is None:
+            actor = {key: _tensor(value) for key, value in self._actor(ALL).items()}
+        else:
+            index, fresh = torch.from_numpy(rows), self._actor(rows)
+            actor = {key: old.index_copy(0, index, _tensor(fresh[key])) for key, old in before.actor.items()}
+        return Observation(actor, self._critic())
 
-    def _state(self, posture: Posture) -> SceneState:
-        contacts = dict(zip(self.task.contacts, self._contact.T))
-        scene, begun = self._scene, self._begun
-        return SceneState(scene.bodies, scene.joints, contacts, posture.fingertips, posture.palm, begun)
-
-    def _observe(self, rows: Rows, postures: Postures) -> Observation:
+    def _actor(self, rows: Rows) -> dict[str, np.ndarray]:
         """Frames of some environments."""
-        measured, true, time = postures.measured, postures.true, self._time[rows]
-        k = len(time)
-        state = self._state(true)
-        actor = {
+        time, joints = self._time[rows], self.engine.qpos[rows, self._joint_qpos]
+        measured = self._sensors.measured(rows, time, joints)
+        return {
             "state": measured.joints,
             "command": self._command[rows],
-            **self._sensors.poses(rows, time, state),
+            **self._sensors.poses(rows, time, self._scene),
             "palm_pose": measured.palm,
-            "fingertip_pos": measured.fingertips.reshape(k, -1),
+            "fingertip_pos": measured.fingertips.reshape(len(time), -1),
         }
-        progress = [
-            self._milestones[rows],
-            self._held[rows, None] / self.task.hold_steps,
-            time[:, None] / self.task.horizon,
-        ]
-        joints = [state.joint(name) for name in self._scene_joints]
-        moving = [joint.position for joint in joints] + [joint.velocity for joint in joints]
-        truth = Truth(
-            joints=true.joints,
-            joint_velocity=self.engine.qvel[rows, self._joint_qvel],
-            command=self._command[rows],
-            objects=[state.body(item.name).at(rows) for item in self.task.objects],
-            starts=[self._begun.body(item.name).position[rows] for item in self.task.objects],
-            palm_pose=true.palm,
-            fingertips=true.fingertips,
-            forces=self._force[rows],
-            progress=np.concatenate(progress, axis=1),
-            parameters=self._scores[rows],
-            scene_joints=np.stack(moving, axis=1)[rows] if moving else np.zeros((k, 0)),
-            contacts=self._contact[rows],
+
+    def _critic(self) -> LazyFrame:
+        """The truth as it is now, computed when it is read: only decisions and ends of episodes need it."""
+        held, time = self._held[:, None] / self.task.hold_steps, self._time[:, None] / self.task.horizon
+        instant = Instant(
+            scene=self._scene.at(self.engine.qpos.copy(), self.engine.qvel.copy()),
+            start=self._start,
+            robot=(self._joint_qpos, self._joint_qvel),
+            command=self._command.copy(),
+            forces=self._force.copy(),
+            contacts=self._contact.copy(),
+            progress=np.concatenate([self._milestones, held, time], axis=1),
+            parameters=self._scores,
         )
-        return Observation(
-            {key: _tensor(value) for key, value in actor.items()},
-            {"privileged": torch.from_numpy(truth.features())},
-        )
+
+        def compute(index: Tensor) -> dict[str, Tensor]:
+            rows = index.numpy()
+            truth = instant.truth(rows, self.task, self._sensors.posture(instant.joints(rows)))
+            return {"privileged": torch.from_numpy(truth.features())}
+
+        return LazyFrame(("privileged",), self._n, compute)
 
 
 def low_pass(signal: np.ndarray, state: np.ndarray, decay: float) -> np.ndarray:
@@ -333,14 +340,12 @@ def _block(addresses: np.ndarray) -> slice:
     return block
 
 
+def _with_rows(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A copy of the array with some rows replaced."""
+    result = array.copy()
+    result[rows] = values
+    return result
+
+
 def _tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array.astype(np.float32))
-
-
-def _patched(base: Observation, new: Observation, rows: np.ndarray) -> Observation:
-    """`base` with the frames of `rows` replaced."""
-    index = torch.from_numpy(rows)
-    groups = []
-    for old, fresh in ((base.actor, new.actor), (base.critic, new.critic)):
-        groups.append({key: value.index_copy(0, index, fresh[key]) for key, value in old.items()})
-    return Observation(*groups)

@@ -114,16 +114,17 @@ class ModelFields:
     """Per-environment model fields: gains, torque limits, friction, contact softness, table, mass and size."""
 
     def __init__(self, model: mujoco.MjModel, batch: Batch, task: Task):
-        self._nominal, self._batch = model, batch
+        self._batch = batch
         self._table = model.geom(TABLE_GEOM).id
         self._objects = {item.name: ObjectParts(model, item.name) for item in task.objects}
         self._soft = [geom for parts in self._objects.values() for geom in parts.geoms] + [self._table]
         self._dofs = joint_addresses(model, task.robot)[1]
-        names = (
-            "actuator_gainprm actuator_biasprm actuator_forcerange dof_frictionloss geom_friction geom_solref "
-            "geom_pos geom_size body_mass body_inertia body_pos body_ipos jnt_pos"
-        )
-        self._field = {name: batch.expand(name) for name in names.split()}
+        names = ["actuator_gainprm", "actuator_biasprm", "actuator_forcerange", "dof_frictionloss", "geom_friction"]
+        names += ["geom_solref", "geom_pos", "geom_size", "body_mass", "body_inertia"]
+        if not all(parts.centred for parts in self._objects.values()):
+            names += ["body_pos", "body_ipos", "jnt_pos"]
+        self._nominal = {name: getattr(model, name).copy() for name in names}
+        self._field = {name: batch.expand(name) for name in names}
         # Constants come from `set_const` from the start, so that an environment's past leaves no trace in them.
         batch.set_const()
         self._shape = np.tile([0.0] + [1.0, 1.0] * len(self._objects), (batch.nsim, 1))
@@ -132,8 +133,8 @@ class ModelFields:
         """Write the plants of k environments `rows` (k,)."""
         field, nominal = self._field, self._nominal
         # Damping is the servo's own and stays; only the position gain is uncertain.
-        field["actuator_gainprm"][rows, :, 0] = nominal.actuator_gainprm[:, 0] * plant.gain_scale
-        field["actuator_biasprm"][rows, :, 1] = nominal.actuator_biasprm[:, 1] * plant.gain_scale
+        field["actuator_gainprm"][rows, :, 0] = nominal["actuator_gainprm"][:, 0] * plant.gain_scale
+        field["actuator_biasprm"][rows, :, 1] = nominal["actuator_biasprm"][:, 1] * plant.gain_scale
         field["actuator_forcerange"][rows] = plant.torque_limit_nm[..., None] * np.array([-1.0, 1.0])
         field["dof_frictionloss"][rows[:, None], self._dofs] = plant.dry_friction_nm
         for name, parts in self._objects.items():
@@ -145,15 +146,18 @@ class ModelFields:
         """Objects and table, and what the engine derives from them."""
         field, nominal, shape = self._field, self._nominal, [plant.table_height_m]
         field["geom_pos"][rows, self._table, 2] = plant.table_height_m
-        field["body_pos"][rows], field["jnt_pos"][rows] = plant.body_pos, plant.joint_pos
+        cells = rows[:, None]
+        if "body_pos" in field:
+            field["body_pos"][rows], field["jnt_pos"][rows] = plant.body_pos, plant.joint_pos
         for name, parts in self._objects.items():
-            figures, cells = plant.objects[name], rows[:, None]
+            figures, geoms, bodies = plant.objects[name], parts.geoms, parts.bodies
             size, mass = figures.size_scale[:, None, None], figures.mass_scale[:, None, None]
-            field["geom_size"][cells, parts.geoms] = nominal.geom_size[parts.geoms] * size
-            field["geom_pos"][cells, parts.geoms] = nominal.geom_pos[parts.geoms] * size
-            field["body_ipos"][cells, parts.bodies] = nominal.body_ipos[parts.bodies] * size
-            field["body_mass"][cells, parts.bodies] = nominal.body_mass[parts.bodies] * mass[..., 0]
-            field["body_inertia"][cells, parts.bodies] = nominal.body_inertia[parts.bodies] * mass * size**2
+            field["geom_size"][cells, geoms] = nominal["geom_size"][geoms] * size
+            field["body_mass"][cells, bodies] = nominal["body_mass"][bodies] * mass[..., 0]
+            field["body_inertia"][cells, bodies] = nominal["body_inertia"][bodies] * mass * size**2
+            if "body_pos" in field:
+                field["geom_pos"][cells, geoms] = nominal["geom_pos"][geoms] * size
+                field["body_ipos"][cells, bodies] = nominal["body_ipos"][bodies] * size
             shape += [figures.size_scale, figures.mass_scale]
         # Bounding volumes, subtree masses, inverse weights, static positions. Without this a table stays where it
         # was, and a heavier object has a wrong centre of mass (implicitfast reads it) and spins itself to infinity.
