@@ -36,7 +36,7 @@ def test_every_job_stands_behind_what_it_needs() -> None:
 
 
 def test_a_method_may_be_tried_on_a_part_of_the_robots() -> None:
-    some = {"name": "free", "method": "unconstrained", "tasks": ["pinch_cube"], "recipe": "debug", "robots": [2]}
+    some = {"name": "free", "method": "unconstrained", "tasks": ["pinch_cube"], "robots": [2]}
     jobs = plan(experiment(method=[{"name": "score", "role": "ours"}, some], training_seeds=[0]))
     assert len(jobs) == 2 * (3 + 3 + 4) + 4
     assert {job.robot for job in jobs if job.method == "free"} == {2}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from score_rl.pipeline.experiment.job import Job
 
-ENVS, ITERATIONS, STEP_S = 8, 12, 0.02
+ENVS, ITERATIONS, STEP_S = 8, 12, 0.01
 
 
 def toy(name: str, *needs: str, digest: str = "1") -> Job:
@@ -24,6 +24,8 @@ def run_toy(job: Job, out: Path) -> None:
         stream.write(f"{os.getpid()} {job.name}\n")
     if "slow" in job.name:
         time.sleep(0.5)
+    while "endless" in job.name:
+        time.sleep(0.1)
     if "broken" in job.name:
         raise ValueError("it is broken")
     if "deadly" in job.name:
