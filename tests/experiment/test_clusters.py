@@ -24,6 +24,7 @@ def connect(processes: int = 1, scheduler: str | None = None, slurm: SlurmConfig
         return told.getvalue()
 
 
+@pytest.mark.slow
 def test_slurm_is_asked_for_what_was_configured(tmp_path: Path) -> None:
     pytest.importorskip("dask_jobqueue")
     config = SlurmConfig(
@@ -48,6 +49,7 @@ def test_slurm_is_asked_for_what_was_configured(tmp_path: Path) -> None:
     assert "--nthreads 1" in command and "--lifetime 5100s" in command and "--nworkers" not in command
 
 
+@pytest.mark.slow
 def test_an_existing_scheduler_is_joined(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     told = io.StringIO()
@@ -59,12 +61,14 @@ def test_an_existing_scheduler_is_joined(tmp_path: Path) -> None:
     assert f"scheduler: {address}" in told.getvalue()
 
 
+@pytest.mark.slow
 def test_the_dashboard_is_named_or_its_absence(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
     monkeypatch.setattr(clusters, "has_dashboard", lambda: False)
     assert "no dashboard (pip install bokeh)" in connect()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ScoreError, match="--processes is 0"):
         connect(0)

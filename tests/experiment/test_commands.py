@@ -75,6 +75,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "connected", connected)
 
 
+@pytest.mark.slow
 def test_from_a_file_to_a_report_and_an_audit(
     file: Path, tmp_path: Path, here: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,6 +157,7 @@ def test_what_cannot_be_done_is_said_before_any_work(
     assert not (tmp_path / "out" / "runs").exists()
 
 
+@pytest.mark.slow
 def test_failed_jobs_are_an_error_behind_the_report(
     file: Path, tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,7 @@ from score_rl.pipeline.experiment.ledger import Ledger
 from score_rl.pipeline.experiment.scheduling import execute, share
 
 pytest.importorskip("distributed")
+pytestmark = pytest.mark.slow
 
 FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 SCRIPT = """

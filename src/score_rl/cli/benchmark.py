@@ -114,7 +114,10 @@ def show(ledger: Ledger) -> None:
         record = ledger.record(job)
         wall_s = f"{record['wall_s']:.0f}" if record.get("status") == DONE else ""
         table.add_row(job.name, job.stage, states[job.name], wall_s)
-    Console().print(table)
+    terminal = Console()
+    if not terminal.is_terminal:
+        terminal.width = 160  # names of jobs are for searching
+    terminal.print(table)
     counts = Counter(states.values())
     console.print(", ".join(f"{count} {state}" for state, count in counts.items()), highlight=False)
     estimate, unknown = remaining_s(ledger.jobs, {job.name: ledger.record(job) for job in ledger.jobs}, states)

@@ -8,7 +8,6 @@ import logging
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +61,7 @@ def connected(
     """
     check(processes, scheduler, slurm)
     distributed = _imported("distributed")
-    with _terminable(), _quiet():
+    with _terminable():
         cluster = None
         try:
             if scheduler is None:
@@ -130,7 +129,7 @@ def has_dashboard() -> bool:
 
 
 def _say(client: Client, scheduler: str | None, console: Console) -> None:
-    info = client.scheduler_info(n_workers=-1)
+    info = client.scheduler_info()
     address = info["address"]
     link = client.dashboard_link if "dashboard" in info["services"] and has_dashboard() else None
     text = f"dashboard: {link}" if link else "no dashboard (pip install bokeh)"
@@ -161,17 +160,3 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Say nothing of workers that die or leave: what matters is recorded per job."""
-    log = logging.getLogger("distributed")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
