@@ -6,6 +6,9 @@ TORCH  ?= cpu
 VENV   ?= .venv
 # Where the demo leaves its run directories and its report.
 DEMO   ?= runs/demo
+# Bundle that `make soak` torments, and where it leaves its results.
+BUNDLE ?= runs/bundle
+SOAK   ?= runs/soak
 # Further options of `score demo`, for example OPTIONS="--robot-seed 4".
 OPTIONS ?=
 # Of the order of `make strange`, and of Python's hashes.
@@ -24,7 +27,7 @@ PIP   := $(VENV)/bin/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready-$(TORCH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test strange lint format clean
+.PHONY: help demo test strange soak lint format clean
 
 help: ## List the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -39,6 +42,12 @@ strange: $(READY) ## The fast tests in another order, on another clock, with har
 	env -i PATH="$$PATH" TMPDIR="$${TMPDIR:-/tmp}" HOME=/dev/null LC_ALL=C COLUMNS=40 PYTHONHASHSEED=$(SEED) \
 	  $(VENV)/bin/python -m pytest -m 'not slow and not soak' -p randomly -p no:cacheprovider \
 	  --randomly-seed=$(SEED) --clock-shift=33554432.7
+
+soak: $(READY) ## Kills, floods, hostile messages and an hour of driving; takes hours (BUNDLE=runs/bundle)
+	$(VENV)/bin/python -m pytest -m soak tests/soak
+	$(VENV)/bin/python tests/soak/resume.py --runs $(SOAK)/resume --result $(SOAK)/resume.json
+	$(VENV)/bin/python tests/soak/reliability_server.py --bundle $(BUNDLE) --logs $(SOAK)/server --result $(SOAK)/server.json
+	$(VENV)/bin/python tests/soak/reliability_runtime.py --bundle $(BUNDLE) --result $(SOAK)/runtime.json
 
 lint: $(READY) ## Check style
 	$(VENV)/bin/ruff check .

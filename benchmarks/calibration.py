@@ -1,8 +1,9 @@
 """How well calibration finds a robot: the estimates of finished runs against the proxy's true draws.
 
-    python benchmarks/calibration.py --robots 101 102
+    score benchmark experiments/pinch_cube.toml
+    python benchmarks/calibration.py --robots 44 45 46
 
-Reads the run directories that `pinch_cube.py` left. Only this script looks at the proxy's true parameters.
+Reads the calibrations that the experiment left. Only this script looks at the proxy's true parameters.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class Benchmark:
 
     robots: tuple[int, ...]
     """Robot seeds."""
-    runs: Path = Path("runs/pinch_cube")
-    """Folder of the run directories, one per robot."""
+    runs: Path = Path("runs/pinch_cube/runs/pinch_cube")
+    """Folder of the experiment's robots, of one task."""
     result: Path = Path("benchmarks/results/calibration.json")
     """Result file to write."""
 

@@ -1,7 +1,7 @@
 """How far the twins of a benchmark are from their robots, in the units of the audit's panel.
 
-    score benchmark benchmarks/claim.toml
-    python benchmarks/mismatch.py benchmarks/claim.toml
+    score benchmark experiments/claim.toml
+    python benchmarks/mismatch.py experiments/claim.toml
 
 For every robot: the proxy's parameters against those of its calibrated twin, and of the twin that calibration started
 from. It reads the proxy, so it explains results; nothing in training or selection knows it. Lag, delay and play of a
@@ -22,7 +22,8 @@ import tyro
 from score_rl.core.files import write_json
 from score_rl.core.runs import describe_process, read_run
 from score_rl.evaluation.audit.panel import PHYSICS_STEP, Mismatch, mismatches
-from score_rl.pipeline.experiment.definition import load_experiment
+from score_rl.pipeline.experiment.definition import REFERENCES
+from score_rl.pipeline.experiment.file import load_experiment
 from score_rl.real2sim.calibrate import DOMAIN_FILE
 from score_rl.sim.domain import Domain, load_domain
 from score_rl.sim.draws import Draws
@@ -76,7 +77,7 @@ def main(benchmark: Benchmark) -> None:
     experiment = load_experiment(benchmark.file)
     out = Path(benchmark.runs or Path("runs") / experiment.name)
     rows: list[dict[str, Any]] = []
-    for task, robot_seed in experiment.cells():
+    for task, robot_seed in experiment.cells(REFERENCES):
         folder = out / "runs" / task / f"robot-{robot_seed}" / "calibration"
         parameters = get_task(task).parameters
         panel = mismatches(parameters)

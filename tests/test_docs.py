@@ -20,7 +20,8 @@ from score_rl.steering.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "score_rl"
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+FOLDERS = (ROOT / "docs", ROOT / "benchmarks")
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *(path for folder in FOLDERS for path in sorted(folder.rglob("*.md")))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 LINES_OF_CODE = re.compile(r"([a-z0-9_/]+\.py): (\w+(?:\.\w+)*)")
@@ -121,6 +122,6 @@ def test_every_field_of_a_record_is_documented() -> None:
 
 @pytest.mark.slow
 def test_tables_are_those_of_the_result_files() -> None:
-    script = ROOT / "benchmarks" / "render_results.py"
+    script = ROOT / "docs" / "render.py"
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from score_rl.evaluation.audit.panel import Mismatch
+from score_rl.pipeline.experiment.audits import correlations, grades
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,8 +44,6 @@ def row(robot: int, nominal: float, worse: float, proxy: float) -> dict[str, Any
 
 
 def test_grades_pool_the_episodes_of_a_method() -> None:
-    from audit import grades
-
     (found,) = grades([row(1, 0.5, 0.3, 0.9), row(2, 1.0, 0.6, 0.8)], [2.0])
     assert (found["variant"], found["mismatch"], found["cells"]) == ("score", "joint", 2)
     nominal, worse = found["sizes"]
@@ -55,8 +54,6 @@ def test_grades_pool_the_episodes_of_a_method() -> None:
 
 @pytest.mark.slow
 def test_predictions_are_ranked_against_what_happened() -> None:
-    from audit import correlations
-
     rows = [row(1, 0.5, 0.1, 0.3), row(2, 0.9, 0.2, 0.5), row(3, 0.7, 0.3, 0.9)]
     found = {(c["task"], c["prediction"]): c for c in correlations(rows, [2.0])}
     assert set(found) == {(task, name) for task in ("all", "debug") for name in ("nominal", "joint_2")}

@@ -28,7 +28,7 @@ asyncio.run(serve_until_stopped(NetworkServed(), config, None, ready))
 def test_the_server_stands_hostile_messages_load_and_its_own_death(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "soak"))
     import hostile_messages
     import reliability_server as benchmark
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from score_rl.cli import benchmark as module
 from score_rl.cli import main as cli
-from score_rl.cli.benchmark import run_job, with_stop, world_file
 from score_rl.core.files import write_json
 from score_rl.evaluation.results import read_results
-from score_rl.pipeline.experiment.board import Board, work
-from score_rl.pipeline.experiment.definition import load_experiment
+from score_rl.pipeline.experiment.file import load_experiment
+from score_rl.pipeline.experiment.job import Twin
 from score_rl.pipeline.experiment.plan import plan
-from score_rl.sim.domain import load_domain
+from score_rl.pipeline.experiment.work import run_job, twin_file, with_stop, world_file
+from score_rl.sim.domain import load_domain, save_domain
 from score_rl.sim.draws import Draws
 from score_rl.sim.task import get_task
 
@@ -38,6 +41,11 @@ support = []
 name = "score"
 role = "ours"
 twin_stop_n = 10.0
+
+[[audit]]
+name = "small"
+methods = ["score"]
+panel = { episodes = 2, joint_episodes = 2, robots = 1, sizes = [1.0], only = ["robot.delay_s", "joint"] }
 """
 
 
@@ -53,15 +61,24 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_from_a_file_to_a_report_and_an_audit(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def run_in_this_process(out, jobs, run, processes, console):
-        board = Board(out, jobs)
-        work(board, run)
-        return board.states()
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs run in this process, by the same scheduler."""
+    distributed = pytest.importorskip("distributed")
 
-    monkeypatch.setattr(module, "run_here", run_in_this_process)
+    @contextmanager
+    def connected(*_: object) -> Iterator[Any]:
+        cluster = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
+        with distributed.Client(**cluster, set_as_default=False) as client:
+            yield client
+
+    monkeypatch.setattr(module, "connected", connected)
+
+
+@pytest.mark.slow
+def test_from_a_file_to_a_report_and_an_audit(
+    file: Path, tmp_path: Path, here: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     assert cli.main(["benchmark", str(file), "--out", str(out), "--dry-run"]) == 0
     assert "pinch_cube/robot-101/score/seed-0/steering" in capsys.readouterr().out and not out.exists()
@@ -78,21 +95,22 @@ def test_from_a_file_to_a_report_and_an_audit(
     times = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("run.json")}
     assert cli.main(["benchmark", str(file), "--out", str(out)]) == 0
     assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("run.json")} == times
-    assert len(times) == len(plan(load_experiment(file))) == 10
+    assert len(times) == len(plan(load_experiment(file))) == 11
+    _check_audit(out)
     file.write_text(EXPERIMENT.replace("proxy_episodes = 2", "proxy_episodes = 3"))
     assert "4 jobs of another configuration" in failure(capsys, "benchmark", str(file), "--out", str(out))
-    _audit(out / "runs" / "pinch_cube" / "robot-101", tmp_path / "audit")
 
 
-def _audit(robot: Path, out: Path) -> None:
-    options = ["--panel.episodes", "2", "--panel.joint-episodes", "2", "--panel.robots", "1", "--panel.sizes", "1"]
-    options += ["--panel.only", "robot.delay_s", "joint", "--domain", str(robot / "calibration" / "domain.toml")]
-    steering = str(robot / "score" / "seed-0" / "steering")
-    assert cli.main(["audit", str(robot / "base"), "--steering", steering, "--out", str(out), *options]) == 0
-    record = json.loads((out / "audit.json").read_text())
+def _check_audit(out: Path) -> None:
+    record = json.loads((out / "runs/pinch_cube/robot-101/score/seed-0/audit-small/audit.json").read_text())
     assert record["policy"] == "score_det" and record["domain"] == "twin_calibrated"
     assert [curve["mismatch"] for curve in record["curves"]] == ["robot.delay_s", "joint"]
     assert record["nominal"]["off_support"] is not None and record["curves"][0]["cells"][0]["n"] == 2
+    together = json.loads((out / "audit_small.json").read_text())
+    (row,) = together["policies"]
+    assert (row["variant"], row["robot_seed"], row["training_seed"]) == ("score", 101, 0) and "proxy" in row
+    assert [(g["mismatch"], g["sizes"][1]["n"]) for g in together["grades"]] == [("robot.delay_s", 2), ("joint", 2)]
+    assert "## Audit: small" in (out / "report.md").read_text()
 
 
 def test_the_worlds_of_jobs(file: Path, tmp_path: Path) -> None:
@@ -109,12 +127,14 @@ def test_the_worlds_of_jobs(file: Path, tmp_path: Path) -> None:
         k: v.tolist() for k, v in Draws(proxy, PARAMETERS).robot(51).items()
     }
     calibration = tmp_path / "runs" / "pinch_cube" / "robot-101" / "calibration"
-    with_stop("twin", 30.0, calibration / "domain.toml")
-    assert load_domain(world_file(jobs["steering"], tmp_path)).protective_stop.force_n == 10
+    save_domain(calibration / "domain.toml", with_stop(load_domain("twin"), 30.0))
+    stopped = load_domain(twin_file(jobs["steering"], tmp_path))
+    assert stopped.protective_stop.force_n == 10 and stopped.name == "domain_stop_10n"
+    assert twin_file(replace(jobs["twin"], twin=Twin()), tmp_path) == calibration / "domain.toml"
     write_json(calibration / "config.json", {"settings": {"world": "twin", "task": "pinch_cube"}})
     write_json(calibration / "run.json", {})
-    uncalibrated = replace(jobs["steering"], twin_calibration=0.0, twin_stop_n=None)
-    twin, found = load_domain("twin"), load_domain(world_file(uncalibrated, tmp_path))
+    uncalibrated = replace(jobs["steering"], twin=Twin(calibration=0.0))
+    twin, found = load_domain("twin"), load_domain(twin_file(uncalibrated, tmp_path))
     assert found.protective_stop.force_n == 30 and found.name == "domain_calibrated_0"
     assert replace(found, name=twin.name, protective_stop=twin.protective_stop).describe() == twin.describe()
 
@@ -125,19 +145,23 @@ def test_what_cannot_be_done_is_said_before_any_work(
     out = ["--out", str(tmp_path / "out")]
     assert "experiment file no.toml does not exist" in failure(capsys, "benchmark", "no.toml", *out)
     assert "nothing to report yet" in failure(capsys, "benchmark", str(file), "--render", *out)
+    message = failure(capsys, "benchmark", str(file), "--scheduler", "tcp://h:1", "--slurm.workers", "2", *out)
+    assert "has workers of its own" in message
     assert "--processes is 0" in failure(capsys, "benchmark", str(file), "--processes", "0", *out)
     assert "stand-in" in failure(capsys, "audit", "nowhere", "--domain", "proxy", *out)
+    door = tmp_path / "door.toml"
+    door.write_text(
+        'tasks = ["adroit_door"]\nrobots = [0]\n[datasets]\nadroit_door = "nowhere"\n[[method]]\nname = "score"\n'
+    )
+    assert "nowhere, named in [datasets]" in failure(capsys, "benchmark", str(door), *out)
     assert not (tmp_path / "out" / "runs").exists()
 
 
+@pytest.mark.slow
 def test_failed_jobs_are_an_error_behind_the_report(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    file: Path, tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(out, jobs, run, processes, console):
-        work(Board(out, jobs), lambda job, out: 1 / 0)
-
-    monkeypatch.setattr(module, "run_here", fail)
-    monkeypatch.setattr(module, "render", lambda experiment, board: tmp_path)
+    monkeypatch.setattr(module, "run_job", lambda job, out: 1 / 0)
     message = failure(capsys, "benchmark", str(file), "--out", str(tmp_path / "out"))
-    assert "1 of 10 jobs failed, first pinch_cube/robot-101/demonstrations" in message
-    assert run_job.__module__ == "score_rl.cli.benchmark"  # workers import it from there
+    assert "1 of 11 jobs failed, first pinch_cube/robot-101/demonstrations" in message
+    assert run_job.__module__ == "score_rl.pipeline.experiment.work"  # workers import it from there

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from score_rl.core.errors import ScoreError
-from score_rl.pipeline.experiment.definition import changed, load_experiment, parse_experiment, steer_settings
+from score_rl.pipeline.experiment.file import load_experiment, parse_experiment
+from score_rl.pipeline.experiment.settings import changed
 from score_rl.tasks.recipe import get_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ def test_the_smallest_file() -> None:
 
 
 def test_settings_reach_recipes_and_methods() -> None:
-    method = {"name": "bc", "method": "bc_regularized", "settings": {"bc_regularized.coefficient": 5}}
+    method = {"name": "bc", "method": "bc_regularized", "settings": {"steer.bc_regularized.coefficient": 5}}
     experiment = parsed(
         settings={"steer.control_steps": [64], "steer.learner.ppo.learning_rate": 1},
         task_settings={"pinch_cube": {"steer.control_steps": [128]}},
@@ -40,39 +41,71 @@ def test_settings_reach_recipes_and_methods() -> None:
     assert recipe.steer.control_steps == (128,)
     rate = recipe.steer.learner.ppo.learning_rate
     assert rate == 1.0 and isinstance(rate, float)
-    settings = steer_settings(recipe, experiment.methods[0], 7)
+    settings = experiment.recipe_of("pinch_cube", experiment.methods[0], 7).steer
     assert settings.method == "bc_regularized" and settings.learner.seed == 7
     assert settings.bc_regularized.coefficient == 5.0 and settings.control_steps == (128,)
 
 
 def test_a_sweep_is_one_method_per_value() -> None:
-    entry = {"name": "bc", "method": "bc_regularized", "label": "BC", "swept": "bc_regularized.coefficient"}
-    methods = parsed(method=[{**entry, "values": [0.5, 10.0]}]).methods
+    entry = {"name": "bc", "method": "bc_regularized", "label": "BC"}
+    methods = parsed(method=[{**entry, "sweep": {"steer.bc_regularized.coefficient": [0.5, 10.0]}}]).methods
     assert [m.name for m in methods] == ["bc_0p5", "bc_10"]
     assert [m.label for m in methods] == ["BC, 0.5", "BC, 10"]
     assert [(m.sweep, m.sweep_value) for m in methods] == [("bc", 0.5), ("bc", 10.0)]
-    assert methods[1].settings == {"bc_regularized.coefficient": 10.0}
+    assert methods[1].settings == {"steer.bc_regularized.coefficient": 10.0}
+
+
+def test_sweeps_of_the_file_and_of_a_method_are_combined() -> None:
+    entry = {"name": "free", "method": "unconstrained", "sweep": {"steer.unconstrained.form": ["chunk", "per_step"]}}
+    swept = {"pretrain.training.steps": [10, 20]}
+    experiment = parsed(method=[*MINIMAL["method"], entry], sweep=swept)
+    assert [m.name for m in experiment.methods] == [
+        "score_10", "score_20", "free_10_chunk", "free_10_per_step", "free_20_chunk", "free_20_per_step",
+    ]  # fmt: skip
+    last = experiment.methods[-1]
+    assert last.label == "free, 20, per_step" and (last.sweep, last.sweep_value) == ("free", "20, per_step")
+    assert experiment.methods[1].sweep_value == 20.0
+    recipe = experiment.recipe_of("pinch_cube", last, 0)
+    assert recipe.pretrain.training.steps == 20 and recipe.steer.unconstrained.form == "per_step"
+
+
+def test_nothing_can_be_said_where_a_setting_allows_it() -> None:
+    path = "pretrain.training.policy.flow.width"
+    assert parsed(settings={path: "none"}).recipe_of("pinch_cube").pretrain.training.policy.flow.width is None
+    with pytest.raises(ScoreError, match="learning_rate = 'none' must be of type float"):
+        parsed(settings={"pretrain.training.learning_rate": "none"})
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": ["pinch_cube"]}, "key 'task'; did you mean 'tasks'"),
+        ({"task": ["debug"]}, "key 'task'; did you mean 'tasks'"),
         ({"tasks": ["pinch"]}, "'pinch'; did you mean 'pinch_cube'"),
         ({"tasks": ["adroit_door"]}, "needs demonstrations from elsewhere"),
         ({"robots": []}, "robots must be a list of different entries"),
         ({"robots": [1, 1]}, "robots must be a list of different entries"),
-        ({"robots": ["one"]}, "'one' is no seed"),
+        ({"robots": ["one"]}, "robots = 'one' must be of type int"),
         ({"method": []}, "method must be a list"),
         ({"method": [{"name": "x"}]}, "unknown method of x 'x'"),
         ({"method": [{"name": "Score", "method": "score"}]}, "small letters"),
         ({"method": [{"name": "base", "method": "score"}]}, "always evaluated"),
         ({"method": [{"name": "score", "role": "hero"}]}, "unknown test.toml: role of score 'hero'"),
-        ({"method": [{"name": "score", "swept": "x"}]}, "a sweep needs both"),
-        ({"method": [{"name": "score", "twin_calibration": 2}]}, "twin_calibration of score = 2 must be a share"),
-        ({"method": [{"name": "score", "twin_calibration": "half"}]}, "'half' must be a share"),
+        ({"method": [{"name": "score", "sweep": {"steer.num_envs": 3}}]}, "sweep of steer.num_envs must be a list"),
+        ({"sweep": {"steer.num_env": [3]}}, "did you mean 'steer.num_envs'"),
+        ({"sweep": {"calibrate.fit.fit_episodes": [2.5]}}, "fit_episodes = 2.5 must be of type int"),
+        ({"method": [{"name": "score", "sweep_value": 2}]}, "key 'sweep_value'"),
+        ({"audit": [{"name": "a", "panel": {"size": [1.0]}}]}, "did you mean 'sizes'"),
+        ({"audit": [{"name": "a", "methods": ["scor"]}]}, "did you mean 'score'"),
+        ({"audit": [{"name": "a"}, {"name": "a"}]}, "audit must be a list of different entries"),
+        ({"datasets": {"pinch_cube": "data"}}, "pinch_cube records its own demonstrations"),
+        ({"evaluation": {"worlds": ["twins"]}}, "did you mean 'twin'"),
+        ({"method": [{"name": "score", "twin_calibration": 2}]}, "twin_calibration of score = 2.0 must be a share"),
+        (
+            {"method": [{"name": "score", "twin_calibration": "half"}]},
+            "'half' must be of type float",
+        ),
         ({"method": [{"name": "score", "setings": {}}]}, "did you mean 'settings'"),
-        ({"method": [{"name": "score", "settings": {"learner.ppo.lerning_rate": 1}}]}, "ppo.learning_rate"),
+        ({"method": [{"name": "score", "settings": {"steer.learner.ppo.lerning_rate": 1}}]}, "ppo.learning_rate"),
         ({"settings": {"steer.num_envs": 1.5}}, "must be of type int"),
         ({"settings": {"stear.num_envs": 2}}, "did you mean 'steer.num_envs'"),
         ({"evaluation": {"stochastic": ["proxie"]}}, "did you mean 'proxy'"),
@@ -99,13 +132,13 @@ def test_changing_leaves_the_original_alone() -> None:
     assert other.steer.num_envs == 3 and recipe.steer.num_envs == 8
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks").glob("*.toml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.toml")), ids=lambda path: path.name)
 def test_the_shipped_experiments_are_valid(file: Path) -> None:
     assert load_experiment(file).methods
 
 
 def test_the_claim_holds_what_it_must() -> None:
-    claim = load_experiment(ROOT / "benchmarks" / "claim.toml")
+    claim = load_experiment(ROOT / "experiments" / "claim.toml")
     assert len(claim.tasks) == 3 and len(claim.robots) == 3 and claim.amounts.proxy_episodes >= 200
     sweep = [method.sweep_value for method in claim.methods if method.sweep == "bc_sweep"]
     assert len(sweep) == 5 and max(sweep) / min(sweep) == 1e4
@@ -117,4 +150,5 @@ def test_the_example_of_the_documents_is_valid() -> None:
     text = (ROOT / "docs" / "benchmark.md").read_text()
     (example,) = re.findall(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     experiment = parse_experiment(tomllib.loads(example), "docs")
-    assert experiment.methods[1].twin_stop_n == 0 and len(experiment.methods) == 5
+    stops = [method.twin_stop_n for method in experiment.methods if method.method == "unconstrained"]
+    assert stops == [0.0, 0.0] and len(experiment.methods) == 2 * (1 + 1 + 3 + 1) and len(experiment.audits) == 1

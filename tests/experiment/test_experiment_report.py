@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import JsonLines
+from score_rl.core.files import JsonLines, write_json
 from score_rl.evaluation.results import Episode, Labels, read_results, summarize, write_results
 from score_rl.pipeline.experiment.arms import arms, best_rival, our_arm
 from score_rl.pipeline.experiment.costs import cost_table, remaining_s
-from score_rl.pipeline.experiment.definition import Experiment, parse_experiment
+from score_rl.pipeline.experiment.definition import Experiment
+from score_rl.pipeline.experiment.file import parse_experiment
 from score_rl.pipeline.experiment.gather import gather
 from score_rl.pipeline.experiment.plan import plan
 from score_rl.report.experiment.page import write_reports
@@ -33,8 +34,7 @@ def experiment() -> Experiment:
             "name": "bc",
             "method": "bc_regularized",
             "demonstrations": True,
-            "swept": "bc_regularized.coefficient",
-            "values": [1.0, 100.0],
+            "sweep": {"steer.bc_regularized.coefficient": [1.0, 100.0]},
         },
     ]
     return parse_experiment(
@@ -55,6 +55,8 @@ def leave(job, runs: Path) -> None:
     if job.stage == "steer":
         for k in range(4):
             JsonLines(folder / "metrics.jsonl").append({"control_steps": 100 * k, "success": 0.2 * k})
+    if job.stage == "pretrain":
+        write_json(folder / "run.json", {"summary": {"held_out_loss": 0.5, "action_error": 0.25}})
     if job.stage != "evaluate":
         return
     records, log = [], JsonLines(folder / "episodes.jsonl")
@@ -92,7 +94,9 @@ def test_records_are_paired_across_runs(experiment: Experiment, left: Path) -> N
     assert (free["vs_ours_wins"], free["vs_ours_losses"]) == (1, 7)
     assert free["role"] == "rival" and free["recipe"] == "pinch_cube"
     ours = next(r for r in records if r["policy"] == "score_det")
-    assert "vs_ours_wins" not in ours and ours["label"] == "SCORE"
+    assert "vs_ours_wins" not in ours and ours["label"] == "SCORE" and "action_error" not in ours
+    base = next(r for r in records if r["policy"] == "base")
+    assert (base["held_out_loss"], base["action_error"]) == (0.5, 0.25)
 
 
 def test_arms_and_the_best_rival(experiment: Experiment, left: Path) -> None:
@@ -141,7 +145,7 @@ def test_costs_are_taken_from_what_is_most_alike(experiment: Experiment) -> None
     records = {job.name: {} for job in jobs}
     records[steers[0].name] = {"status": "done", "wall_s": 100.0}  # score, robot 1
     states = {job.name: "done" if records[job.name] else "ready" for job in jobs}
-    left_s, unknown = remaining_s(steers, records, states, ("done",))
+    left_s, unknown = remaining_s(steers, records, states)
     assert (left_s, unknown) == (100.0 * (len(steers) - 1), 0)
-    assert remaining_s(jobs, records, states, ("done",))[1] == len(jobs) - len(steers)
+    assert remaining_s(jobs, records, states)[1] == len(jobs) - len(steers)
     assert cost_table(jobs, records) == [{"stage": "steer", "jobs": 1, "median_s": 100.0, "total_s": 100.0}]

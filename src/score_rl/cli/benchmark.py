@@ -3,48 +3,45 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from score_rl.cli.common import console
 from score_rl.core.errors import ScoreError
-from score_rl.core.runs import read_run
-from score_rl.pipeline import stages
-from score_rl.pipeline.experiment.board import DONE, ENDED, FAILED, SKIPPED, Board
+from score_rl.pipeline.experiment.clusters import SlurmConfig, connected
 from score_rl.pipeline.experiment.costs import cost_table, remaining_s
-from score_rl.pipeline.experiment.definition import Experiment, load_experiment
+from score_rl.pipeline.experiment.definition import Experiment
+from score_rl.pipeline.experiment.file import load_experiment
 from score_rl.pipeline.experiment.gather import gather
-from score_rl.pipeline.experiment.job import Job
+from score_rl.pipeline.experiment.ledger import DONE, FAILED, SKIPPED, Ledger
 from score_rl.pipeline.experiment.plan import plan
-from score_rl.pipeline.experiment.workers import SlurmConfig, run_here, submit
-from score_rl.real2sim.calibrate import DOMAIN_FILE
-from score_rl.real2sim.partial import partly_calibrated
+from score_rl.pipeline.experiment.scheduling import execute
+from score_rl.pipeline.experiment.work import run_job
 from score_rl.report.experiment.page import write_reports
-from score_rl.sim.domain import ProtectiveStop, load_domain, save_domain
-from score_rl.sim.task import get_task
 
 
 @dataclass(frozen=True)
 class Benchmark:
     """Run an experiment: methods x tasks x robots, from demonstrations to tables and a report.
 
-    Finished work is never repeated and interrupted work resumes, whatever ended it. Several calls on the same
-    folder share the work. A failed job is reported, what needs it is skipped, and the rest goes on; the next call
-    tries it again. OUT/report.html, OUT/report.md and OUT/result.json are made of what is done.
+    Its jobs run on Dask: on processes of this machine, on a cluster of yours (--scheduler) or through Slurm.
+    Finished work is never repeated and interrupted work resumes, whatever ended it. A failed job is reported, what
+    needs it is skipped, and the rest goes on; the next call tries it again. OUT/report.html, OUT/report.md and
+    OUT/result.json are made of what is done.
     """
 
     file: tyro.conf.Positional[Path]
-    """Experiment file (TOML), e.g. benchmarks/claim.toml."""
+    """Experiment file (TOML), e.g. experiments/claim.toml."""
     out: Path | None = None
     """Folder of all runs; by default runs/NAME, with the experiment's name."""
     processes: int = 1
     """Jobs that run side by side on this machine."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler whose workers run the jobs instead, e.g. tcp://host:8786."""
     dry_run: bool = False
     """List the jobs with their states and the time that is left, and run none."""
     render: bool = False
@@ -52,28 +49,23 @@ class Benchmark:
     overwrite: bool = False
     """Delete the jobs that the folder holds with other settings, and run them again."""
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
-    """Slurm array instead of processes on this machine."""
+    """Slurm jobs instead of processes on this machine."""
 
     def run(self) -> Path | None:
         """The report's file; None where nothing was rendered."""
         experiment = load_experiment(self.file)
         out, jobs = Path(self.out or Path("runs") / experiment.name).absolute(), plan(experiment)
+        ledger = Ledger(out, jobs)
         if self.dry_run:
-            show(Board(out, jobs))
+            show(ledger)
             return None
         if not self.render:
-            self._prepare(out, jobs)
-            if self.slurm.workers:
-                tasks = submit(out, jobs, run_job, self.slurm)
-                console.print(f"{len(jobs)} jobs, submitted as {', '.join(tasks)}; `--render` makes the report")
-                return None
-            run_here(out, jobs, run_job, self.processes, console)
-        board = Board(out, jobs)
-        states = board.states()
+            self._run_jobs(ledger)
+        states = ledger.states()
         failed = [name for name, state in states.items() if state == FAILED]
         report = None
         if self.render or not failed or any(j.stage == "evaluate" and states[j.name] == DONE for j in jobs):
-            report = render(experiment, board)
+            report = render(experiment, ledger)
             console.print(f"report: {report}", highlight=False)
         if failed:
             raise ScoreError(
@@ -81,98 +73,53 @@ class Benchmark:
             )
         return report
 
-    def _prepare(self, out: Path, jobs: Sequence[Job]) -> None:
-        """What has to be settled before any process starts."""
-        board = Board(out, jobs)
+    def _run_jobs(self, ledger: Ledger) -> None:
+        """Run what is not done; what cannot be done is an error before any work."""
+        for path in (Path(path) for job in ledger.jobs for path in job.given.values()):
+            if not path.exists():
+                raise ScoreError(f"{path}, named in [datasets] of {self.file}, does not exist")
         if self.overwrite:
-            for name in board.remove_changed():
+            for name in ledger.remove_changed():
                 console.print(f"deleted: {name}", highlight=False)
-        board.check()
-        for name in board.retry_failed():
+        ledger.check()
+        for name in ledger.retry_failed():
             console.print(f"trying again: {name}", highlight=False)
+        if all(state == DONE for state in ledger.states().values()):
+            return
+        own = self.processes if self.scheduler is None and not self.slurm.workers else 0
+        with connected(ledger.out, self.processes, self.scheduler, self.slurm, console) as client:
+            execute(ledger, run_job, client, console, share_of=own)
 
 
-def render(experiment: Experiment, board: Board) -> Path:
+def render(experiment: Experiment, ledger: Ledger) -> Path:
     """Write result.json, report.md and report.html of what is done. Raises ScoreError where nothing is."""
-    states = board.states()
+    states = ledger.states()
     counts = Counter(states.values())
-    done = [job for job in board.jobs if states[job.name] == DONE]
+    done = [job for job in ledger.jobs if states[job.name] == DONE]
     missing = [f"{name}: {state}" for name, state in states.items() if state in (FAILED, SKIPPED)]
     if counts[DONE] < len(states):
         console.print(f"[yellow]{counts[DONE]} of {len(states)} jobs are done; the report holds these[/yellow]")
-    findings = gather(experiment, done, board.out / "runs")
-    costs = cost_table(done, {job.name: board.record(job) for job in done})
-    return write_reports(board.out, experiment, findings, costs, missing)
+    findings = gather(experiment, done, ledger.out / "runs")
+    costs = cost_table(done, {job.name: ledger.record(job) for job in done})
+    return write_reports(ledger.out, experiment, findings, costs, missing)
 
 
-def run_job(job: Job, out: Path) -> None:
-    """Run the stage of a job; what it left earlier is reused or resumed."""
-    torch.set_num_threads(1)  # figures must not depend on how many processes there are
-    runs = out / "runs"
-    folder, target = runs / job.robot_folder, runs / job.name
-    dataset, base = folder / "demonstrations", folder / "base"
-    if job.stage == "collect":
-        stages.collect(job.settings, target)
-    elif job.stage == "pretrain":
-        stages.pretrain(job.settings, dataset, target)
-    elif job.stage == "calibrate":
-        stages.calibrate(job.settings, dataset, target)
-    elif job.stage == "steer":
-        twin = str(world_file(job, out))
-        worlds = tuple(twin if world == "twin" else world for world in job.settings.worlds)
-        given = dataset if job.demonstrations else None
-        stages.steer(replace(job.settings, worlds=worlds), base, target, dataset=given)
-    else:
-        steering = target.parent / "steering" if job.training_seed is not None else None
-        settings = replace(job.settings, world=str(world_file(job, out)))
-        stages.evaluate(settings, base, target, steering=steering)
-
-
-def world_file(job: Job, out: Path) -> Path | str:
-    """The world of a steering or an evaluation: a shipped name, or a domain file that is made where necessary."""
-    if job.evaluation == "proxy":
-        return job.settings.world
-    if job.evaluation == "proxy_raw":
-        return with_stop(job.settings.world, 0.0, out / "domains" / f"{Path(job.settings.world).stem}_raw.toml")
-    twin = out / "runs" / job.robot_folder / "calibration" / DOMAIN_FILE
-    if job.twin_calibration < 1:
-        twin = with_calibration(twin, job.twin_calibration)
-    if job.twin_stop_n is None:
-        return twin
-    return with_stop(twin, job.twin_stop_n, twin.with_name(f"{twin.stem}_stop_{job.twin_stop_n:g}n.toml"))
-
-
-def with_stop(world: str | Path, force_n: float, path: Path) -> Path:
-    """Write a domain that differs in its protective stop only (0: none)."""
-    domain = load_domain(world)
-    stop = ProtectiveStop(force_n, domain.protective_stop.filter_s)
-    save_domain(path, replace(domain, name=path.stem, protective_stop=stop), {"from": str(Path(world).name)})
-    return path
-
-
-def with_calibration(twin: Path, share: float) -> Path:
-    """Write the calibrated twin with a share of its calibration only."""
-    _, config = read_run(twin.parent)
-    start = load_domain(config["settings"]["world"])
-    path = twin.with_name(f"{twin.stem}_calibrated_{share:g}.toml")
-    part = partly_calibrated(start, load_domain(twin), share, get_task(config["settings"]["task"]).parameters)
-    save_domain(path, replace(part, name=path.stem), {"from": twin.name})
-    return path
-
-
-def show(board: Board) -> None:
+def show(ledger: Ledger) -> None:
     """The jobs, their states, and the time that is left as far as it was measured."""
-    states = board.states()
+    states = ledger.states()
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
     for column in ("job", "stage", "state", "s"):
         table.add_column(column, justify="right" if column == "s" else "left", no_wrap=True)
-    for job in board.jobs:
-        record = board.record(job)
+    for job in ledger.jobs:
+        record = ledger.record(job)
         wall_s = f"{record['wall_s']:.0f}" if record.get("status") == DONE else ""
         table.add_row(job.name, job.stage, states[job.name], wall_s)
-    Console().print(table)
+    terminal = Console()
+    if not terminal.is_terminal:
+        terminal.width = 160  # names of jobs are for searching
+    terminal.print(table)
     counts = Counter(states.values())
     console.print(", ".join(f"{count} {state}" for state, count in counts.items()), highlight=False)
-    estimate, unknown = remaining_s(board.jobs, {job.name: board.record(job) for job in board.jobs}, states, ENDED)
+    estimate, unknown = remaining_s(ledger.jobs, {job.name: ledger.record(job) for job in ledger.jobs}, states)
     text = f"about {estimate / 3600:.1f} hours of processing left"
     console.print(text + (f", without {unknown} jobs of kinds not measured yet" * bool(unknown)), highlight=False)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from score_rl.cli.audit import Audit
 from score_rl.cli.benchmark import Benchmark
@@ -127,9 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parse(sys.argv[1:] if arguments is None else arguments).run()
     except ScoreError as error:
-        Console(stderr=True).print(
-            f"[bold red]error:[/bold red] {error}", markup=True, highlight=False, soft_wrap=True
-        )
+        text = f"[bold red]error:[/bold red] {escape(str(error))}"  # what stands in [brackets] is no style
+        Console(stderr=True).print(text, markup=True, highlight=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted; the same command resumes.", highlight=False)

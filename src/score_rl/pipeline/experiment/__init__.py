@@ -1,1 +1,1 @@
-"""Experiments: methods x tasks x robots as a graph of jobs, its execution, and what came of it."""
+"""Experiments: methods x tasks x robots as a graph of jobs, its execution on Dask, and what came of it."""

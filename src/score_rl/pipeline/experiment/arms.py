@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from score_rl.evaluation.results import policy_name
-from score_rl.pipeline.experiment.definition import EVALUATIONS, REFERENCE_POLICIES
+from score_rl.pipeline.experiment.definition import EVALUATIONS, REFERENCE_POLICIES, REFERENCES
 from score_rl.pipeline.experiment.summary import mean_rate
 
 Record = Mapping[str, Any]
@@ -24,7 +24,7 @@ class Arm:
     label: str
     role: str
     sweep: str | None
-    sweep_value: float | None
+    sweep_value: float | str | None
     records: Mapping[str, Sequence[Record]]
     """Evaluation -> records, one per task, robot and training seed."""
 
@@ -42,19 +42,19 @@ def arms(records: Iterable[Record], stochastic: bool = False) -> list[Arm]:
     """The arms in the order of the records; policies that sample their latents only where asked for."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        reference = record["policy"] in REFERENCE_POLICIES
-        if reference or stochastic or not record["policy"].endswith("_stoch"):
+        if stochastic or not record["policy"].endswith("_stoch"):
             groups.setdefault((record["variant"], record["policy"]), []).append(record)
     return [_arm(policy, found) for (_, policy), found in groups.items()]
 
 
 def _arm(policy: str, records: Sequence[Record]) -> Arm:
-    first, reference = records[0], policy in REFERENCE_POLICIES
+    first, reference = records[0], records[0]["variant"] == REFERENCES.name
     sampled = ", sampled" if policy.endswith("_stoch") else ""
+    other = ", z = 0" if policy == REFERENCE_POLICIES[1] else ""  # of a base policy that was made in another way
     return Arm(
         variant=policy if reference else first["variant"],
         policy=policy,
-        label=policy_name(policy) if reference else first["label"] + sampled,
+        label=policy_name(policy) if reference else first["label"] + other + sampled,
         role=first["role"],
         sweep=first["sweep"],
         sweep_value=first["sweep_value"],

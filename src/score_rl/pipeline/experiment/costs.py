@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from score_rl.pipeline.experiment.job import REFERENCES, Job
+from score_rl.pipeline.experiment.definition import REFERENCES
+from score_rl.pipeline.experiment.job import Job
+from score_rl.pipeline.experiment.ledger import DONE, FAILED, SKIPPED
 
 
 def remaining_s(
-    jobs: Sequence[Job], records: Mapping[str, Mapping[str, Any]], states: Mapping[str, str], ended: Sequence[str]
+    jobs: Sequence[Job], records: Mapping[str, Mapping[str, Any]], states: Mapping[str, str]
 ) -> tuple[float, int]:
     """(seconds of the jobs that have not ended, how many of them are of a kind not measured yet).
 
@@ -20,7 +22,7 @@ def remaining_s(
     total, unknown = 0.0, 0
     done = [(job, records[job.name]["wall_s"]) for job in jobs if records[job.name].get("status") == "done"]
     for job in jobs:
-        if states[job.name] in ended:
+        if states[job.name] in (DONE, FAILED, SKIPPED):
             continue
         alike = next(filter(None, ([s for other, s in done if k(other) == k(job)] for k in KINDS)), [])
         if alike:
@@ -31,9 +33,9 @@ def remaining_s(
 
 
 KINDS = (
-    lambda job: (job.stage, job.evaluation, job.method == REFERENCES, job.method, job.task),
-    lambda job: (job.stage, job.evaluation, job.method == REFERENCES, job.method),
-    lambda job: (job.stage, job.evaluation, job.method == REFERENCES),
+    lambda job: (job.stage, job.evaluation, job.method == REFERENCES.name, job.method, job.task),
+    lambda job: (job.stage, job.evaluation, job.method == REFERENCES.name, job.method),
+    lambda job: (job.stage, job.evaluation, job.method == REFERENCES.name),
 )
 """What makes two jobs alike, closest first."""
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json_lines
+from score_rl.core.files import read_json, read_json_lines
 from score_rl.evaluation.results import Episode, compare
 from score_rl.evaluation.run import read_episodes, read_evaluation
-from score_rl.pipeline.experiment.definition import REFERENCE_POLICIES, Experiment
-from score_rl.pipeline.experiment.job import REFERENCES, Job
+from score_rl.pipeline.audit import RESULT
+from score_rl.pipeline.experiment.audits import audit_results
+from score_rl.pipeline.experiment.definition import REFERENCE_POLICIES, REFERENCES, Experiment, Method
+from score_rl.pipeline.experiment.job import Job
 
 CURVE_POINTS = 60
 """Points that a learning curve is thinned to."""
-Key = tuple[str, int, str, int | None]
-"""Task, robot, evaluation, training seed."""
+PRETRAINED = ("held_out_loss", "action_error", "action_error_z0")
+"""What of a base policy's training its records say."""
+
+
+Played = Mapping[tuple[str, str], tuple[Job, Sequence[Episode]]]
+"""(Job's name, policy) -> the job and the policy's episodes."""
 
 
 @dataclass(frozen=True)
@@ -25,34 +31,44 @@ class Findings:
     """What came of an experiment; enough for all tables and pictures."""
 
     records: list[dict[str, Any]]
-    """Flat records: those of `score evaluate` with `experiment`, `variant`, `label`, `role`, `evaluation`, `sweep`,
-    `sweep_value`, and paired differences to `base`, `base_z0` and the experiment's own method (`vs_ours_*`)."""
+    """Flat records: those of `score evaluate` with `experiment`, `variant`, `label`, `role`, `settings`,
+    `evaluation`, `sweep`, `sweep_value`, and paired differences to `base`, `base_z0` and the experiment's own
+    method (`vs_ours_*`)."""
     curves: list[dict[str, Any]]
     """Learning curves: task, robot_seed, variant, label, training_seed, control_steps and success (lists)."""
+    audits: dict[str, dict[str, Any]]
+    """Audit of the experiment -> what it found of all policies; see `audits.audit_results`."""
 
 
 def gather(experiment: Experiment, jobs: Iterable[Job], runs: Path) -> Findings:
     """Read what the done jobs left. Raises ScoreError where no evaluation is done or a file is corrupt."""
     jobs = list(jobs)
-    played = {
-        (job, policy): episodes
-        for job in jobs
-        if job.stage == "evaluate"
+    evaluations = [job for job in jobs if job.stage == "evaluate"]
+    played: Played = {
+        (job.name, policy): (job, episodes)
+        for job in evaluations
         for policy, episodes in read_episodes(runs / job.name).items()
     }
     records = []
-    for job in (job for job in jobs if job.stage == "evaluate"):
+    for job in evaluations:
         for found in read_evaluation(runs / job.name):
             record = {name: value for name, value in found.items() if not name.startswith("vs_")}
             record |= _labels(experiment, job)
+            if record["policy"] in REFERENCE_POLICIES:
+                record |= _pretrained(runs / job.inputs["policy"])
             others = _references(experiment, job, played, record["policy"])
-            compare(record, played[job, record["policy"]], others)
+            compare(record, played[job.name, record["policy"]][1], others)
             records.append(record)
     if not records:
         raise ScoreError(f"nothing to report yet: no evaluation under {runs} is done")
-    return Findings(
-        records, [curve for job in jobs if job.stage == "steer" for curve in _curve(experiment, job, runs)]
-    )
+    curves = [curve for job in jobs if job.stage == "steer" for curve in _curve(experiment, job, runs)]
+    audits = {}
+    for audit in experiment.audits:
+        asked = [job for job in jobs if job.stage == "audit" and job.evaluation == audit.name]
+        if asked:
+            found = [(read_json(runs / job.name / RESULT), _labels(experiment, job)) for job in asked]
+            audits[audit.name] = audit_results(found, records, audit.panel)
+    return Findings(records, curves, audits)
 
 
 def our_method(experiment: Experiment) -> str | None:
@@ -61,33 +77,44 @@ def our_method(experiment: Experiment) -> str | None:
 
 
 def _labels(experiment: Experiment, job: Job) -> dict[str, Any]:
-    method = next((method for method in experiment.methods if method.name == job.method), None)
+    method = next((method for method in experiment.methods if method.name == job.method), REFERENCES)
+    seed = {} if job.training_seed is None else {"training_seed": job.training_seed}
     return {
         "experiment": experiment.name,
         "recipe": job.task,
         "robot_seed": job.robot,
+        **seed,
         "evaluation": job.evaluation,
-        "variant": job.method,
-        "label": method.label if method else "base policy",
-        "role": method.role if method else "control",
-        "sweep": method.sweep if method else None,
-        "sweep_value": method.sweep_value if method else None,
+        "variant": method.name,
+        "label": method.label,
+        "role": method.role,
+        "settings": _settings_text(method),
+        "sweep": method.sweep,
+        "sweep_value": method.sweep_value,
     }
 
 
-def _references(
-    experiment: Experiment, job: Job, played: dict[tuple[Job, str], list[Episode]], policy: str
-) -> dict[str, Sequence[Episode]]:
-    """Episodes to pair with: of the same task, robot and evaluation, and for `ours` of the same training seed."""
+def _settings_text(method: Method) -> str:
+    """What a method sets, for people: `ppo.learning_rate 0.002, ppo.clip 0.3`."""
+    short = {path.removeprefix("steer.").removeprefix("learner."): value for path, value in method.settings.items()}
+    return ", ".join(f"{path} {value}" for path, value in short.items())
+
+
+def _pretrained(base: Path) -> dict[str, Any]:
+    summary = read_json(base / "run.json")["summary"]
+    return {key: summary[key] for key in PRETRAINED if key in summary}
+
+
+def _references(experiment: Experiment, job: Job, played: Played, policy: str) -> dict[str, Sequence[Episode]]:
+    """Episodes to pair with: of the same task, robot and evaluation, and, if both have one, training seed."""
     ours, found = our_method(experiment), {}
-    for (other, name), episodes in played.items():
-        if (other.task, other.robot, other.evaluation) != (job.task, job.robot, job.evaluation):
+    for (_, name), (other, episodes) in played.items():
+        seeds = {job.training_seed, other.training_seed} - {None}
+        if (other.task, other.robot, other.evaluation) != (job.task, job.robot, job.evaluation) or len(seeds) > 1:
             continue
-        if other.method == REFERENCES and name in REFERENCE_POLICIES and name != policy:
+        if other.method == REFERENCES.name and (other.name, name) != (job.name, policy):
             found[name] = episodes
-        same_seed = job.training_seed in (None, other.training_seed)
-        first = "ours" not in found
-        if other.method == ours != job.method and name.endswith("_det") and same_seed and first:
+        if other.method == ours != job.method and name.endswith("_det") and "ours" not in found:
             found["ours"] = episodes
     return found
 

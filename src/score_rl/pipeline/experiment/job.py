@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-REFERENCES = "references"
-"""Stands where a method's name does, for the policies that need no training."""
+
+@dataclass(frozen=True)
+class Twin:
+    """Which variation of a robot's calibrated twin a job runs in."""
+
+    calibration: float = 1.0
+    """Share of the calibration that it holds."""
+    stop_n: float | None = None
+    """Protective stop in place of the calibrated twin's."""
 
 
 @dataclass(frozen=True)
@@ -17,28 +25,30 @@ class Job:
     name: str
     """E.g. `pinch_cube/robot-51/score/seed-0/steering`."""
     stage: str
-    """collect, pretrain, calibrate, steer or evaluate."""
+    """collect, pretrain, calibrate, steer, evaluate or audit."""
     settings: Any
-    """The stage's settings; a world called `twin` is the calibrated twin of the same robot."""
-    needs: tuple[str, ...]
-    """Jobs that must be done before."""
-    digest: str
-    """SHA-256 of everything above and of the digests of what it needs: the same digest, the same result."""
+    """The stage's settings; a world or domain called `twin` is the robot's calibrated twin."""
     task: str
     robot: int
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Role (dataset, policy, calibration, steering) -> the job that makes it."""
+    given: Mapping[str, str] = field(default_factory=dict)
+    """Role -> a path from elsewhere."""
     method: str | None = None
-    """Method of the experiment, or `references`; None for the stages that all methods share."""
+    """Method of the experiment; None for the stages that methods share."""
     training_seed: int | None = None
     evaluation: str | None = None
-    """Which of `EVALUATIONS`."""
-    twin_stop_n: float | None = None
-    """Protective stop of the training twin, in place of the calibrated one's."""
-    twin_calibration: float = 1.0
-    """Share of the calibration that the training twin holds."""
-    demonstrations: bool = False
-    """Whether steering is given the demonstrations."""
+    """Which of `EVALUATIONS`; of an audit its name."""
+    twin: Twin = Twin()
+    digest: str = ""
+    """SHA-256 of what is done and of the digests of what it needs: the same digest, the same result."""
 
     @property
-    def robot_folder(self) -> Path:
-        """Folder, below `runs/`, of all jobs of this task and robot."""
-        return Path(self.task) / f"robot-{self.robot}"
+    def needs(self) -> tuple[str, ...]:
+        """Jobs that must be done before."""
+        return tuple(self.inputs.values())
+
+
+def with_absolute_paths(job: Job) -> Job:
+    """The job for a process that has another working directory."""
+    return replace(job, given={role: str(Path(path).absolute()) for role, path in job.given.items()})

@@ -1,4 +1,4 @@
-"""The report of an experiment: result.json, curves.json, report.md and a self-contained report.html."""
+"""The report of an experiment: results, curves and audits as JSON, report.md and a self-contained report.html."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from string import Template
 from typing import Any
 
 from score_rl.core.files import write_json, write_text
+from score_rl.core.runs import describe_process
 from score_rl.evaluation.results import write_results
 from score_rl.pipeline.experiment.arms import Arm, arms, best_rival, complete, our_arm
 from score_rl.pipeline.experiment.definition import Experiment
@@ -29,6 +30,7 @@ NOTES = (
     "Success of the episodes of all robots together, with Wilson's interval.",
 )
 
+AUDITED = "Success in the calibrated twin, and with it made worse, size by size, in units of the audit's panel."
 MEASURED = {
     "Support in the proxy": "Of executed chunks, at the 99 % level that is calibrated on the base policy's own "
     "clipped samples: 1 % is the base policy's own rate. Typicality and AUC are 0.5 on average for the base policy.",
@@ -43,13 +45,17 @@ def write_reports(
     costs: Sequence[Mapping[str, Any]],
     missing: Sequence[str] = (),
 ) -> Path:
-    """Write all four files; returns the HTML page. `missing`: jobs that failed or were skipped, for the reader."""
+    """Write all files; returns the HTML page. `missing`: jobs that failed or were skipped, for the reader."""
     out = Path(out)
     write_results(out / "result.json", findings.records)
     write_json(out / "curves.json", findings.curves)
+    for name, audit in findings.audits.items():
+        process = describe_process()
+        provenance = {key: process[key] for key in ("command", "commit", "machine")}
+        write_json(out / f"audit_{name}.json", {"benchmark": "audit", **provenance, **audit})
     write_json(out / "costs.json", list(costs))
     found = arms(findings.records)
-    lines, sections = verdict(found), _tables(found, costs)
+    lines, sections = verdict(found), _tables(found, findings.audits, costs)
     write_text(out / "report.md", markdown(experiment, lines, sections, missing))
     page = resources.files("score_rl.report").joinpath("templates/report.html").read_text(encoding="utf-8")
     drawn = _pictures(found, findings.curves)
@@ -140,7 +146,9 @@ def page_body(
     return "\n".join(parts)
 
 
-def _tables(found: Sequence[Arm], costs: Sequence[Mapping[str, Any]]) -> list[Section]:
+def _tables(
+    found: Sequence[Arm], audits: Mapping[str, Mapping[str, Any]], costs: Sequence[Mapping[str, Any]]
+) -> list[Section]:
     """The tables that have rows, in the order of the report."""
     parts = [
         ("Means over all tasks", NOTES[0], tables.headline(found)),
@@ -157,6 +165,8 @@ def _tables(found: Sequence[Arm], costs: Sequence[Mapping[str, Any]]) -> list[Se
         ("Force and continuity in the proxy", tables.HAND, "proxy"),
     ):
         parts.append((title, MEASURED.get(title, ""), tables.measured(found, columns, evaluation)))
+    for name, audit in audits.items():
+        parts.append((f"Audit: {name}", AUDITED, tables.audit_grades(audit["grades"])))
     parts.append(("Every task and robot, proxy", "", tables.every_cell(found, "proxy")))
     parts.append(("What it cost", "", tables.cost_rows(costs)))
     return [part for part in parts if part[2].rows]
@@ -168,7 +178,7 @@ def _pictures(found: Sequence[Arm], curves: Sequence[Mapping[str, Any]]) -> dict
     drawn: dict[str, list[tuple[str, str]]] = {}
     if proxy:
         drawn["Proxy, by task"] = [(pictures.success(proxy), "Wilson intervals; small ticks are single robots.")]
-    for name in dict.fromkeys(arm.sweep for arm in found if arm.sweep):
+    for name in dict.fromkeys(arm.sweep for arm in found if arm.sweep and isinstance(arm.sweep_value, float)):
         drawn[f"Sweep: {name}"] = [(pictures.sweep(found, name), "Means over tasks and robots.")]
     roles = {arm.variant: arm.role for arm in found if arm.sweep is None}
     if any(curve["variant"] in roles for curve in curves):

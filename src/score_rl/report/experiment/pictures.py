@@ -13,6 +13,7 @@ from score_rl.core.statistics import wilson
 from score_rl.pipeline.experiment.arms import Arm, our_arm, tasks_of
 from score_rl.pipeline.experiment.summary import mean_field, mean_rate, pooled
 from score_rl.report.charts import ACCENT, INK, STYLES, WIDTH, drawing, smooth
+from score_rl.report.experiment.tables import sweep_points
 
 GREY = STYLES["base"]["color"]
 EVALUATION_STYLES = {
@@ -56,11 +57,11 @@ def _interval(axis: Axes, y: float, records: Sequence[Mapping[str, Any]], ink: s
 
 
 def sweep(all_arms: Sequence[Arm], name: str) -> str:
-    """Mean success against a swept setting, in twin and proxy; the method itself and the base as lines.
+    """Mean success against a swept number, in twin and proxy; the method itself and the base as lines.
 
     All on the tasks and robots of the sweep.
     """
-    points = sorted((arm for arm in all_arms if arm.sweep == name), key=lambda arm: arm.sweep_value or 0.0)
+    points = sweep_points(all_arms, name)
     cells = {(r["task"], r["robot_seed"]) for arm in points for r in arm.of("proxy")}
     lines = [arm for arm in all_arms if arm is our_arm(all_arms) or arm.variant == "base"]
     with drawing(WIDTH, 3.2) as ((axis,), svg):
@@ -84,7 +85,8 @@ def sweep(all_arms: Sequence[Arm], name: str) -> str:
                 f"{arm.label}, proxy", (1, height), xycoords=("axes fraction", "data"),
                 ha="right", va="bottom", fontsize=8, color=colour(arm),
             )  # fmt: skip
-        axis.set(xscale="log", xlabel="coefficient", ylabel="success", ylim=(-0.02, 1.05))
+        scale = "log" if all(arm.sweep_value > 0 for arm in points) else "linear"
+        axis.set(xscale=scale, xlabel=name, ylabel="success", ylim=(-0.02, 1.05))
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axis.legend(loc="best")
     return svg[0]

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from score_rl.core.statistics import wilson
+from score_rl.evaluation.results import policy_name
 from score_rl.pipeline.experiment.arms import Arm, complete, our_arm, tasks_of
+from score_rl.pipeline.experiment.definition import REFERENCE_POLICIES
 from score_rl.pipeline.experiment.summary import Difference, Mean, mean_difference, mean_field, mean_rate, pooled
 
 DASH = "–"
@@ -94,17 +96,23 @@ def against(all_arms: Sequence[Arm], evaluation: str = "proxy") -> Table:
 
 def sweep(all_arms: Sequence[Arm], name: str) -> Table:
     """One row per value of a swept setting: success in twin and proxy, support and force."""
-    points = sorted((arm for arm in all_arms if arm.sweep == name), key=lambda arm: arm.sweep_value or 0.0)
+    points = sweep_points(all_arms, name)
     header = ("value", "twin", "proxy", "without stop", *(title for title, _ in BODY))
     rows = [
         (
-            f"{arm.sweep_value:g}",
+            f"{arm.sweep_value:g}" if isinstance(arm.sweep_value, float) else f"{arm.sweep_value}",
             *(mean_text(arm.of(evaluation)) for evaluation in ("twin", "proxy", "proxy_raw")),
             *(show(arm.of("proxy")) for _, show in BODY),
         )
         for arm in points
     ]
     return Table(header, rows)
+
+
+def sweep_points(all_arms: Sequence[Arm], name: str) -> list[Arm]:
+    """The arms of a sweep: by their value where it is a number, otherwise in the order of the experiment."""
+    points = [arm for arm in all_arms if arm.sweep == name]
+    return sorted(points, key=lambda arm: arm.sweep_value if isinstance(arm.sweep_value, float) else 0.0)
 
 
 def measured(all_arms: Sequence[Arm], columns: Sequence[Column], evaluation: str) -> Table:
@@ -137,6 +145,23 @@ def every_cell(all_arms: Sequence[Arm], evaluation: str) -> Table:
         for record, arm in cells
     ]
     return Table(header, rows, tuple(arm.ours for _, arm in cells))
+
+
+def audit_grades(grades: Sequence[Mapping[str, Any]]) -> Table:
+    """One row per method and mismatch: success in the twin itself, and by size."""
+    if not grades:
+        return Table((), [])
+    header = ("method", "mismatch", "policies", *(f"{cell['size']:g}" for cell in grades[0]["sizes"]))
+    rows = [
+        (
+            grade["label"] if grade["policy"] not in REFERENCE_POLICIES else policy_name(grade["policy"]),
+            grade["mismatch"],
+            str(grade["cells"]),
+            *(f"{100 * cell['success']:.0f}" for cell in grade["sizes"]),
+        )
+        for grade in grades
+    ]
+    return Table(header, rows)
 
 
 def cost_rows(costs: Sequence[Mapping[str, Any]]) -> Table:

@@ -1,6 +1,6 @@
 """Kill every stage again and again (SIGKILL) and compare its result with that of an uninterrupted run.
 
-    python benchmarks/resume.py
+    python tests/soak/resume.py
 
 For collect, pretrain and steer: one run undisturbed, and others that are killed at random moments and started anew
 with the same command until `--kills` kills have been survived. Results must be equal byte for byte. The sizes are

@@ -1,4 +1,4 @@
-"""Tables of the methods' pages: one method of a comparison, and what its tuning took. See `render_results.py`."""
+"""Tables of the methods' pages: one method of a comparison, and what its tuning took. See `render.py`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from score_rl.core.statistics import wilson
 from score_rl.evaluation.results import read_results
 from score_rl.pipeline.experiment.summary import pooled
+from tables import Table
 
-Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 METHOD_HEADER = ("task", "world", "robots", "episodes", "policy", "success", "steps", "stops", "peak force, 95 %")
 TUNING_HEADER = ("method", "settings, where not the default", "control steps", "success in the twin", "stops")
 

@@ -1,6 +1,6 @@
 """What a policy server stands: hostile messages, many clients, and its own sudden death.
 
-    python benchmarks/reliability_server.py --bundle runs/bundle
+    python tests/soak/reliability_server.py --bundle runs/bundle
 
 Three parts, the first two against `score serve`:
 

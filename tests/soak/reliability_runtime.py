@@ -1,6 +1,6 @@
 """Kill the client and the robot again and again, and drive for an hour: does it hold, record, and keep time?
 
-    python benchmarks/reliability_runtime.py --bundle runs/bundle
+    python tests/soak/reliability_runtime.py --bundle runs/bundle
 
 Kills: `score run` drives a robot process; at a random moment one of the two gets SIGKILL. (Both are forked from a
 server that has imported the libraries already, which saves most of the time of starting them.) A killed client must

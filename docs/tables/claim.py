@@ -1,4 +1,4 @@
-"""Tables of the claim's experiment, of audits and of mismatches, for the documents. See `render_results.py`."""
+"""Tables of the claim's experiment, of audits and of mismatches, for the documents. See `render.py`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from score_rl.pipeline.experiment.arms import Arm, arms, complete, tasks_of
 from score_rl.pipeline.experiment.definition import REFERENCE_POLICIES
 from score_rl.report.experiment import tables
 from score_rl.sim.task import get_task
-
-Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
-
+from tables import Table
 
 PARTLY_CALIBRATED = ("_half", "_uncalibrated", "_uncalibrated_long")
 """Ends of the names of methods that were trained in a twin without all of its calibration."""

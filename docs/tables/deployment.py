@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from score_rl.core.files import read_json
+from tables import Table
 
-Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
-"""Header and rows."""
 Rows = list[tuple[str, str]]
 MEASURED = ("", "measured")
 """Header of tables of single figures."""

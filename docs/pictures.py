@@ -1,4 +1,4 @@
-"""Pictures of the committed result files, for the documents. See `render_results.py`."""
+"""Pictures of the committed result files, for the documents. See `render.py`."""
 
 from __future__ import annotations
 

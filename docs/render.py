@@ -1,0 +1,134 @@
+"""Write the tables and pictures of the documents from the committed result files.
+
+    python docs/render.py            # rewrite README.md, docs/*.md and the pictures in docs/images
+    python docs/render.py --check    # exit with 1 where a document differs from the result files
+
+A table stands between `<!-- results FILE -->` and `<!-- end results -->`, with FILE in benchmarks/results/ (or
+FILE:METHOD for one method of a comparison, claim.json:PART for a part of the experiment); a picture between
+`<!-- picture NAME -->` and `<!-- end picture -->`; the table of the domains' parameters between `<!-- parameters -->`
+and `<!-- end parameters -->`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pictures import PICTURES, on_white
+from tables.claim import (
+    PARTS,
+    audit_table,
+    claim_table,
+    grades_by_task_table,
+    grades_table,
+    mismatch_table,
+    single_table,
+)
+from tables.comparisons import calibration_table, success_table, support_table, variant_table
+from tables.deployment import latency_table, rehearsal_table, runtime_table, server_table
+from tables.methods import method_table, tuning_table
+
+from score_rl.core.files import write_text
+from score_rl.sim.task import get_task
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+HISTORY = RESULTS / "history.md"
+IMAGES = ROOT / "docs" / "images"
+MARKED = re.compile(r"(<!-- results (\S+) -->\n).*?(<!-- end results -->)", re.DOTALL)
+PARAMETER_TABLE = re.compile(r"(<!-- parameters -->\n).*?(<!-- end parameters -->)", re.DOTALL)
+MARKED_PICTURE = re.compile(r"(<!-- picture (\S+) -->\n).*?(<!-- end picture -->)", re.DOTALL)
+
+
+def documents() -> list[Path]:
+    """The documents that may hold tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), HISTORY]
+
+
+def rendered(text: str, document: Path) -> str:
+    """The document's text with every table made anew."""
+
+    def replaced(match: re.Match[str]) -> str:
+        return f"{match[1]}{table(match[2], document)}\n{match[3]}"
+
+    text = MARKED.sub(replaced, text)
+    text = PARAMETER_TABLE.sub(lambda match: f"{match[1]}{parameters()}\n{match[2]}", text)
+    return MARKED_PICTURE.sub(lambda match: f"{match[1]}{shown(match[2], document)}{match[3]}", text)
+
+
+def shown(name: str, document: Path) -> str:
+    """Markdown of a picture; nothing where it was not drawn yet."""
+    path = IMAGES / f"{name}.svg"
+    link = Path(os.path.relpath(path, document.parent)).as_posix()
+    return f"![{PICTURES[name].caption}]({link})\n" if path.exists() else ""
+
+
+def parameters() -> str:
+    """Markdown table of everything that a domain can say."""
+    lines = ["| parameter | values | nominal | bounds | meaning |", "|---|---|---|---|---|"]
+    lines += [
+        f"| `{name}` | {p.size} | {p.nominal:g} | {p.low:g} to {p.high:g} | {p.meaning} |"
+        for name, p in get_task("pinch_cube").parameters.general.items()
+    ]
+    return "\n".join(lines)
+
+
+def table(name: str, document: Path) -> str:
+    """Markdown table of a result file, or of one method or part in it (`FILE:METHOD`, `claim.json:PART`)."""
+    file, _, part = name.partition(":")
+    path = RESULTS / file
+    if not path.exists():
+        return "No result file yet."
+    if name in TABLES or not part:
+        header, rows = TABLES.get(name, success_table)(path)
+    else:
+        header, rows = claim_table(path, part) if part in PARTS else method_table(path, part)
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    link = Path(os.path.relpath(path, document.parent)).as_posix()
+    return "\n".join([*lines, "", f"Every figure, with seeds, command and commit: [{path.name}]({link})."])
+
+
+TABLES = {
+    "support.json": support_table,
+    "representation.json": variant_table,
+    "calibration.json": calibration_table,
+    "tuning.json": tuning_table,
+    "claim.json": claim_table,
+    "audit.json": audit_table,
+    "audit.json:grades": grades_table,
+    "audit.json:grades_by_task": grades_by_task_table,
+    "audit_single.json": single_table,
+    "mismatch.json": mismatch_table,
+    "reliability_server.json": server_table,
+    "reliability_runtime.json": runtime_table,
+    "rehearsal.json": rehearsal_table,
+    "latency.json": latency_table,
+}
+"""Result files, or parts of them, with a table of their own; all others hold comparisons of policies."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Render everything, or with --check only compare."""
+    for name, picture in PICTURES.items():
+        if "--check" not in arguments and (RESULTS / picture.file).exists():
+            write_text(IMAGES / f"{name}.svg", on_white(picture.draw(RESULTS / picture.file)))
+    stale = []
+    for document in documents():
+        text = document.read_text(encoding="utf-8")
+        new = rendered(text, document)
+        if new != text:
+            stale.append(document)
+            if "--check" not in arguments:
+                write_text(document, new)
+    if "--check" in arguments:
+        for document in stale:
+            print(f"{document.relative_to(ROOT)} differs from the result files: python docs/render.py")
+    return int(bool(stale) and "--check" in arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
