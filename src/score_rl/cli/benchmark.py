@@ -9,10 +9,9 @@ from pathlib import Path
 
 import torch
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-from score_rl.cli.common import console
+from score_rl.cli.common import console, output
 from score_rl.core.errors import ScoreError
 from score_rl.core.runs import read_run
 from score_rl.pipeline import stages
@@ -170,7 +169,7 @@ def show(board: Board) -> None:
         record = board.record(job)
         wall_s = f"{record['wall_s']:.0f}" if record.get("status") == DONE else ""
         table.add_row(job.name, job.stage, states[job.name], wall_s)
-    Console().print(table)
+    output().print(table)
     counts = Counter(states.values())
     console.print(", ".join(f"{count} {state}" for state, count in counts.items()), highlight=False)
     estimate, unknown = remaining_s(board.jobs, {job.name: board.record(job) for job in board.jobs}, states, ENDED)
