@@ -165,3 +165,14 @@ def test_failed_jobs_are_an_error_behind_the_report(
     message = failure(capsys, "benchmark", str(file), "--out", str(tmp_path / "out"))
     assert "1 of 11 jobs failed, first pinch_cube/robot-101/demonstrations" in message
     assert run_job.__module__ == "score_rl.pipeline.experiment.work"  # workers import it from there
+
+
+
+def test_tables_in_a_pipe_are_whole(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever width the surroundings claim."""
+    monkeypatch.setenv("COLUMNS", "20")
+    assert cli.main(["benchmark", str(file), "--out", str(tmp_path / "out"), "--dry-run"]) == 0
+    table = capsys.readouterr().out
+    assert "pinch_cube/robot-101/score/seed-0/steering" in table and "…" not in table

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-from score_rl.cli.common import console
+from score_rl.cli.common import console, output
 from score_rl.core.errors import ScoreError
 from score_rl.pipeline.experiment.clusters import SlurmConfig, connected
 from score_rl.pipeline.experiment.costs import cost_table, remaining_s
@@ -114,10 +113,7 @@ def show(ledger: Ledger) -> None:
         record = ledger.record(job)
         wall_s = f"{record['wall_s']:.0f}" if record.get("status") == DONE else ""
         table.add_row(job.name, job.stage, states[job.name], wall_s)
-    terminal = Console()
-    if not terminal.is_terminal:
-        terminal.width = 160  # names of jobs are for searching
-    terminal.print(table)
+    output().print(table)
     counts = Counter(states.values())
     console.print(", ".join(f"{count} {state}" for state, count in counts.items()), highlight=False)
     estimate, unknown = remaining_s(ledger.jobs, {job.name: ledger.record(job) for job in ledger.jobs}, states)

@@ -17,6 +17,16 @@ console = Console(stderr=True)
 """Where the commands talk to people; results go to files and, as tables, to standard output."""
 
 
+PIPE_WIDTH = 1000
+"""Characters of a line where standard output is no terminal: whoever reads it gets tables whole."""
+
+
+def output() -> Console:
+    """Standard output, where tables go."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+
+
 def say(message: Any) -> None:
     """Tell people something."""
     console.print(message, highlight=False)
@@ -25,4 +35,4 @@ def say(message: Any) -> None:
 def show(result: Result) -> None:
     """What a stage found: lines to people, tables to standard output."""
     for part in describe(result):
-        (console if isinstance(part, str) else Console()).print(part, highlight=False)
+        (console if isinstance(part, str) else output()).print(part, highlight=False)

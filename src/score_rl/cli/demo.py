@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
-from score_rl.cli.common import say, show
+from score_rl.cli.common import output, say, show
 from score_rl.pipeline.loop import run_loop
 from score_rl.report.page import loop_report, write_report
 from score_rl.report.tables import results_table
@@ -53,5 +52,5 @@ class Demo:
         for remark in write_report(page, loop_report(loop)):
             say(f"[yellow]{remark}[/yellow]")
         say(f"report: {page}")
-        Console().print("", results_table([*loop.twin.records, *loop.proxy.records]), "")
+        output().print("", results_table([*loop.twin.records, *loop.proxy.records]), "")
         say(f"The whole loop took {(time.monotonic() - start) / 60:.1f} minutes.")

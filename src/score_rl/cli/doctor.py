@@ -12,8 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-
+from score_rl.cli.common import output
 from score_rl.report.video import check_gl
 
 State = Literal["ok", "note", "problem"]
@@ -48,7 +47,7 @@ class Doctor:
 
     def run(self) -> None:
         """Print the findings; exits with status 1 where something would keep SCORE from working."""
-        console = Console()
+        console = output()
         findings = [finding for check in CHECKS for finding in check(self.directory)]
         for finding in findings:
             console.print(f"{MARKS[finding.state]} {finding.what}", highlight=False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.markup import escape
 
+from score_rl.cli.common import output
 from score_rl.core import plugins
 from score_rl.core.errors import ScoreError
 from score_rl.policies.open import POLICIES
@@ -40,7 +40,7 @@ class Tasks:
         for name in plugins.names(POLICIES):
             policies.add_row(name, *_or_error(lambda name=name: (_about(POLICIES, name, "policy"),), 1))
         policies.add_row("package.module:factory", "a function that returns a FlowPolicy")
-        Console().print(tasks, "", worlds, "", policies)
+        output().print(tasks, "", worlds, "", policies)
 
 
 def _task(name: str) -> tuple[str, str]:
