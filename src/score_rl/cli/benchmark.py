@@ -116,7 +116,7 @@ def show(ledger: Ledger) -> None:
         table.add_row(job.name, job.stage, states[job.name], wall_s)
     terminal = Console()
     if not terminal.is_terminal:
-        terminal.width = 160  # names of jobs are for searching
+        terminal.width = 160  # in a file, names of jobs must be whole
     terminal.print(table)
     counts = Counter(states.values())
     console.print(", ".join(f"{count} {state}" for state, count in counts.items()), highlight=False)
