@@ -167,7 +167,6 @@ def test_failed_jobs_are_an_error_behind_the_report(
     assert run_job.__module__ == "score_rl.pipeline.experiment.work"  # workers import it from there
 
 
-
 def test_tables_in_a_pipe_are_whole(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

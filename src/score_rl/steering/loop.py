@@ -17,10 +17,14 @@ and `score_rl.steering.methods` has rivals with other heads in the same loop.
 Each iteration starts from a reset with seeds derived from (seed, iteration), and all its random numbers are
 derived from the same pair. A checkpoint therefore holds networks, optimiser and counters, nothing of the
 simulator, and a killed run resumes to the same bits (on the CPU, with the same number of threads).
+
+Under `torchrun` every rank steps environments of its own; all learn from the mean of their gradients and stay
+identical. Rank 0 writes the files; the others read the checkpoint, so that they need the same file system.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -29,19 +33,21 @@ import torch
 from torch import Tensor
 
 from score_rl.contracts import COMMAND, FlowPolicy, Observation, Window, World, WorldSpec
+from score_rl.core import ranks
 from score_rl.core.arrays import blank_window
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.chunks import ChunkRunner, check_fit
-from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.errors import Diverged, ScoreError, unknown_choice
 from score_rl.core.progress import progress
 from score_rl.core.runs import Run
-from score_rl.core.seeding import derive_seed
+from score_rl.core.seeding import derive_seed, seeded
 from score_rl.data.windows import WindowBatch
-from score_rl.steering.latent import LatentConfig
-from score_rl.steering.method import SCORE, Method, SteeringSpec, Trained
+from score_rl.steering.latent import LatentConfig, LatentMap
+from score_rl.steering.method import SCORE, Learns, Method, SteeringSpec, Trained
 from score_rl.steering.metrics import RolloutMetrics, Stopwatch
+from score_rl.steering.penalties import Penalty, prior_penalty
 from score_rl.steering.policy import blank_policy, load_steering, save_steering
-from score_rl.steering.ppo import PPOConfig, Sizes, prior_penalty, seeded
+from score_rl.steering.ppo import Learner, PPOConfig, Sizes
 
 Between = Literal["base", "hold"]
 CHECKPOINT, BUNDLE = "checkpoint.safetensors", "steering"
@@ -91,8 +97,8 @@ class Stage:
         return max(1, self.control_steps // self.steps_per_iteration(config))
 
     def steps_per_iteration(self, config: SteerConfig) -> int:
-        """Control steps of one iteration."""
-        return self.world.spec.num_envs * config.decisions * config.execute_steps
+        """Control steps of one iteration, of all ranks."""
+        return ranks.count() * self.world.spec.num_envs * config.decisions * config.execute_steps
 
 
 def steer(
@@ -113,7 +119,8 @@ def steer(
     demonstrations, for the optional KL term. initial: start from this policy instead of from the base. method: what
     is learned, with its `options` (plain values) and, where it reads them, the demonstrations.
 
-    Raises ScoreError where policy, worlds, initial policy or checkpoint do not fit together.
+    Raises ScoreError where policy, worlds, initial policy or checkpoint do not fit together, and where an
+    observation, action, reward, loss or gradient is not finite: the last checkpoint stays, the run unfinished.
     """
     if run.finished:
         return load_steering(run.path(BUNDLE), policy, methods={method.name: method})
@@ -122,14 +129,20 @@ def steer(
     first = session.resume()
     with progress("steer", total=len(plan), done=first) as advance:
         for iteration in range(first, len(plan)):
-            record = session.iterate(iteration, plan[iteration])
+            try:
+                record = session.iterate(iteration, plan[iteration])
+            except Diverged as error:
+                kept = f"the last good checkpoint, of {session.saved} iterations, is {run.path(CHECKPOINT)}"
+                kept = kept if session.saved else "there is no checkpoint yet"
+                raise ScoreError(f"steering stopped in iteration {iteration}: {error}; {kept}") from error
             run.log(record)
             if (iteration + 1) % config.checkpoint_every == 0 or iteration + 1 == len(plan):
                 session.save(iteration + 1)
             advance(note=f"success {record['success']:.2f}")
     steering = session.trained_policy()
     trained = {"control_steps": session.control_steps, "iterations": len(plan)}
-    save_steering(run.path(BUNDLE), steering, {"config": asdict(config), **trained})
+    if run.writes:
+        save_steering(run.path(BUNDLE), steering, {"config": asdict(config), **trained})
     run.finish({**trained, "wall_s": run.wall_s})
     return steering
 
@@ -149,7 +162,7 @@ class _Session:
         options: Mapping[str, Any] | None = None,
         demonstrations: WindowBatch | None = None,
     ) -> None:
-        _check(policy, stages, config, real_observations)
+        check_settings(policy, stages, config, bool(real_observations))
         self.policy, self.stages, self.config, self.run, self.method = policy, stages, config, run, method
         self.device = stages[0].world.spec.device
         self.spec = steering_spec(policy, config, method, options, self.device)
@@ -157,6 +170,8 @@ class _Session:
         self.head = method.make_head(self.spec, self.device)
         self.iterations = sum(stage.iterations(config) for stage in stages)
         self.control_steps = self.filler_steps = 0
+        self.saved = 0
+        """Iterations that the checkpoint holds; 0: there is none."""
         self.chunks: ChunkRunner | None = None
         penalties = method.make_penalties(policy, self.head, self.spec, demonstrations)
         if config.prior_kl_coefficient > 0:
@@ -164,8 +179,7 @@ class _Session:
                 features = policy.encode(real_observations).features
             penalties += (prior_penalty(features, config.prior_kl_batch, config.prior_kl_coefficient),)
         with seeded("steer", config.seed, "weights"):
-            sizes = self._sizes(stages[0].world.spec)
-            self.learner = method.make_learner(sizes, config.ppo, penalties, policy, self.spec, self.device)
+            self.learner = self._learner(self._sizes(stages[0].world.spec), penalties)
         if initial is not None:
             self._start_from(initial)
 
@@ -178,12 +192,15 @@ class _Session:
             chunks.start(seeds)
         for _ in range(self.config.decisions):
             with watch("policy"):
-                context = policy.encode(chunks.window)
-                w = learner.act(context, _privileged(chunks.observation))
+                context, critic = policy.encode(chunks.window), _privileged(chunks.observation)
+                w = learner.act(context, critic)
                 decision = head.act(policy, context, w, self._noise(w.shape[0]))
+            seen = {f"observation '{key}'": past for key, past in chunks.window.items()}
+            _check_finite(chunks.world, {**seen, "the critic's input": critic, "the policy's action": decision.chunk})
             with watch("environment"):
                 result = chunks.execute(decision.chunk)
             final = _privileged(result.final_observation)
+            _check_finite(chunks.world, {"the reward": result.reward, "the critic's input": final})
             learner.record(result.reward, result.done, result.truncated, result.steps, final)
             metrics.add(result, decision.latent)
         metrics.add_episodes(chunks.take_episodes())
@@ -193,10 +210,10 @@ class _Session:
         """One rollout and one update; returns the record for the log."""
         self._enter(stage)
         watch = Stopwatch()
-        key = ("steer", self.config.seed, iteration)
-        seeds = [derive_seed(*key, "episode", row) for row in range(stage.world.spec.num_envs)]
-        with seeded(*key, device=self.device):
-            rollout = self.rollout(seeds, watch)
+        key, n, rank = ("steer", self.config.seed, iteration), stage.world.spec.num_envs, ranks.rank()
+        seeds = [derive_seed(*key, "episode", row) for row in range(rank * n, rank * n + n)]
+        with seeded(*key, *(("rank", rank) if rank else ()), device=self.device):
+            rollout = self.rollout(seeds, watch).of_all_ranks()
             with watch("learner"):
                 learned = self.learner.update(_privileged(self.chunks.observation), iteration / self.iterations)
         steps = stage.steps_per_iteration(self.config)
@@ -208,8 +225,8 @@ class _Session:
             "world": stage.world.spec.name,
             "control_steps": self.control_steps,
             "filler_steps": self.filler_steps,
-            **rollout.summary(stage.world.spec.num_envs),
-            **learned,
+            **rollout.summary(n * ranks.count()),
+            **ranks.mean_figures(learned),
             **watch.summary(steps),
         }
 
@@ -222,6 +239,9 @@ class _Session:
 
     def save(self, iteration: int) -> None:
         """Write the checkpoint from which `resume` continues at `iteration`."""
+        self.saved = iteration
+        if not self.run.writes:
+            return
         tensors, settings = self.learner.state()
         counters = {"control_steps": self.control_steps, "filler_steps": self.filler_steps}
         progress_made = {"iteration": iteration, "records": len(self.run.metrics), "wall_s": self.run.wall_s}
@@ -230,6 +250,7 @@ class _Session:
             "base": self.spec.base,
             **counters,
             **progress_made,
+            "ranks": ranks.count(),
             "optimizer": settings,
         }
         save_tensors(self.run.path(CHECKPOINT), tensors, metadata)
@@ -237,16 +258,28 @@ class _Session:
     def resume(self) -> int:
         """Load the checkpoint if there is one and rewind the log to it; the iteration to go on with."""
         path = self.run.path(CHECKPOINT)
+        shown = {"environments": [stage.world.spec.num_envs for stage in self.stages], "checkpoint": path.exists()}
+        ranks.agree(shown, f"their environments, or in whether they see {path}")
         if not path.exists():
             self.run.rewind(0)
             return 0
         tensors, metadata = load_tensors(path, CHECKPOINT_KIND)
         if metadata["base"] != (own := self.spec.base):
             raise ScoreError(f"{path} belongs to the base policy {metadata['base'][:12]}, not to {own[:12]}")
+        if metadata["ranks"] != ranks.count():
+            raise ScoreError(f"{path} was made by {metadata['ranks']} rank(s), here are {ranks.count()}: use as many")
         self.learner.load_state(tensors, metadata["optimizer"], path)
         self.control_steps, self.filler_steps = metadata["control_steps"], metadata["filler_steps"]
         self.run.rewind(metadata["records"], metadata["wall_s"])
-        return metadata["iteration"]
+        self.saved = metadata["iteration"]
+        ranks.agree(self.saved, f"the iteration of {path}")
+        return self.saved
+
+    def _learner(self, sizes: Sizes, penalties: tuple[Penalty, ...]) -> Learns:
+        """The method's own learner, or PPO; initial weights come from torch's global generator."""
+        if self.method.make_learner is None:
+            return Learner(sizes, self.config.ppo, self.config.execute_steps, penalties, self.device)
+        return self.method.make_learner(sizes, self.config.ppo, penalties, self.policy, self.spec, self.device)
 
     def _enter(self, stage: Stage) -> None:
         """Make `stage` the current one."""
@@ -311,10 +344,25 @@ def _privileged(observation: Observation) -> Tensor:
     return torch.cat([values.flatten(1) for values in observation.critic.values()], dim=1)
 
 
-def _check(
-    policy: FlowPolicy, stages: Sequence[Stage], config: SteerConfig, real_observations: Mapping[str, Tensor] | None
-) -> None:
-    """Everything that can be wrong before the first step."""
+def _check_finite(world: World, values: Mapping[str, Tensor]) -> None:
+    """Raise Diverged for values {name: (n, ...)} that hold NaN or infinity."""
+    if math.isfinite(sum(value.sum() for value in values.values())):  # a sum is finite where all its terms are
+        return
+    for name, value in values.items():
+        finite = value.isfinite().view(len(value), -1).all(dim=1)
+        if rows := (~finite).nonzero().flatten().tolist():
+            raise Diverged(f"{name} is not finite in environment(s) {rows} of {world.spec.name}")
+
+
+def check_settings(policy: FlowPolicy, stages: Sequence[Stage], config: SteerConfig, real_observations: bool) -> None:
+    """Raise ScoreError for everything that can be wrong before the first step.
+
+    real_observations: whether there will be some.
+    """
+    config.ppo.validate()
+    LatentMap(config.latent, policy.spec.latent_shape)  # raises what is wrong with it
+    if config.decisions < 1 or config.checkpoint_every < 1:
+        raise ScoreError("decisions and checkpoint_every must be positive")
     if not stages:
         raise ScoreError("steering needs at least one stage")
     if not callable(getattr(policy, "fingerprint", None)):
@@ -323,10 +371,9 @@ def _check(
         check_fit(policy.spec, stage.world.spec, config.execute_steps)
         if dict(stage.world.spec.critic) != dict(stages[0].world.spec.critic):
             raise ScoreError(f"the critic groups of the stages differ: {[dict(s.world.spec.critic) for s in stages]}")
+        config.ppo.minibatch_size(stage.world.spec.num_envs * config.decisions)
         if stage.control_steps < 1:
             raise ScoreError(f"a stage needs a positive budget of control steps, got {stage.control_steps}")
-    if config.decisions < 1 or config.checkpoint_every < 1:
-        raise ScoreError("decisions and checkpoint_every must be positive")
     if config.between_decisions not in get_args(Between):
         raise unknown_choice("between_decisions", config.between_decisions, get_args(Between))
     if config.between_decisions == "hold" and COMMAND not in policy.spec.interface.observation:
