@@ -163,7 +163,7 @@ def test_what_does_not_fit_together_is_refused_before_a_run_exists(
     writer.add_episode({name: np.zeros((30, 2), np.float32) for name in FEATURES}, "task")
     writer.finalize()
     message = failure(capsys, "calibrate", "--dataset", str(dataset), "--out", str(out))
-    assert "'observation.state' has 2 dimensions, expected 23" in message
+    assert "'observation.state' has shape (2,), expected (23,)" in message
     message = failure(capsys, "pretrain", "--dataset", str(dataset), "--out", str(out))
     assert "has no feature" in message and "observation.palm_pose" in message
     assert not out.exists()

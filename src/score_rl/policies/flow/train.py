@@ -132,12 +132,10 @@ def pretrain(dataset: Dataset, config: PretrainConfig, run: Run) -> ConditionalF
 def policy_spec(dataset: Dataset, config: PretrainConfig) -> PolicySpec:
     """What a policy trained on the dataset reads and writes. Raises ScoreError for keys that it lacks."""
     r, offered = config.policy.representation, dataset.interface()
-    arrays = {}
-    for key in (*r.keys, *r.views):
-        if key not in offered.observation:
-            have = ", ".join(sorted(dataset.columns))
-            raise ScoreError(f"{dataset.root} has no feature {OBSERVATION}{key}; it has {have}")
-        arrays[key] = offered.observation[key]
+    arrays = offered.observation
+    if missing := [OBSERVATION + key for key in (*r.keys, *r.views) if key not in arrays]:
+        have = ", ".join(sorted(dataset.columns))
+        raise ScoreError(f"{dataset.root} has no feature {', '.join(missing)}; it has {have}")
     interface = Interface(
         observation={key: arrays[key] for key in r.keys},
         action=replace(offered.action, unit=offered.action.unit or config.action_units),
