@@ -147,7 +147,7 @@ def test_the_claim_holds_what_it_must() -> None:
 
 
 def test_the_example_of_the_documents_is_valid() -> None:
-    text = (ROOT / "docs" / "benchmark.md").read_text()
+    text = (ROOT / "docs" / "experiments.md").read_text()
     (example,) = re.findall(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     experiment = parse_experiment(tomllib.loads(example), "docs")
     stops = [method.twin_stop_n for method in experiment.methods if method.method == "unconstrained"]
