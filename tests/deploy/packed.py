@@ -92,7 +92,7 @@ def save_steered(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
-        steering = blank_policy(spec, METHODS[method])
+        steering = blank_policy(policy, spec, METHODS[method])
         for parameter in steering.actor.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
     save_steering(folder, steering, {"config": {"seed": 3}, "control_steps": 1000})

@@ -13,7 +13,8 @@ from score_rl.core.files import read_json, read_json_lines, write_json
 from score_rl.core.runs import start_run
 from score_rl.data.windows import WindowBatch
 from score_rl.steering import loop as score
-from score_rl.steering.loop import Stage, SteerConfig, steer
+from score_rl.steering.config import Stage, SteerConfig
+from score_rl.steering.loop import steer
 from score_rl.steering.methods import METHODS, load_trained
 from score_rl.steering.methods.bc_regularized import BCConfig
 from score_rl.steering.methods.best_of_n import BestOfNConfig

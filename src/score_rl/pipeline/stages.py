@@ -55,6 +55,7 @@ from score_rl.sim.domain import load_domain
 from score_rl.sim.open import check_world, is_domain, open_world, world_label
 from score_rl.sim.task import get_task
 from score_rl.steering import loop
+from score_rl.steering.config import Stage, check_settings
 from score_rl.steering.method import Decider, Trained, find_method
 from score_rl.steering.methods import METHODS, load_trained
 from score_rl.steering.policy import DESCRIPTION, compulsory_deciders
@@ -228,8 +229,8 @@ def steer(
     dumps = out / "nan" if ranks.rank() == 0 else None
     worlds = [open_world(world, settings.num_envs, settings.task, nan_dump_dir=dumps) for world in settings.worlds]
     try:
-        plan = [loop.Stage(world, steps) for world, steps in zip(worlds, settings.control_steps)]
-        loop.check_settings(base, plan, settings.learner, dataset is not None)
+        plan = [Stage(world, steps) for world, steps in zip(worlds, settings.control_steps)]
+        check_settings(base, plan, settings.learner, dataset is not None)
         spec = loop.steering_spec(base, settings.learner, method, settings.options())
         method.check(base, spec, dataset is not None)
         seeds = {"training": settings.learner.seed}

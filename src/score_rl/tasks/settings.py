@@ -14,7 +14,7 @@ from score_rl.evaluation.audit.run import AuditConfig
 from score_rl.evaluation.run import EvaluateConfig
 from score_rl.policies.flow.train import PretrainConfig
 from score_rl.real2sim.calibrate import CalibrateConfig
-from score_rl.steering.loop import SteerConfig
+from score_rl.steering.config import SteerConfig
 from score_rl.steering.methods.bc_regularized import BCConfig
 from score_rl.steering.methods.best_of_n import BestOfNConfig
 from score_rl.steering.methods.residual import ResidualConfig
