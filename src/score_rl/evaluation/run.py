@@ -17,6 +17,7 @@ from score_rl.core.files import JsonLines, read_json_lines
 from score_rl.core.progress import progress
 from score_rl.core.runs import Run, describe_process
 from score_rl.evaluation.evaluate import evaluate
+from score_rl.evaluation.exposed import exposed
 from score_rl.evaluation.results import Episode, Labels, compare, read_results, summarize, write_results
 from score_rl.evaluation.support.measure import measure, support_fields
 from score_rl.evaluation.support.meter import SupportConfig, SupportMeter
@@ -66,7 +67,7 @@ def run_evaluation(
     Returns the records of result.json. Raises ScoreError before anything runs where a policy does not fit.
     """
     for decider in deciders.values():
-        check_fit(decider.spec, world.spec, execute_steps)
+        check_fit(decider.spec, exposed(world, decider.spec).spec, execute_steps)
     if config.episodes < 1:
         raise ScoreError(f"episodes is {config.episodes}, expected at least 1")
     if config.support_episodes < 0:
