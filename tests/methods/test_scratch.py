@@ -43,7 +43,7 @@ def train(path, options, iterations=10, stop_at=None, envs=32):
 
 
 def test_from_scratch_there_is_no_base_policy():
-    """x = std B w around 0: with w = 2 in the constant mode of 4 steps, 0.25 * 2 / 2, and four times that in actions."""
+    """x = std B w: with w = 2 in the constant mode of 4 steps x is 0.25 * 2 / 2, and an action four times that."""
     policy = Undecodable()
     spec = steering_spec(policy, CONFIG, METHODS["unconstrained"], asdict(SCRATCH))
     head = shift_head(spec, SCRATCH, "cpu")
@@ -63,7 +63,8 @@ def test_it_learns_from_scratch(tmp_path, observes):
 def test_a_privileged_policy_acts_in_simulation_only(tmp_path):
     """Its deciders read the truth, which evaluation hands them and a bundle refuses."""
     policy = ScaledToyPolicy()
-    trained = train(tmp_path / "run", UnconstrainedConfig(centre="data", std=0.75, observes="privileged"), envs=64)
+    options = UnconstrainedConfig(centre="data", std=0.75, observes="privileged")
+    trained = train(tmp_path / "run", options, iterations=18)
     loaded = load_trained(tmp_path / "run" / "steering", policy)
     deciders = loaded.deciders(policy)
     assert list(deciders) == ["unconstrained_stoch", "unconstrained_det"]
