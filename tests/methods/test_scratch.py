@@ -24,6 +24,14 @@ CONFIG = SteerConfig(
 SCRATCH = UnconstrainedConfig(centre="data", std=0.25)
 
 
+class NearWorld(ToyWorld):
+    """Goals at +-0.5, so that random pushes reach either of them now and then."""
+
+    def _begin(self, row):
+        super()._begin(row)
+        self.goal[row] *= 0.5
+
+
 class Undecodable(ScaledToyPolicy):
     def decode(self, context, latent):
         raise AssertionError("no base policy")
@@ -37,7 +45,7 @@ def train(path, options, iterations=10, stop_at=None, envs=32):
             raise KeyboardInterrupt
 
     run.add_listener(stop)
-    stages = [Stage(ToyWorld(envs), iterations * envs * 16)]
+    stages = [Stage(NearWorld(envs), iterations * envs * 16)]
     policy = ScaledToyPolicy()
     return steer(policy, stages, CONFIG, run, method=METHODS["unconstrained"], options=asdict(options))
 
@@ -54,9 +62,9 @@ def test_from_scratch_there_is_no_base_policy():
 
 @pytest.mark.parametrize("observes", ["actor", "privileged"])
 def test_it_learns_from_scratch(tmp_path, observes):
-    trained = train(tmp_path / "run", UnconstrainedConfig(centre="data", std=0.75, observes=observes))
+    trained = train(tmp_path / "run", UnconstrainedConfig(centre="data", std=0.75, observes=observes), 12)
     records = read_json_lines(tmp_path / "run" / "metrics.jsonl")
-    assert records[0]["success"] < 0.3 and records[-1]["success"] > records[0]["success"] + 0.4
+    assert records[0]["success"] < 0.5 and records[-1]["success"] > 0.8
     assert dict(trained.spec.privileged) == ({"truth": 2} if observes == "privileged" else {})
 
 
@@ -64,20 +72,20 @@ def test_a_privileged_policy_acts_in_simulation_only(tmp_path):
     """Its deciders read the truth, which evaluation hands them and a bundle refuses."""
     policy = ScaledToyPolicy()
     options = UnconstrainedConfig(centre="data", std=0.75, observes="privileged")
-    trained = train(tmp_path / "run", options, iterations=18)
+    trained = train(tmp_path / "run", options, iterations=12)
     loaded = load_trained(tmp_path / "run" / "steering", policy)
     deciders = loaded.deciders(policy)
     assert list(deciders) == ["unconstrained_stoch", "unconstrained_det"]
     decider = deciders["unconstrained_det"]
     assert decider.spec.observation == {"state": 2, "command": 1, "truth": 2}
     window = {"state": torch.zeros(2, 2, 2), "command": torch.zeros(2, 2, 1)}
-    window["truth"] = torch.tensor([[[0.0, 0.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, -1.0]]])
+    window["truth"] = torch.tensor([[[0.0, 0.0], [0.0, 0.5]], [[0.0, 0.0], [0.0, -0.5]]])
     right, left = decider.decide(window, decision_noise([0, 1], 0, (4, 1))).chunk[:, 0, 0].tolist()
     assert right > 0 > left
     again = trained.deciders(policy)["unconstrained_det"].decide(window, decision_noise([0, 1], 0, (4, 1)))
     assert again.chunk[:, 0, 0].tolist() == [right, left]
-    played = evaluate(ToyWorld(20), decider, range(40), 4)
-    assert sum(episode.success_end for episode in played.episodes) > 20
+    played = evaluate(NearWorld(20), decider, range(40), 4)
+    assert sum(episode.success_end for episode in played.episodes) > 30
 
 
 def test_its_moments_change_between_rollouts_only_and_resume(tmp_path):
