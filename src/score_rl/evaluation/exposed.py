@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from score_rl.contracts import Observation, PolicySpec, StepResult, World
+from score_rl.contracts import ArraySpec, Frame, Observation, PolicySpec, StepResult, World
 
 
 class ExposedWorld:
@@ -15,8 +15,10 @@ class ExposedWorld:
 
     def __init__(self, world: World, keys: Sequence[str]) -> None:
         self.world, self.keys = world, tuple(keys)
-        shown = {key: world.spec.critic[key] for key in keys}
-        self.spec = replace(world.spec, actor={**world.spec.actor, **shown})
+        shown = {key: ArraySpec((world.spec.critic[key].size,)) for key in keys}
+        interface = world.spec.interface
+        interface = replace(interface, observation={**interface.observation, **shown})
+        self.spec = replace(world.spec, interface=interface)
 
     def reset(self, seeds: Sequence[int]) -> Observation:
         """See `World.reset`."""
@@ -28,6 +30,10 @@ class ExposedWorld:
         final = self._shown(result.final_observation)
         return replace(result, observation=self._shown(result.observation), final_observation=final)
 
+    def look(self, keys: Sequence[str], rows: Tensor | None = None) -> Frame:
+        """See `World.look`."""
+        return self.world.look(keys, rows)
+
     def close(self) -> None:
         """See `World.close`."""
         self.world.close()
@@ -37,11 +43,13 @@ class ExposedWorld:
 
     def _shown(self, observation: Observation) -> Observation:
         return Observation(
-            {**observation.actor, **{key: observation.critic[key] for key in self.keys}}, observation.critic
+            {**observation.actor, **{key: observation.critic[key].flatten(1) for key in self.keys}},
+            observation.critic,
         )
 
 
 def exposed(world: World, policy: PolicySpec) -> World:
     """The world as a policy needs it: itself, or with those of its privileged keys that the policy reads."""
-    hidden = [key for key in policy.observation if key not in world.spec.actor and key in world.spec.critic]
+    seen = world.spec.interface.observation
+    hidden = [key for key in policy.interface.observation if key not in seen and key in world.spec.critic]
     return ExposedWorld(world, hidden) if hidden else world

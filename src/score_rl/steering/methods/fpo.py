@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from score_rl.contracts import Context, FlowPolicy, Window
 from score_rl.core import ranks
+from score_rl.core.arrays import repeat_rows
 from score_rl.core.checkpoints import load_module, optimizer_to_tensors, restore_optimizer, take_prefix, with_prefix
 from score_rl.core.errors import Diverged, ScoreError, unknown_choice
 from score_rl.steering.method import Method, SteeringSpec
