@@ -74,6 +74,7 @@ def save_steered(
     latent: LatentConfig | None = None,
     options: dict[str, Any] | None = None,
     execute_steps: int = 3,
+    privileged: dict[str, int] | None = None,
 ) -> Trained:
     """Write a steering of random weights for a base policy."""
     width = policy.representation.context_width
@@ -89,6 +90,7 @@ def save_steered(
         policy.fingerprint(),
         method,
         options or {},
+        privileged or {},
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
