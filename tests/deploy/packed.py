@@ -90,7 +90,7 @@ def save_steered(
         policy.fingerprint(),
         method,
         options or {},
-        privileged or {},
+        privileged=privileged or {},
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)

@@ -203,3 +203,13 @@ def test_a_prior_on_real_observations_does_not_suit_best_of_n(tmp_path):
             method=METHODS["best_of_n"],
             options=OPTIONS["best_of_n"],
         )
+
+
+def test_a_residual_per_step_with_layer_norm(tmp_path):
+    """It decides at every control step; its bundle says that the actor is normalised, and loads as such."""
+    config = replace(CONFIG, execute_steps=1, decisions=16, ppo=replace(CONFIG.ppo, layer_norm=True))
+    trained = train(tmp_path / "run", "residual", 1, config=config, envs=4)
+    loaded = load_trained(tmp_path / "run" / "steering", ScaledToyPolicy())
+    assert loaded.spec == trained.spec and loaded.spec.layer_norm and loaded.spec.execute_steps == 1
+    chunks = [p.deciders(ScaledToyPolicy())["residual_det"].decide(WINDOW, NOISE).chunk for p in (loaded, trained)]
+    assert torch.equal(*chunks)

@@ -211,8 +211,8 @@ def steer(
     """Learn to choose the latent of a frozen base policy, or what another method learns, in simulation.
 
     dataset: demonstrations, for the methods and options that read them. start: where score starts in place of the
-    base policy: a run directory of this stage (a ticket, another steering), or the trained policy in it. Under torchrun
-    the ranks learn together.
+    base policy: a run directory of this stage (a ticket, another steering), or the trained policy in it.
+    Under torchrun the ranks learn together.
     """
     ranks.join()
     method, out = find_method(settings.method, METHODS), Path(out)
