@@ -48,6 +48,9 @@ class StartConfig:
     successes are cloned."""
     examples: int = 2048
     """Most chunks that are inverted, evenly spaced over all of them."""
+    reach: float = 2.0
+    """Cloned coordinates are clamped to +-reach, in the prior's standard deviations: a chunk that the base policy
+    would hardly draw has latents far outside, and only the direction towards it is wanted."""
     steps: int = 1000
     """Gradient steps of the cloning."""
     batch: int = 256
@@ -57,7 +60,7 @@ class StartConfig:
 
     def validate(self) -> None:
         """Raise ScoreError for values out of range."""
-        for name in ("std", "episodes", "examples", "steps", "batch", "learning_rate"):
+        for name in ("std", "episodes", "examples", "reach", "steps", "batch", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ScoreError(f"start.{name} must be positive, got {getattr(self, name)}")
         if not 0.0 <= self.demonstrations <= 1.0:
@@ -184,8 +187,8 @@ def reversed_latents(policy: FlowPolicy, examples: WindowBatch, most: int, bound
 def clone(
     actor: GaussianActor, latent: LatentMap, features: Tensor, latents: Tensor, config: StartConfig, seed: int
 ) -> dict[str, float]:
-    """Fit the actor's mean to the chosen coordinates of latents (m, h, a) at features (m, c); figures of the fit."""
-    targets = latent.coordinates(latents)
+    """Fit the actor's mean to the chosen coordinates of latents (m, l, w) at features (m, c); figures of the fit."""
+    targets = latent.coordinates(latents).clamp(-config.reach, config.reach)
     optimizer = torch.optim.Adam(actor.parameters(), lr=config.learning_rate)
     generator = torch_generator("clone", seed)
     with torch.enable_grad():
