@@ -156,18 +156,18 @@ class LearnableToyPolicy(ToyPolicy):
         nn.init.zeros_(self.mean.weight)
         nn.init.zeros_(self.mean.bias)
 
-    def decode(self, context: Tensor, latent: Tensor) -> Tensor:
+    def decode(self, context: Context, latent: Tensor) -> Tensor:
         with torch.no_grad():
-            return self.mean(context).unsqueeze(1) + 1.5 * latent[:, :1].expand_as(latent)
+            return self.mean(context.features).unsqueeze(1) + 1.5 * latent[:, :1].expand_as(latent)
 
-    def normalize(self, context: Tensor, chunk: Tensor) -> Tensor:
+    def normalize(self, context: Context, chunk: Tensor) -> Tensor:
         return chunk
 
-    def denormalize(self, context: Tensor, x: Tensor) -> Tensor:
+    def denormalize(self, context: Context, x: Tensor) -> Tensor:
         return x
 
-    def matching_error(self, context: Tensor, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        return (x - self.mean(context).unsqueeze(1)).square().mean(-1)
+    def matching_error(self, context: Context, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        return (x - self.mean(context.features).unsqueeze(1)).square().mean(-1)
 
     def fresh(self) -> LearnableToyPolicy:
         return LearnableToyPolicy(self.spec.horizon, self.spec.history)

@@ -15,7 +15,7 @@ from score_rl.core.runs import start_run
 from score_rl.steering.loop import Stage, SteerConfig, steer, steering_spec
 from score_rl.steering.methods import METHODS
 from score_rl.steering.methods.fpo import FPOConfig, FPOLearner, advantages, surrogate
-from score_rl.steering.policy import BaseDecider, decision_noise, fingerprint
+from score_rl.steering.policy import BaseDecider, decision_noise
 from score_rl.steering.ppo import PPOConfig, Sizes
 
 CONFIG = SteerConfig(execute_steps=4, decisions=4, ppo=PPOConfig(hidden=(32,), epochs=4, minibatches=2))
@@ -60,7 +60,8 @@ def test_the_ratio_is_that_of_the_likelihoods_where_the_loss_is_one():
     """m moves from 0 to 0.5: for x = 1 the loss falls from 1 to 0.25, for x = -1 it grows to 2.25."""
     made = learner(FAST)
     x = torch.tensor([1.0, -1.0]).view(2, 1, 1).expand(2, 4, 1)
-    data = {"context": torch.zeros(2, 6), "x": x, "noise": torch.randn(2, 2, 4, 1), "t": torch.rand(2, 2)}
+    made._window = {"state": torch.zeros(2, 2, 2), "command": torch.zeros(2, 2, 1)}
+    data = {"x": x, "noise": torch.randn(2, 2, 4, 1), "t": torch.rand(2, 2)}
     rows = torch.arange(2)
     with torch.no_grad():
         old = made._losses(data, rows)
@@ -74,9 +75,9 @@ def train(path, iterations, options=FAST):
     run = start_run(path, "steer", CONFIG, {"training": 0})
     stages = [Stage(ToyWorld(64), iterations * 64 * 16)]
     policy = LearnableToyPolicy()
-    before = fingerprint(policy)
+    before = policy.fingerprint()
     trained = steer(policy, stages, CONFIG, run, method=METHODS["fpo"], options=options)
-    assert fingerprint(policy) == before  # the base policy stays frozen
+    assert policy.fingerprint() == before  # the base policy stays frozen
     return trained
 
 

@@ -15,7 +15,7 @@ from score_rl.steering.latent import LatentConfig
 from score_rl.steering.loop import Stage, SteerConfig, steer
 from score_rl.steering.methods import METHODS
 from score_rl.steering.methods.rialto import RialtoConfig, phase_lengths, successful
-from score_rl.steering.policy import decision_noise, fingerprint
+from score_rl.steering.policy import decision_noise
 from score_rl.steering.ppo import PPOConfig
 
 CONFIG = SteerConfig(
@@ -57,9 +57,9 @@ def train(path, iterations=8, options=OPTIONS):
     policy = LearnableToyPolicy()
     run = start_run(path, "steer", CONFIG, {"training": 0})
     stages = [Stage(ToyWorld(64), iterations * 64 * 16)]
-    before = fingerprint(policy)
+    before = policy.fingerprint()
     trained = steer(policy, stages, CONFIG, run, method=METHODS["rialto"], options=options)
-    assert fingerprint(policy) == before
+    assert policy.fingerprint() == before
     return trained
 
 

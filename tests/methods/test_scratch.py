@@ -8,6 +8,7 @@ import pytest
 import torch
 from toys import ScaledToyPolicy, ToyWorld
 
+from score_rl.contracts import PlainContext
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json_lines
 from score_rl.core.runs import start_run
@@ -55,7 +56,7 @@ def test_from_scratch_there_is_no_base_policy():
     policy = Undecodable()
     spec = steering_spec(policy, CONFIG, METHODS["unconstrained"], asdict(SCRATCH))
     head = shift_head(spec, SCRATCH, "cpu")
-    decision = head.act(policy, torch.zeros(3, 6), torch.full((3, 1), 2.0), torch.randn(3, 4, 1))
+    decision = head.act(policy, PlainContext(torch.zeros(3, 6)), torch.full((3, 1), 2.0), torch.randn(3, 4, 1))
     assert torch.allclose(decision.chunk, torch.ones(3, 4, 1))
     assert decision.latent.abs().max() == 0.0
 
@@ -77,7 +78,11 @@ def test_a_privileged_policy_acts_in_simulation_only(tmp_path):
     deciders = loaded.deciders(policy)
     assert list(deciders) == ["unconstrained_stoch", "unconstrained_det"]
     decider = deciders["unconstrained_det"]
-    assert decider.spec.observation == {"state": 2, "command": 1, "truth": 2}
+    assert {key: array.shape for key, array in decider.spec.interface.observation.items()} == {
+        "state": (2,),
+        "command": (1,),
+        "truth": (2,),
+    }
     window = {"state": torch.zeros(2, 2, 2), "command": torch.zeros(2, 2, 1)}
     window["truth"] = torch.tensor([[[0.0, 0.0], [0.0, 0.5]], [[0.0, 0.0], [0.0, -0.5]]])
     right, left = decider.decide(window, decision_noise([0, 1], 0, (4, 1))).chunk[:, 0, 0].tolist()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from score_rl.contracts import ArraySpec, Frame, Observation, PolicySpec, StepResult, World
+from score_rl.contracts import ArraySpec, Observation, PolicySpec, StepResult, World
 
 
 class ExposedWorld:
@@ -29,10 +29,6 @@ class ExposedWorld:
         result = self.world.step(action)
         final = self._shown(result.final_observation)
         return replace(result, observation=self._shown(result.observation), final_observation=final)
-
-    def look(self, keys: Sequence[str], rows: Tensor | None = None) -> Frame:
-        """See `World.look`."""
-        return self.world.look(keys, rows)
 
     def close(self) -> None:
         """See `World.close`."""
