@@ -31,7 +31,8 @@ from score_rl.core.runs import describe_process, start_run
 from score_rl.policies.flow.policy import load_policy
 from score_rl.sim.engines.engine import Motion
 from score_rl.sim.world import CONTROL_RATE_HZ, SimulatedWorld, make_world
-from score_rl.steering.loop import Stage, steer
+from score_rl.steering.config import Stage
+from score_rl.steering.loop import steer
 from score_rl.tasks.recipe import get_recipe
 
 

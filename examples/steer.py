@@ -10,8 +10,9 @@ from score_rl.core.runs import start_run
 from score_rl.evaluation.evaluate import evaluate
 from score_rl.policies.open import open_policy
 from score_rl.sim.open import open_world
+from score_rl.steering.config import Stage, SteerConfig
 from score_rl.steering.latent import LatentConfig
-from score_rl.steering.loop import Stage, SteerConfig, steer
+from score_rl.steering.loop import steer
 from score_rl.steering.policy import compulsory_deciders
 from score_rl.steering.ppo import PPOConfig
 

@@ -74,6 +74,7 @@ def save_steered(
     latent: LatentConfig | None = None,
     options: dict[str, Any] | None = None,
     execute_steps: int = 3,
+    privileged: dict[str, int] | None = None,
 ) -> Trained:
     """Write a steering of random weights for a base policy."""
     width = policy.representation.context_width
@@ -89,10 +90,11 @@ def save_steered(
         policy.fingerprint(),
         method,
         options or {},
+        privileged=privileged or {},
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
-        steering = blank_policy(spec, METHODS[method])
+        steering = blank_policy(policy, spec, METHODS[method])
         for parameter in steering.actor.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
     save_steering(folder, steering, {"config": {"seed": 3}, "control_steps": 1000})

@@ -28,8 +28,11 @@ from score_rl.pipeline.inputs import content_hash
 from score_rl.pipeline.limits import robot_limits
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.steering.latent import LatentConfig
+from score_rl.steering.methods.base_ticket import TicketConfig
 from score_rl.steering.methods.bc_regularized import BCConfig
 from score_rl.steering.methods.best_of_n import BestOfNConfig
+from score_rl.steering.methods.fpo import FPOConfig
+from score_rl.steering.methods.rialto import RialtoConfig
 from score_rl.steering.methods.unconstrained import UnconstrainedConfig
 from score_rl.steering.policy import compulsory_deciders
 
@@ -148,6 +151,9 @@ def test_other_methods_go_too(parts: Path, tmp_path: Path, method: str, options:
         ("unconstrained", asdict(UnconstrainedConfig())),
         ("bc_regularized", asdict(BCConfig())),
         ("best_of_n", asdict(BestOfNConfig(n=4))),
+        ("base_ticket", asdict(TicketConfig())),
+        ("fpo", asdict(FPOConfig())),
+        ("rialto", asdict(RialtoConfig())),
     ],
 )
 def test_every_method_can_be_packed_shown_and_run(
@@ -504,4 +510,12 @@ def test_evaluations_of_something_else_are_refused(
     arguments = ["--policy", str(parts / "base"), "--steering", str(parts / "steering"), "--evaluation", str(seen)]
     assert cli.main(["bundle", *arguments, "--out", str(tmp_path / "bundle")]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_policy_that_reads_what_no_robot_shows_is_refused(parts: Path, tmp_path: Path) -> None:
+    policy, options = module.open_policy(parts / "base"), asdict(UnconstrainedConfig(observes="privileged"))
+    save_steered(tmp_path / "steering", policy, "unconstrained", LatentConfig(), options, privileged={"truth": 3})
+    with pytest.raises(ScoreError, match="reads truth, which no robot can show"):
+        create_bundle(tmp_path / "bundle", parts / "base", tmp_path / "steering", LIMITS, "toy")
     assert not (tmp_path / "bundle").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.world import make_world
 from score_rl.steering.latent import LatentConfig
+from score_rl.steering.methods.fpo import FPOConfig
 
 pytestmark = pytest.mark.slow
 
@@ -162,6 +163,29 @@ def test_networks_representations_and_latents(tmp_path: Path, network: str, repr
     assert largest_difference(bundle, exported, window, noise) <= TOLERANCE
     moved = np.abs(exported.decide(window, noise).chunk - exported.decide(window, -noise).chunk).max()
     assert (moved > 0.01) == (latent.complement == "noise")  # where noise decides, it is an input
+
+
+@pytest.mark.parametrize(
+    ("method", "latent", "options"),
+    [
+        ("base_ticket", LatentConfig("full"), {"candidates": 4}),
+        ("score", LatentConfig("subspace", 1), {"complement": [[0.5, -1.0], [0.0, 2.0], [1.0, 1.0], [-0.5, 0.0]]}),
+        ("fpo", LatentConfig("full"), asdict(FPOConfig())),
+    ],
+)
+def test_tickets_and_flows_of_their_own(tmp_path: Path, method: str, latent: LatentConfig, options: dict) -> None:
+    """A constant latent, a steering that keeps a ticket's other modes, and a fine-tuned copy of the base policy."""
+    policy = save_base(tmp_path / "base", action="absolute")
+    save_steered(tmp_path / "steering", policy, method, latent, options)
+    bundle = create_bundle(tmp_path / "bundle", tmp_path / "base", tmp_path / "steering", world_limits(WORLD), "toy")
+    exported = OnnxPolicy(export_onnx(bundle, tmp_path / "policy.onnx"))
+    window = {key: value.numpy() for key, value in windows(20).items()}
+    noise = np.random.default_rng(0).standard_normal((20, 4, 2), dtype=np.float32)
+    assert largest_difference(bundle, exported, window, noise) <= TOLERANCE
+    again = exported.decide(window, -noise).chunk
+    np.testing.assert_array_equal(exported.decide(window, noise).chunk, again)  # nothing is left to chance
+    base = bundle.base_decide(window, np.zeros_like(noise)).chunk.numpy()
+    assert np.abs(again - base).max() > 1e-3
 
 
 @pytest.fixture(scope="module")

@@ -6,18 +6,21 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from toys import ScaledToyPolicy, ToyWorld
+from toys import LearnableToyPolicy, ScaledToyPolicy, ToyWorld
 
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json, read_json_lines, write_json
 from score_rl.core.runs import start_run
 from score_rl.data.windows import WindowBatch
 from score_rl.steering import loop as score
-from score_rl.steering.loop import Stage, SteerConfig, steer
+from score_rl.steering.config import Stage, SteerConfig
+from score_rl.steering.loop import steer
 from score_rl.steering.methods import METHODS, load_trained
 from score_rl.steering.methods.bc_regularized import BCConfig
 from score_rl.steering.methods.best_of_n import BestOfNConfig
+from score_rl.steering.methods.fpo import FPOConfig
 from score_rl.steering.methods.residual import ResidualConfig
+from score_rl.steering.methods.rialto import RialtoConfig
 from score_rl.steering.methods.unconstrained import UnconstrainedConfig
 from score_rl.steering.policy import BaseDecider, compulsory_deciders, decision_noise, load_steering
 from score_rl.steering.ppo import PPOConfig
@@ -35,7 +38,11 @@ OPTIONS = {
     "unconstrained": asdict(UnconstrainedConfig()),
     "bc_regularized": asdict(BCConfig(coefficient=1.0, batch=8)),
     "best_of_n": asdict(BestOfNConfig(n=4, base_iterations=2, memory=3)),
+    "fpo": asdict(FPOConfig(draws=2)),
+    "rialto": asdict(RialtoConfig(clone_steps=5, distil_steps=5, batch=8)),
 }
+POLICIES = {"fpo": LearnableToyPolicy, "rialto": LearnableToyPolicy}
+LEARNED = [name for name in METHODS if name != "base_ticket"]  # which has its own tests
 WINDOW = {"state": torch.randn(64, 2, 2), "command": torch.randn(64, 2, 1)}
 NOISE = decision_noise(range(64), 0, (4, 1))
 
@@ -58,7 +65,7 @@ def train(path, method, iterations, stop_at=None, config=CONFIG, options=None, e
 
     run.add_listener(stop)
     return steer(
-        ScaledToyPolicy(),
+        POLICIES.get(method, ScaledToyPolicy)(),
         [Stage(ToyWorld(envs), iterations * envs * 4 * 4)],
         config,
         run,
@@ -112,7 +119,7 @@ def test_it_learns_what_the_base_policy_does_not_know(tmp_path, method, least):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "score"])
+@pytest.mark.parametrize("method", [name for name in LEARNED if name != "score"])
 def test_resume_is_bit_for_bit(tmp_path, method):
     train(tmp_path / "straight", method, 5, envs=8)
     for stop_at in (0, 2, 4):  # before any checkpoint, in the middle, in the last iteration
@@ -126,9 +133,10 @@ def test_resume_is_bit_for_bit(tmp_path, method):
     assert files[0] == files[1]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", LEARNED)
 def test_a_bundle_says_which_method_it_is(tmp_path, method):
-    trained, policy = train(tmp_path / "run", method, 1, envs=4), ScaledToyPolicy()
+    iterations = 3 if method == "rialto" else 1
+    trained, policy = train(tmp_path / "run", method, iterations, envs=4), POLICIES.get(method, ScaledToyPolicy)()
     bundle = tmp_path / "run" / "steering"
     assert read_json(bundle / "steering.json")["spec"]["method"] == method
     loaded = load_trained(bundle, policy)
@@ -144,7 +152,7 @@ def test_a_bundle_says_which_method_it_is(tmp_path, method):
         with pytest.raises(ScoreError, match=f"unknown method '{method}'"):
             load_steering(bundle, policy)
     # A finished run gives back the same policy without another step.
-    assert train(tmp_path / "run", method, 1, envs=4).spec == trained.spec
+    assert train(tmp_path / "run", method, iterations, envs=4).spec == trained.spec
 
 
 def test_a_bundle_from_before_there_were_methods_is_score(tmp_path):
@@ -195,3 +203,13 @@ def test_a_prior_on_real_observations_does_not_suit_best_of_n(tmp_path):
             method=METHODS["best_of_n"],
             options=OPTIONS["best_of_n"],
         )
+
+
+def test_a_residual_per_step_with_layer_norm(tmp_path):
+    """It decides at every control step; its bundle says that the actor is normalised, and loads as such."""
+    config = replace(CONFIG, execute_steps=1, decisions=16, ppo=replace(CONFIG.ppo, layer_norm=True))
+    trained = train(tmp_path / "run", "residual", 1, config=config, envs=4)
+    loaded = load_trained(tmp_path / "run" / "steering", ScaledToyPolicy())
+    assert loaded.spec == trained.spec and loaded.spec.layer_norm and loaded.spec.execute_steps == 1
+    chunks = [p.deciders(ScaledToyPolicy())["residual_det"].decide(WINDOW, NOISE).chunk for p in (loaded, trained)]
+    assert torch.equal(*chunks)

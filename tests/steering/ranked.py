@@ -14,7 +14,8 @@ from score_rl.core.checkpoints import save_tensors
 from score_rl.core.errors import ScoreError
 from score_rl.core.runs import start_run
 from score_rl.core.seeding import seeded, torch_generator
-from score_rl.steering.loop import Stage, SteerConfig, steer
+from score_rl.steering.config import Stage, SteerConfig
+from score_rl.steering.loop import steer
 from score_rl.steering.ppo import Learner, PPOConfig, Sizes
 
 CONFIG = SteerConfig(

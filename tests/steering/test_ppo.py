@@ -289,3 +289,30 @@ def test_numbers_that_are_not_finite_stop_the_update():
     roll(learner, [[0.0, 0.0]] * 3)  # the square root has an infinite slope at 0: a finite loss, no gradient
     with pytest.raises(Diverged, match="gradient_norm"):
         learner.update(torch.zeros(2, 2))
+
+
+def test_layer_norm_takes_away_the_scale_of_a_hidden_layer_and_is_part_of_the_spec():
+    """With identity activations a hidden layer (1, 3) becomes (-1, 1); without, its scale reaches the output."""
+    values = []
+    for layer_norm in (True, False):
+        actor = GaussianActor(1, 1, (2,), "identity", layer_norm)
+        with torch.no_grad():
+            actor.mlp[0].weight.copy_(torch.tensor([[1.0], [3.0]]))
+            actor.mlp[0].bias.zero_()
+            actor.mlp[-1].weight.copy_(torch.tensor([[0.0, 1.0]]))
+        values.append([actor.mean_std(torch.tensor([[x]]))[0].item() for x in (1.0, 100.0)])
+    assert values[0] == pytest.approx([1.0, 1.0], abs=1e-4)
+    assert values[1] == pytest.approx([3.0, 300.0])
+    learner = learner_of(replace(SMALL, layer_norm=True))
+    norms = [
+        [type(m).__name__ for m in network.mlp].count("LayerNorm") for network in (learner.actor, learner.critic)
+    ]
+    assert norms == [1, 1]
+
+
+def test_an_actor_can_start_anywhere():
+    actor = GaussianActor(3, 2, (4,), "elu")
+    actor.start_at(torch.tensor([1.0, -2.0]), 0.25)
+    mean, std = actor.mean_std(torch.randn(5, 3))
+    assert torch.equal(mean, torch.tensor([[1.0, -2.0]]).expand(5, 2))
+    assert std.tolist() == pytest.approx([0.25, 0.25])

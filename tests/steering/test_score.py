@@ -15,8 +15,9 @@ from score_rl.core.files import read_json_lines
 from score_rl.core.runs import start_run
 from score_rl.core.seeding import torch_generator
 from score_rl.steering import loop as score
+from score_rl.steering.config import Stage, SteerConfig, check_settings
 from score_rl.steering.latent import LatentConfig
-from score_rl.steering.loop import Stage, SteerConfig, check_settings, steer
+from score_rl.steering.loop import steer
 from score_rl.steering.policy import BaseDecider, SteeredDecider, decision_noise, load_steering
 from score_rl.steering.ppo import PPOConfig
 

@@ -23,6 +23,11 @@ class Evaluate:
     """Base policy: a folder of `score pretrain`, an installed name, or package.module:factory."""
     steering: Path | None = None
     """Run directory of `score steer`; without it the base policy is evaluated alone."""
+    ticket: Path | None = None
+    """Run directory of `score ticket`: the best constant latent, which is then always compared with."""
+    ranker: Path | None = None
+    """Run directory of `score steer --method best_of_n`: its value function also picks the best of n draws of the
+    steering policy."""
     out: Path = Path("runs/evaluation")
     """Run directory to write."""
     guard: bool = False
@@ -32,5 +37,6 @@ class Evaluate:
 
     def run(self) -> None:
         """Evaluate, and show the table."""
-        how = {"steering": self.steering, "guard": self.guard, "overwrite": self.overwrite, "notify": say}
+        given = {"steering": self.steering, "ticket": self.ticket, "ranker": self.ranker}
+        how = {**given, "guard": self.guard, "overwrite": self.overwrite, "notify": say}
         show(stages.evaluate(self.settings, self.policy, self.out, **how))

@@ -30,11 +30,12 @@ from score_rl.cli.serve import Serve
 from score_rl.cli.steer import Steer
 from score_rl.cli.support import Support, fewer
 from score_rl.cli.tasks import Tasks
+from score_rl.cli.ticket import Ticket
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.deploy.drivers.proxy import RobotProcessConfig
 from score_rl.report.page import ReportConfig
 from score_rl.tasks.recipe import FULL, Recipe, get_recipe
-from score_rl.tasks.settings import AuditSettings
+from score_rl.tasks.settings import AuditSettings, ticket_settings
 
 DESCRIPTION = """Improve a policy trained on real demonstrations by reinforcement learning in simulation, without
 leaving the demonstrations' support.
@@ -56,6 +57,7 @@ def stage_commands(recipe: Recipe) -> dict[str, Any]:
         "collect": Collect(recipe.collect),
         "pretrain": Pretrain(recipe.pretrain),
         "calibrate": Calibrate(recipe.calibrate),
+        "ticket": Ticket(ticket_settings(recipe.steer)),
         "steer": Steer(recipe.steer),
         "evaluate": Evaluate(recipe.evaluate),
         "support": Support(tyro.MISSING, fewer(recipe.evaluate)),

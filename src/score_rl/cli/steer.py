@@ -28,14 +28,17 @@ class Steer:
     out: Path = Path("runs/steering")
     """Run directory to write."""
     dataset: Path | None = None
-    """Demonstrations, for bc_regularized and for the optional prior on real observations
-    (--learner.prior-kl-coefficient)."""
+    """Demonstrations, for bc_regularized, for the optional prior on real observations
+    (--learner.prior-kl-coefficient) and for --learner.start.demonstrations."""
+    start: Path | None = None
+    """Where score starts instead of at the base policy: a run directory of `score ticket` or of `score steer` (of
+    another method: the latents of its successes are cloned)."""
     overwrite: bool = False
     """Replace what is there."""
 
     def run(self) -> None:
         """Steer, and say how fast."""
-        how = {"dataset": self.dataset, "overwrite": self.overwrite, "notify": say}
+        how = {"dataset": self.dataset, "start": self.start, "overwrite": self.overwrite, "notify": say}
         steered = stages.steer(self.settings, self.policy, self.out, **how)
         if ranks.rank() == 0:
             show(steered)

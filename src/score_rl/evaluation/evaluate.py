@@ -15,6 +15,7 @@ from torch import Tensor
 from score_rl.contracts import Frame, Observation, PolicySpec, StepResult, World
 from score_rl.core import chunks
 from score_rl.core.errors import ScoreError
+from score_rl.evaluation.exposed import exposed
 from score_rl.evaluation.results import FORCE_FIGURES, Episode
 from score_rl.evaluation.support.meter import Executed, executed_chunks
 from score_rl.steering.policy import Decider, decision_noise
@@ -51,6 +52,7 @@ def evaluate(
 
     Raises ScoreError for no or repeated seeds, or a policy that does not fit the world.
     """
+    world = exposed(world, decider.spec)
     for spec in [decider.spec] if reader is None else [decider.spec, reader]:
         chunks.check_fit(spec, world.spec, execute_steps)
     if not seeds or len(set(seeds)) != len(seeds):

@@ -271,6 +271,10 @@ def _type_names(types: type | tuple[type, ...]) -> str:
 POLICY_NAMES = {
     "base": "base policy",
     "base_z0": "base, z = 0",
+    "base_ticket": "base, best constant z",
+    "base_tiled": "base, tiled z",
+    "most_supported_of_n": "base, most typical of n",
+    "score_best_of_n": "SCORE, best of n",
     "score_stoch": "SCORE, sampled",
     "score_det": "SCORE",
 }

@@ -17,13 +17,15 @@ from score_rl.core.files import JsonLines, read_json_lines
 from score_rl.core.progress import progress
 from score_rl.core.runs import Run, describe_process
 from score_rl.evaluation.evaluate import evaluate
+from score_rl.evaluation.exposed import exposed
 from score_rl.evaluation.results import Episode, Labels, compare, read_results, summarize, write_results
+from score_rl.evaluation.spread import SPREAD, SpreadConfig, chunk_spread, spread_fields
 from score_rl.evaluation.support.measure import measure, support_fields
 from score_rl.evaluation.support.meter import SupportConfig, SupportMeter
 from score_rl.steering.policy import Decider
 
 EPISODES, RESULT, TRACES, TRACE_KIND = "episodes.jsonl", "result.json", "traces", "evaluation_trace"
-REFERENCES = ("base", "base_z0")
+REFERENCES = ("base", "base_z0", "base_ticket")
 """Policies that every other one is compared with, on the same seeds."""
 
 
@@ -45,6 +47,8 @@ class EvaluateConfig:
     """Episodes of every policy in which it is measured, from the first; 0: all."""
     support_test: SupportConfig = field(default_factory=SupportConfig)
     """How it is measured."""
+    spread: SpreadConfig = field(default_factory=SpreadConfig)
+    """How the base policy's spread of chunks per state is measured."""
 
     def seeds(self) -> range:
         """The seeds of the episodes."""
@@ -66,9 +70,10 @@ def run_evaluation(
     Returns the records of result.json. Raises ScoreError before anything runs where a policy does not fit.
     """
     for decider in deciders.values():
-        check_fit(decider.spec, world.spec, execute_steps)
+        check_fit(decider.spec, exposed(world, decider.spec).spec, execute_steps)
     if config.episodes < 1:
         raise ScoreError(f"episodes is {config.episodes}, expected at least 1")
+    config.spread.validate()
     if config.support_episodes < 0:
         raise ScoreError(f"support_episodes is {config.support_episodes}, expected at least 1, or 0 for all")
     log = JsonLines(run.path(EPISODES))
@@ -77,11 +82,16 @@ def run_evaluation(
     total = len(deciders) * config.episodes
     with progress(f"evaluate {world.spec.name}", total=total, done=len(log)) as advance:
         for name in list(deciders)[done:]:
-            reader = meter.policy.spec if meter is not None else None
+            decider = deciders[name]
+            spread = name == "base" and config.spread.states > 0
+            reader = meter.policy.spec if meter is not None else decider.spec if spread else None
             outcome = evaluate(
-                world, deciders[name], config.seeds(), execute_steps, config.traced, lambda n: advance(n), reader
+                world, decider, config.seeds(), execute_steps, config.traced, lambda n: advance(n), reader
             )
             played, trace = outcome.episodes, outcome.trace
+            if spread:
+                measured = chunk_spread(decider, outcome.executed.window, config.spread)
+                trace = trace | {SPREAD + key: value for key, value in measured.items()}
             if meter is not None:
                 advance(0, note=f"support of {name}")
                 played, kept = measure(meter, outcome, config.support_episodes)
@@ -95,10 +105,10 @@ def run_evaluation(
             for episode in played:
                 log.append({"policy": name, "world": labels[name].world, **vars(episode)})
     records = make_records(read_episodes(run.directory), labels)
-    if meter is not None:
-        traces, _ = read_traces(run.directory)
-        for record in records:
-            record |= support_fields(traces[record["policy"]], meter.config)
+    traces, _ = read_traces(run.directory)
+    for record in records:
+        record |= spread_fields(traces[record["policy"]])
+        record |= support_fields(traces[record["policy"]], meter.config) if meter is not None else {}
     write_results(run.path(RESULT), records)
     return records
 

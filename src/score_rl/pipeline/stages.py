@@ -22,7 +22,6 @@ from score_rl.contracts import FlowPolicy, World
 from score_rl.core import ranks
 from score_rl.core.chunks import check_fit
 from score_rl.core.errors import ScoreError, unknown_choice
-from score_rl.core.files import read_json
 from score_rl.core.progress import progress
 from score_rl.data.dataset import load_dataset
 from score_rl.data.windows import WindowBatch, Windows
@@ -31,9 +30,9 @@ from score_rl.deploy.bundle.bundle import default_steps
 from score_rl.deploy.guard.guard import summarize_counts
 from score_rl.deploy.guard.guarded_world import GuardedWorld
 from score_rl.deploy.guard.limits import guard_limits
-from score_rl.evaluation.results import Labels
-from score_rl.evaluation.run import REFERENCES, read_evaluation, run_evaluation
+from score_rl.evaluation.run import read_evaluation, run_evaluation
 from score_rl.evaluation.support.meter import SupportConfig, SupportMeter
+from score_rl.pipeline.compared import all_deciders, labels_of, open_ticket, open_trained
 from score_rl.pipeline.inputs import (
     DATASET,
     Notify,
@@ -52,12 +51,13 @@ from score_rl.policies.open import open_policy
 from score_rl.real2sim import calibrate as real2sim
 from score_rl.real2sim.replay import require_features
 from score_rl.sim.domain import load_domain
-from score_rl.sim.open import check_world, is_domain, open_world, world_label
+from score_rl.sim.open import check_world, is_domain, open_world
 from score_rl.sim.task import get_task
 from score_rl.steering import loop
+from score_rl.steering.config import Stage, check_settings
 from score_rl.steering.method import Decider, Trained, find_method
 from score_rl.steering.methods import METHODS, load_trained
-from score_rl.steering.policy import DESCRIPTION, compulsory_deciders
+from score_rl.steering.start import best_episodes
 from score_rl.tasks.people import collect as people
 from score_rl.tasks.settings import (
     CalibrateSettings,
@@ -206,11 +206,13 @@ def calibrate(
 
 def steer(
     settings: SteerSettings, policy: str | Path, out: str | Path, *, dataset: str | Path | None = None,
-    overwrite: bool = False, notify: Notify = silent,
+    start: str | Path | None = None, overwrite: bool = False, notify: Notify = silent,
 ) -> Steered:  # fmt: skip
     """Learn to choose the latent of a frozen base policy, or what another method learns, in simulation.
 
-    dataset: demonstrations, for the methods and options that read them. Under torchrun the ranks learn together.
+    dataset: demonstrations, for the methods and options that read them. start: where score starts in place of the
+    base policy: a run directory of this stage (a ticket, another steering), or the trained policy in it.
+    Under torchrun the ranks learn together.
     """
     ranks.join()
     method, out = find_method(settings.method, METHODS), Path(out)
@@ -225,11 +227,15 @@ def steer(
     hashes = {"policy": policy_hash(policy, base)} | world_hashes(*settings.worlds)
     if dataset is not None:
         hashes["dataset"] = content_hash(dataset_root(dataset))
+    elif settings.learner.start.demonstrations > 0:
+        raise ScoreError("--learner.start.demonstrations clones demonstrations: give them (--dataset)")
+    initial, started = open_trained("start", start, base)
+    hashes |= started
     dumps = out / "nan" if ranks.rank() == 0 else None
     worlds = [open_world(world, settings.num_envs, settings.task, nan_dump_dir=dumps) for world in settings.worlds]
     try:
-        plan = [loop.Stage(world, steps) for world, steps in zip(worlds, settings.control_steps)]
-        loop.check_settings(base, plan, settings.learner, dataset is not None)
+        plan = [Stage(world, steps) for world, steps in zip(worlds, settings.control_steps)]
+        check_settings(base, plan, settings.learner, dataset is not None)
         spec = loop.steering_spec(base, settings.learner, method, settings.options())
         method.check(base, spec, dataset is not None)
         seeds = {"training": settings.learner.seed}
@@ -238,6 +244,7 @@ def steer(
         if not reused:
             torch.set_num_threads(settings.threads)
             recorded = _windows(base, dataset) if dataset is not None else None
+            share = settings.learner.start.demonstrations
             loop.steer(
                 base,
                 plan,
@@ -247,6 +254,8 @@ def steer(
                 method=method,
                 options=spec.options,
                 demonstrations=recorded,
+                initial=initial,
+                examples=_windows(base, dataset, share) if share > 0 else None,
             )
         return Steered(run.directory, reused, run.summary)
     finally:
@@ -256,25 +265,29 @@ def steer(
 
 def evaluate(
     settings: EvaluateSettings, policy: str | Path, out: str | Path, *, steering: str | Path | None = None,
-    guard: bool = False, overwrite: bool = False, notify: Notify = silent,
+    ticket: str | Path | None = None, ranker: str | Path | None = None, guard: bool = False, overwrite: bool = False,
+    notify: Notify = silent,
 ) -> Evaluated:  # fmt: skip
     """Compare the base policy, the base policy at z = 0 and the steered policies, on the same seeds.
 
-    steering: run directory of `steer`, or the trained policy in it; None evaluates the base policy alone. guard: send
-    every command through the guard of deployment, with the robot's limits.
+    steering: run directory of `steer`, or the trained policy in it; None evaluates the base policy alone. ticket:
+    that of the best constant latent, to compare with too. ranker: that of a best_of_n, which also ranks draws of the
+    steering. guard: send every command through the guard of deployment, with the robot's limits.
     """
     check_world(settings.world, settings.task)
     base, steered, hashes = open_parts(policy, steering)
-    hashes |= world_hashes(settings.world)
-    steps = settings.execute_steps or default_steps(base.spec, steered)
-    deciders = chosen(compulsory_deciders(base, steered), settings.policies)
+    found, more = open_ticket(ticket, base)
+    ranks, further = open_trained("ranker", ranker, base)
+    hashes |= world_hashes(settings.world) | more | further
+    steps = settings.execute_steps or default_steps(base.spec, steered or found)
+    deciders = chosen(all_deciders(settings, base, found, steered, ranks), settings.policies)
     with closing(_evaluation_world(settings, Path(out), steps if guard else None)) as world:
         check_fit(base.spec, world.spec, steps)
         stage, seeds = "evaluate guarded" if guard else "evaluate", {"robot": settings.robot_seed}
         run = open_run(Path(out), stage, settings, hashes, overwrite, seeds, notify)
         if run.finished:
             return Evaluated(run.directory, True, read_evaluation(run.directory))
-        labels = _labels(settings, world, deciders, steered, steering)
+        labels = labels_of(settings, world, deciders, base, ((found, ticket), (steered, steering)))
         config = settings.evaluation
         meter = support_meter(base, steered, world, config.support_test) if config.support else None
         records = run_evaluation(world, deciders, labels, steps, config, run, meter)
@@ -326,9 +339,13 @@ def chosen(deciders: Mapping[str, Decider], wanted: Sequence[str]) -> dict[str, 
     }
 
 
-def _windows(policy: FlowPolicy, dataset: str | Path) -> WindowBatch:
-    """All windows of a dataset as the policy would read them, and the chunks executed there."""
-    return Windows(load_dataset(dataset_root(dataset)), policy.spec).all()
+def _windows(policy: FlowPolicy, dataset: str | Path, best: float = 0.0) -> WindowBatch:
+    """All windows of a dataset as the policy would read them, and the chunks executed there.
+
+    best: of this share of its successful episodes, the shortest; 0: of all.
+    """
+    read = load_dataset(dataset_root(dataset))
+    return Windows(read, policy.spec, best_episodes(read, best) if best > 0 else None).all()
 
 
 def _evaluation_world(settings: EvaluateSettings, out: Path, guarded_steps: int | None) -> World:
@@ -340,37 +357,3 @@ def _evaluation_world(settings: EvaluateSettings, out: Path, guarded_steps: int 
         return world
     limits = robot_limits(settings.task, settings.world, world.spec)
     return GuardedWorld(world, guard_limits(limits), chunk_steps=guarded_steps)
-
-
-def _labels(
-    settings: EvaluateSettings, world: World, deciders: Mapping[str, Decider], steered: Trained | None,
-    steering: str | Path | None,
-) -> dict[str, Labels]:  # fmt: skip
-    """Labels of every policy's record: where it was evaluated, and how it came about."""
-    own_scene = is_domain(settings.world)
-    stop = getattr(getattr(world, "domain", None), "protective_stop", None)
-    where = {
-        "task": settings.task if own_scene else world.spec.name,
-        "world": world_label(settings.world),
-        "robot_seed": settings.robot_seed if own_scene else None,
-        "protective_stop_n": stop.force_n or None if stop else None,
-    }
-    trained = _training(steering_bundle(steering)) if steering is not None else {}
-    return {
-        name: Labels(method="base", policy=name, **where)
-        if name in REFERENCES
-        else Labels(method=steered.spec.method, policy=name, **where, **trained)
-        for name in deciders
-    }
-
-
-def _training(bundle: Path) -> dict[str, Any]:
-    """How a steering policy was trained: from its bundle, and from the run directory around it if it is there."""
-    provenance = read_json(bundle / DESCRIPTION)["provenance"]
-    run = bundle.parent / "run.json"
-    wall_s = read_json(run)["summary"].get("wall_s") if run.exists() else None
-    return {
-        "training_seed": provenance["config"]["seed"],
-        "control_steps_trained": provenance["control_steps"],
-        "train_wall_s": None if wall_s is None else round(wall_s, 1),
-    }

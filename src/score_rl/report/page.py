@@ -20,6 +20,7 @@ from score_rl.evaluation.run import read_episodes, read_evaluation, read_traces
 from score_rl.pipeline.loop import Loop
 from score_rl.report import charts
 from score_rl.report.calibration_section import calibration_section
+from score_rl.report.spread_section import spread_section
 from score_rl.report.support_section import support_section
 from score_rl.report.video import render_videos
 
@@ -91,6 +92,7 @@ def write_report(path: Path, config: ReportConfig) -> list[str]:
         learning_section(config.steering),
         force_section(verdict),
         latent_section(verdict),
+        spread_section(verdict.records, verdict.traces, verdict.action_names),
         support_section(verdict.records, verdict.traces),
         action_section(verdict),
         calibration_section(config.calibration, _base_success(config, evaluations[0])),

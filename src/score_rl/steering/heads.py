@@ -50,15 +50,25 @@ class Head(Protocol):
 
 
 class LatentHead:
-    """SCORE: w is a part of the latent, the rest of it stays noise."""
+    """SCORE: w is a part of the latent, the rest of it stays noise, or a latent that is given once for all."""
 
-    def __init__(self, latent: LatentMap) -> None:
+    def __init__(self, latent: LatentMap, complement: Tensor | None = None) -> None:
+        """complement (l, w): the latent whose unchosen modes every decision has; None: the noise's."""
         self.map = latent
         self.dim = latent.dim
+        self.complement = complement
+        if complement is not None:
+            self._chosen = latent.coordinates(complement.unsqueeze(0))
+
+    def latent(self, w: Tensor, noise: Tensor) -> Tensor:
+        """Latent (n, l, w) of w (n, d); exactly the complement where w is its own coordinates."""
+        if self.complement is None:
+            return self.map.compose(w, noise)
+        return self.map.clamp(self.complement + self.map.expand(w - self._chosen))
 
     def act(self, policy: FlowPolicy, context: Context, w: Tensor, noise: Tensor) -> Decision:
         """See `Head`."""
-        latent = self.map.compose(w, noise)
+        latent = self.latent(w, noise)
         return Decision(policy.decode(context, latent), latent)
 
     def exploration(self, noise: Tensor) -> Tensor:
@@ -68,6 +78,29 @@ class LatentHead:
     def at_rest(self, noise: Tensor) -> Tensor:
         """See `Head`: 0, or the noise where `latent.complement` says so."""
         return noise if self.map.config.complement == "noise" else torch.zeros_like(noise)
+
+
+class ChunkHead:
+    """w is a whole chunk in the policy's normalised coordinates, for methods that decide with a network of their own.
+
+    What they learn is no head's business: their `Learns.act` returns the chunk, noise and all.
+    """
+
+    def __init__(self, chunk_shape: tuple[int, int]) -> None:
+        self.dim = chunk_shape[0] * chunk_shape[1]
+
+    def act(self, policy: FlowPolicy, context: Context, w: Tensor, noise: Tensor) -> Decision:
+        """See `Head`; no latent of the base policy is decoded, so it is given as 0."""
+        x = w.view(len(w), *policy.spec.chunk_shape)
+        return Decision(policy.denormalize(context, x), torch.zeros_like(noise))
+
+    def exploration(self, noise: Tensor) -> Tensor:
+        """See `Head`."""
+        return noise.flatten(1)
+
+    def at_rest(self, noise: Tensor) -> Tensor:
+        """See `Head`."""
+        return noise
 
 
 def more_noise(noise: Tensor, count: int) -> Tensor:

@@ -75,9 +75,12 @@ class LatentMap:
         """Latent (n, l, w) that has these coordinates (n, d) and takes its complement from noise (n, l, w)."""
         if self.config.kind == "full":
             return self.clamp(coordinates.view_as(noise))
-        change = coordinates - self.coordinates(noise)
-        change = change.view(noise.shape[0], self.basis.shape[1], -1)
-        return self.clamp(noise + torch.einsum("hk,nka->nha", self.basis, change))
+        return self.clamp(noise + self.expand(coordinates - self.coordinates(noise)))
+
+    def expand(self, coordinates: Tensor) -> Tensor:
+        """B c: (n, d) -> (n, l, w), nothing in the complement."""
+        modes = coordinates.view(coordinates.shape[0], self.basis.shape[1], -1)
+        return torch.einsum("hk,nka->nha", self.basis, modes)
 
     def clamp(self, latent: Tensor) -> Tensor:
         """Elements clamped to +-bound."""

@@ -26,79 +26,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from score_rl.contracts import COMMAND, FlowPolicy, Observation, Window, World, WorldSpec
+from score_rl.contracts import FlowPolicy, Observation, Window, World, WorldSpec
 from score_rl.core import ranks
 from score_rl.core.arrays import blank_window
 from score_rl.core.checkpoints import load_tensors, save_tensors
-from score_rl.core.chunks import ChunkRunner, check_fit
-from score_rl.core.errors import Diverged, ScoreError, unknown_choice
+from score_rl.core.chunks import ChunkRunner
+from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.progress import progress
 from score_rl.core.runs import Run
 from score_rl.core.seeding import derive_seed, seeded
 from score_rl.data.windows import WindowBatch
-from score_rl.steering.latent import LatentConfig, LatentMap
-from score_rl.steering.method import SCORE, Learns, Method, SteeringSpec, Trained
+from score_rl.steering.config import Stage, SteerConfig, check_settings
+from score_rl.steering.method import OBSERVES, SCORE, Learns, Method, SteeringSpec, Trained
 from score_rl.steering.metrics import RolloutMetrics, Stopwatch
 from score_rl.steering.penalties import Penalty, prior_penalty
 from score_rl.steering.policy import blank_policy, load_steering, save_steering
-from score_rl.steering.ppo import Learner, PPOConfig, Sizes
+from score_rl.steering.ppo import Learner, Sizes
+from score_rl.steering.rollouts import decided_success
+from score_rl.steering.start import check_start, prepare, start_options
 
-Between = Literal["base", "hold"]
 CHECKPOINT, BUNDLE = "checkpoint.safetensors", "steering"
 CHECKPOINT_KIND = "score_rl.steering_checkpoint"
-
-
-@dataclass(frozen=True)
-class SteerConfig:
-    """Everything that determines a steering run besides policy and worlds."""
-
-    seed: int = 0
-    """Training seed: initial weights, episodes and all noise follow from it."""
-    execute_steps: int = 8
-    """k: control steps that run of every chunk before the next decision."""
-    decisions: int = 38
-    """Decisions per environment and iteration. decisions x execute_steps should cover the world's time limit, so
-    that every iteration sees episodes from their start to their end."""
-    latent: LatentConfig = field(default_factory=LatentConfig)
-    """What part of the latent is chosen, and its bound."""
-    ppo: PPOConfig = field(default_factory=PPOConfig)
-    """The learner."""
-    prior_kl_coefficient: float = 0.0
-    """Weight of KL(N(mu, sigma^2) || N(0, I)) on real observations [0.05 in the paper, as an option]: in states that
-    were never simulated, fall back to the base policy. Needs `real_observations`."""
-    prior_kl_batch: int = 256
-    """Real observations per gradient step [256]."""
-    between_decisions: Between = "base"
-    """What an episode does that begins while the other rows are inside a chunk, until the next decision. base: it
-    runs a chunk of the base policy. hold: it waits, repeating the robot's last command; the cheaper choice where
-    actions are absolute targets."""
-    checkpoint_every: int = 1
-    """Iterations between two checkpoints."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One world to learn in. Several stages run one after the other, each from the weights of the one before:
-    e.g. first a calibrated twin without disturbances, then one with light randomisation."""
-
-    world: World
-    """The simulated twin."""
-    control_steps: int
-    """Budget, filler steps included; it is never exceeded (but one iteration always runs)."""
-
-    def iterations(self, config: SteerConfig) -> int:
-        """Iterations that fit into the budget."""
-        return max(1, self.control_steps // self.steps_per_iteration(config))
-
-    def steps_per_iteration(self, config: SteerConfig) -> int:
-        """Control steps of one iteration, of all ranks."""
-        return ranks.count() * self.world.spec.num_envs * config.decisions * config.execute_steps
 
 
 def steer(
@@ -111,22 +65,43 @@ def steer(
     method: Method = SCORE,
     options: Mapping[str, Any] | None = None,
     demonstrations: WindowBatch | None = None,
+    examples: WindowBatch | None = None,
 ) -> Trained:
     """Learn to steer a frozen policy; resumes an unfinished run, returns the result of a finished one.
 
     The run directory receives one record per iteration in metrics.jsonl (see docs/metrics.md), a checkpoint, and
     at the end the bundle `steering/` (`load_steering`). real_observations {key: (m, frames, *shape)}: windows of the
-    demonstrations, for the optional KL term. initial: start from this policy instead of from the base. method: what
-    is learned, with its `options` (plain values) and, where it reads them, the demonstrations.
+    demonstrations, for the optional KL term. initial: start from this policy instead of from the base (see
+    `steering.start`): a policy of the same kind, a ticket, or one of another method whose successes are cloned.
+    examples: windows and chunks to clone before the first update. method: what is learned, with its `options` (plain
+    values) and, where it reads them, the demonstrations.
 
     Raises ScoreError where policy, worlds, initial policy or checkpoint do not fit together, and where an
     observation, action, reward, loss or gradient is not finite: the last checkpoint stays, the run unfinished.
     """
     if run.finished:
         return load_steering(run.path(BUNDLE), policy, methods={method.name: method})
-    session = _Session(policy, stages, config, run, real_observations, initial, method, options, demonstrations)
+    if method.search is None:
+        given = (real_observations, initial, method, options, demonstrations, examples)
+        steering, figures = _learn(_Session(policy, stages, config, run, *given))
+    else:
+        check_settings(policy, stages, config, False)
+        spec = steering_spec(policy, config, method, options, stages[0].world.spec)
+        method.check(policy, spec, False)
+        steering, figures = method.search(policy, stages, config, run, spec)
+    if run.writes:
+        save_steering(run.path(BUNDLE), steering, {"config": asdict(config), **figures})
+    run.finish({**figures, "wall_s": run.wall_s})
+    return steering
+
+
+def _learn(session: _Session) -> tuple[Trained, Mapping[str, Any]]:
+    """All iterations that are still to come; the policy, and figures of the training."""
+    run, config, stages = session.run, session.config, session.stages
     plan = [stage for stage in stages for _ in range(stage.iterations(config))]
     first = session.resume()
+    if first == 0:
+        session.prepare()
     with progress("steer", total=len(plan), done=first) as advance:
         for iteration in range(first, len(plan)):
             try:
@@ -139,12 +114,10 @@ def steer(
             if (iteration + 1) % config.checkpoint_every == 0 or iteration + 1 == len(plan):
                 session.save(iteration + 1)
             advance(note=f"success {record['success']:.2f}")
-    steering = session.trained_policy()
-    trained = {"control_steps": session.control_steps, "iterations": len(plan)}
-    if run.writes:
-        save_steering(run.path(BUNDLE), steering, {"config": asdict(config), **trained})
-    run.finish({**trained, "wall_s": run.wall_s})
-    return steering
+    with seeded("steer", config.seed, "finish", device=session.device):
+        finished = session.method.finish(session.learner)
+    made = {"control_steps": session.control_steps, "iterations": len(plan), **session.started, **finished}
+    return session.trained_policy(), made
 
 
 class _Session:
@@ -161,17 +134,23 @@ class _Session:
         method: Method = SCORE,
         options: Mapping[str, Any] | None = None,
         demonstrations: WindowBatch | None = None,
+        examples: WindowBatch | None = None,
     ) -> None:
         check_settings(policy, stages, config, bool(real_observations))
         self.policy, self.stages, self.config, self.run, self.method = policy, stages, config, run, method
         self.device = stages[0].world.spec.device
-        self.spec = steering_spec(policy, config, method, options, self.device)
+        options = dict(options or {}) | start_options(initial, method.name, config.latent)
+        self.spec = steering_spec(policy, config, method, options, stages[0].world.spec)
         method.check(policy, self.spec, demonstrations is not None)
+        check_start(self.spec, initial, examples is not None, config.start)
+        self.initial, self.examples = initial, examples
         self.head = method.make_head(self.spec, self.device)
         self.iterations = sum(stage.iterations(config) for stage in stages)
         self.control_steps = self.filler_steps = 0
         self.saved = 0
         """Iterations that the checkpoint holds; 0: there is none."""
+        self.started: dict[str, Any] = {}
+        """Figures of how the actor came to its start."""
         self.chunks: ChunkRunner | None = None
         penalties = method.make_penalties(policy, self.head, self.spec, demonstrations)
         if config.prior_kl_coefficient > 0:
@@ -180,8 +159,16 @@ class _Session:
             penalties += (prior_penalty(features, config.prior_kl_batch, config.prior_kl_coefficient),)
         with seeded("steer", config.seed, "weights"):
             self.learner = self._learner(self._sizes(stages[0].world.spec), penalties)
-        if initial is not None:
-            self._start_from(initial)
+
+    def prepare(self) -> None:
+        """Put the actor where it starts; see `steering.start`."""
+        actor, start, world = self.learner.actor, self.config.start, self.stages[0].world
+        if self.initial is not None and self.initial.spec == self.spec:
+            actor.load_state_dict(self.initial.actor.state_dict())
+        elif self.method.name == SCORE.name:
+            place = (self.initial, self.examples, start, self.config.seed)
+            self.started = prepare(actor, self.head, self.policy, self.spec, world, *place)
+            self.control_steps += self.started.get("start_control_steps", 0)
 
     @torch.no_grad()
     def rollout(self, seeds: Sequence[int], watch: Stopwatch) -> RolloutMetrics:
@@ -193,7 +180,7 @@ class _Session:
         for _ in range(self.config.decisions):
             with watch("policy"):
                 context, critic = policy.encode(chunks.window), _privileged(chunks.observation)
-                w = learner.act(context, critic)
+                w = learner.act(context, critic, chunks.window)
                 decision = head.act(policy, context, w, self._noise(w.shape[0]))
             seen = {f"observation '{key}'": past for key, past in chunks.window.items()}
             _check_finite(chunks.world, {**seen, "the critic's input": critic, "the policy's action": decision.chunk})
@@ -201,7 +188,8 @@ class _Session:
                 result = chunks.execute(decision.chunk)
             final = _privileged(result.final_observation)
             _check_finite(chunks.world, {"the reward": result.reward, "the critic's input": final})
-            learner.record(result.reward, result.done, result.truncated, result.steps, final)
+            success = decided_success(result)
+            learner.record(result.reward, result.done, result.truncated, result.steps, final, success)
             metrics.add(result, decision.latent)
         metrics.add_episodes(chunks.take_episodes())
         return metrics
@@ -233,7 +221,7 @@ class _Session:
     def trained_policy(self) -> Trained:
         """A copy of the policy as it is now."""
         with torch.random.fork_rng(devices=[]):
-            trained = blank_policy(self.spec, self.method, self.device)
+            trained = blank_policy(self.policy, self.spec, self.method, self.device)
         trained.actor.load_state_dict(self.learner.actor.state_dict())
         return trained
 
@@ -251,6 +239,7 @@ class _Session:
             **counters,
             **progress_made,
             "ranks": ranks.count(),
+            "started": self.started,
             "optimizer": settings,
         }
         save_tensors(self.run.path(CHECKPOINT), tensors, metadata)
@@ -270,6 +259,7 @@ class _Session:
             raise ScoreError(f"{path} was made by {metadata['ranks']} rank(s), here are {ranks.count()}: use as many")
         self.learner.load_state(tensors, metadata["optimizer"], path)
         self.control_steps, self.filler_steps = metadata["control_steps"], metadata["filler_steps"]
+        self.started = metadata["started"]
         self.run.rewind(metadata["records"], metadata["wall_s"])
         self.saved = metadata["iteration"]
         ranks.agree(self.saved, f"the iteration of {path}")
@@ -307,12 +297,8 @@ class _Session:
             action=self.head.dim,
             envs=world.num_envs,
             decisions=self.config.decisions,
+            iterations=self.iterations,
         )
-
-    def _start_from(self, initial: Trained) -> None:
-        if initial.spec != self.spec:
-            raise ScoreError(f"cannot start from another policy: {initial.spec} is not {self.spec}")
-        self.learner.actor.load_state_dict(initial.actor.state_dict())
 
 
 def steering_spec(
@@ -320,9 +306,12 @@ def steering_spec(
     config: SteerConfig,
     method: Method = SCORE,
     options: Mapping[str, Any] | None = None,
-    device: str = "cpu",
+    world: WorldSpec | None = None,
 ) -> SteeringSpec:
-    """What the trained policy will be."""
+    """What the trained policy will be. world: where it learns, for methods that read what only a simulator knows."""
+    device, options, privileged = "cpu" if world is None else world.device, dict(options or {}), {}
+    if world is not None and options.get(OBSERVES) == "privileged":
+        privileged = {key: array.size for key, array in world.critic.items()}
     with torch.no_grad():
         context_dim = policy.encode(blank_window(policy.spec, device=device)).features.shape[1]
     return SteeringSpec(
@@ -332,10 +321,12 @@ def steering_spec(
         latent=config.latent,
         hidden=config.ppo.hidden,
         activation=config.ppo.activation,
+        layer_norm=config.ppo.layer_norm,
         execute_steps=config.execute_steps,
         base=policy.fingerprint(),
         method=method.name,
-        options=dict(options or {}),
+        options=options,
+        privileged=privileged,
     )
 
 
@@ -352,31 +343,3 @@ def _check_finite(world: World, values: Mapping[str, Tensor]) -> None:
         finite = value.isfinite().view(len(value), -1).all(dim=1)
         if rows := (~finite).nonzero().flatten().tolist():
             raise Diverged(f"{name} is not finite in environment(s) {rows} of {world.spec.name}")
-
-
-def check_settings(policy: FlowPolicy, stages: Sequence[Stage], config: SteerConfig, real_observations: bool) -> None:
-    """Raise ScoreError for everything that can be wrong before the first step.
-
-    real_observations: whether there will be some.
-    """
-    config.ppo.validate()
-    LatentMap(config.latent, policy.spec.latent_shape)  # raises what is wrong with it
-    if config.decisions < 1 or config.checkpoint_every < 1:
-        raise ScoreError("decisions and checkpoint_every must be positive")
-    if not stages:
-        raise ScoreError("steering needs at least one stage")
-    if not callable(getattr(policy, "fingerprint", None)):
-        raise ScoreError(f"{type(policy).__name__} has no fingerprint(), which names it; see `contracts.FlowPolicy`")
-    for stage in stages:
-        check_fit(policy.spec, stage.world.spec, config.execute_steps)
-        if dict(stage.world.spec.critic) != dict(stages[0].world.spec.critic):
-            raise ScoreError(f"the critic groups of the stages differ: {[dict(s.world.spec.critic) for s in stages]}")
-        config.ppo.minibatch_size(stage.world.spec.num_envs * config.decisions)
-        if stage.control_steps < 1:
-            raise ScoreError(f"a stage needs a positive budget of control steps, got {stage.control_steps}")
-    if config.between_decisions not in get_args(Between):
-        raise unknown_choice("between_decisions", config.between_decisions, get_args(Between))
-    if config.between_decisions == "hold" and COMMAND not in policy.spec.interface.observation:
-        raise ScoreError(f"between_decisions = hold needs a policy that sees the last command ({COMMAND!r})")
-    if config.prior_kl_coefficient > 0 and not real_observations:
-        raise ScoreError("prior_kl_coefficient > 0 needs real_observations")

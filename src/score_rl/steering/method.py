@@ -1,4 +1,9 @@
-"""A method: a head, and where it needs them further losses, a learner or a way to decide of its own."""
+"""A method: a head, and where it needs them further losses, a learner or a way to decide of its own.
+
+What a method deploys is a `Trained`: weights that mean something together with the base policy. Most steer the frozen
+base policy; some fine-tune a copy of it (`fpo`) or train a new policy of its kind (`rialto`), whose weights are then
+what the bundle holds.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from score_rl.contracts import Context, FlowPolicy, PolicySpec, Window
@@ -17,6 +23,12 @@ from score_rl.steering.penalties import Penalty
 
 if TYPE_CHECKING:  # a robot decides without what learns
     from score_rl.steering.ppo import PPOConfig, Sizes
+
+COMPLEMENT = "complement"
+"""Option of SCORE: the latent (h, a), as lists, whose unchosen modes every decision keeps."""
+
+OBSERVES = "observes"
+"""Option of methods whose actor can read what only a simulator knows: "actor" or "privileged"."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,17 @@ class SteeringSpec:
     method: str = "score"
     """Name of the method."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """The method's own settings, plain values."""
+    """The method's own settings, plain values; for SCORE the `complement` that it keeps (see `LatentHead`)."""
+    layer_norm: bool = False
+    """Whether the actor's hidden layers are normalised."""
+    privileged: Mapping[str, int] = field(default_factory=dict)
+    """Keys (with width) of a world's critic group that the actor reads in place of the context. A policy that has
+    any can act in simulation only; empty for everything that can be deployed."""
+
+    @property
+    def network(self) -> tuple[tuple[int, ...], str, bool]:
+        """Widths, activation and layer norm of the actor."""
+        return (self.hidden, self.activation, self.layer_norm)
 
 
 class Decider(Protocol):
@@ -76,12 +98,26 @@ class Learns(Protocol):
         """Continue with another number of environments or decisions."""
         ...
 
-    def act(self, context: Context, critic: Tensor) -> Tensor:
-        """Choose w (n, d) for n contexts; critic inputs (n, p) are kept for the update."""
+    def act(self, context: Context, critic: Tensor, window: Window | None = None) -> Tensor:
+        """Choose w (n, d) for n contexts; critic inputs (n, p) are kept for the update.
+
+        window: what the contexts were encoded from; for learners that keep it.
+        """
         ...
 
-    def record(self, reward: Tensor, done: Tensor, truncated: Tensor, steps: Tensor, final_critic: Tensor) -> None:
-        """Store what became of the last `act`, per row: see `chunks.ChunkResult`."""
+    def record(
+        self,
+        reward: Tensor,
+        done: Tensor,
+        truncated: Tensor,
+        steps: Tensor,
+        final_critic: Tensor,
+        success: Tensor | None = None,
+    ) -> None:
+        """Store what became of the last `act`, per row: see `chunks.ChunkResult`.
+
+        success (n,) bool: the decision ended its episode in success; for learners that imitate successes.
+        """
         ...
 
     def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
@@ -108,6 +144,11 @@ def no_penalties(
     return ()
 
 
+def nothing_more(learner: Learns) -> dict[str, float]:
+    """For methods that are done with the last iteration."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Method:
     """What distinguishes one method from another; the loop in `steering.loop` is the same for all."""
@@ -122,15 +163,24 @@ class Method:
     """Further losses of the actor; the demonstrations are windows and the chunks executed there."""
     make_learner: Callable[[Sizes, PPOConfig, Sequence[Penalty], FlowPolicy, SteeringSpec, str], Learns] | None = None
     """Who learns; its initial weights come from torch's global generator. None: a `steering.ppo.Learner`."""
-    make_trained: Callable[[SteeringSpec, Head, str], Trained] | None = None
-    """(spec, head, device) -> the trained policy with blank weights; None: a `steering.policy.SteeringPolicy`."""
+    make_trained: Callable[[FlowPolicy, SteeringSpec, Head, str], Trained] | None = None
+    """(base policy, spec, head, device) -> the trained policy with blank weights; None: a
+    `steering.policy.SteeringPolicy`."""
+    finish: Callable[[Learns], Mapping[str, float]] = nothing_more
+    """What is still to be done behind the last iteration, without the worlds (a distillation): deterministic, so that
+    a run that is killed in it repeats it from the last checkpoint. Returns figures for the run's summary."""
+    search: Callable[..., tuple[Trained, Mapping[str, Any]]] | None = None
+    """(base policy, stages, config, run, spec) -> result and figures, in place of the loop: for methods that have no
+    learner."""
     searches: bool = False
     """Draws further noise for every decision, which no graph of fixed operations can: not for `score export`."""
 
 
 def latent_head(spec: SteeringSpec, device: str = "cpu") -> LatentHead:
     """SCORE's head."""
-    return LatentHead(LatentMap(spec.latent, spec.latent_shape, device))
+    kept = spec.options.get(COMPLEMENT)
+    complement = None if kept is None else torch.tensor(kept, device=device)
+    return LatentHead(LatentMap(spec.latent, spec.latent_shape, device), complement)
 
 
 SCORE = Method("score", make_head=latent_head)

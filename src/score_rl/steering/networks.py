@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -35,22 +36,30 @@ def check_network(hidden: tuple[int, ...], activation: str) -> None:
         raise unknown_choice("ppo.activation", activation, ACTIVATIONS)
 
 
-def mlp(inputs: int, outputs: int, hidden: tuple[int, ...], activation: str) -> nn.Sequential:
-    """Linear layers of these widths with activations in between: (..., inputs) -> (..., outputs)."""
+def mlp(
+    inputs: int, outputs: int, hidden: tuple[int, ...], activation: str, layer_norm: bool = False
+) -> nn.Sequential:
+    """Linear layers of these widths with activations in between: (..., inputs) -> (..., outputs).
+
+    layer_norm: hidden layers are normalised (nn.LayerNorm) before their activation.
+    """
     check_network(hidden, activation)
     layers: list[nn.Module] = []
     for width, following in pairwise((inputs, *hidden)):
-        layers += [nn.Linear(width, following), ACTIVATIONS[activation]()]
+        norm = [nn.LayerNorm(following)] if layer_norm else []
+        layers += [nn.Linear(width, following), *norm, ACTIVATIONS[activation]()]
     return nn.Sequential(*layers, nn.Linear(hidden[-1], outputs))
 
 
 class GaussianActor(nn.Module):
     """Diagonal Gaussian over actions with a state-independent log-std; it starts at exactly N(0, I)."""
 
-    def __init__(self, inputs: int, outputs: int, hidden: tuple[int, ...], activation: str) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, hidden: tuple[int, ...], activation: str, layer_norm: bool = False
+    ) -> None:
         super().__init__()
         self.log_std = nn.Parameter(torch.zeros(outputs))
-        self.mlp = mlp(inputs, outputs, hidden, activation)
+        self.mlp = mlp(inputs, outputs, hidden, activation, layer_norm)
         nn.init.zeros_(self.mlp[-1].weight)
         nn.init.zeros_(self.mlp[-1].bias)
 
@@ -58,21 +67,32 @@ class GaussianActor(nn.Module):
         """Mean (..., d) and standard deviation (d,) at inputs (..., c)."""
         return self.mlp(inputs), self.log_std.exp()
 
+    @torch.no_grad()
+    def start_at(self, mean: Tensor, std: float) -> None:
+        """Give every input the same mean (d,) and standard deviation; the hidden layers stay as they are."""
+        self.mlp[-1].weight.zero_()
+        self.mlp[-1].bias.copy_(mean)
+        self.set_std(std)
+
+    @torch.no_grad()
+    def set_std(self, std: float) -> None:
+        """Give every dimension this standard deviation."""
+        self.log_std.fill_(math.log(std))
+
     def forward(self, inputs: Tensor) -> Normal:
         """The distribution at inputs (..., c), of batch shape (..., d)."""
         return Normal(*self.mean_std(inputs), validate_args=False)
 
 
-class Critic(nn.Module):
-    """The value of inputs (..., p), which it normalises by their running moments."""
+class Moments(nn.Module):
+    """Normalises inputs (..., p) by their running moments."""
 
     mean: Tensor
     variance: Tensor
     count: Tensor
 
-    def __init__(self, inputs: int, hidden: tuple[int, ...], activation: str) -> None:
+    def __init__(self, inputs: int) -> None:
         super().__init__()
-        self.mlp = mlp(inputs, 1, hidden, activation)
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("variance", torch.ones(inputs))
         self.register_buffer("count", torch.tensor(0))
@@ -86,9 +106,17 @@ class Critic(nn.Module):
         self.variance += share * (variance - self.variance + change * (mean - self.mean))
 
     def normalize(self, inputs: Tensor) -> Tensor:
-        """What the network sees of inputs (..., p)."""
+        """What a network sees of inputs (..., p)."""
         scaled = (inputs - self.mean) / (self.variance.sqrt() + _SCALE_FLOOR)
         return scaled.clamp(-_INPUT_LIMIT, _INPUT_LIMIT)
+
+
+class Critic(Moments):
+    """The value of inputs (..., p), which it normalises by their running moments."""
+
+    def __init__(self, inputs: int, hidden: tuple[int, ...], activation: str, layer_norm: bool = False) -> None:
+        super().__init__(inputs)
+        self.mlp = mlp(inputs, 1, hidden, activation, layer_norm)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Values (...,)."""

@@ -61,12 +61,16 @@ class SteeringPolicy:
         }
 
 
-def blank_policy(spec: SteeringSpec, method: Method, device: str = "cpu") -> Trained:
-    """The trained policy of a spec with weights that are still to be loaded."""
+def blank_policy(policy: FlowPolicy, spec: SteeringSpec, method: Method, device: str = "cpu") -> Trained:
+    """The trained policy of a spec, for its base policy, with weights that are still to be loaded."""
     head = method.make_head(spec, device)
-    if method.make_trained is not None:
-        return method.make_trained(spec, head, device)
-    return SteeringPolicy(spec, GaussianActor(spec.context_dim, head.dim, spec.hidden, spec.activation), device, head)
+    make = method.make_trained or steering_policy
+    return make(policy, spec, head, device)
+
+
+def steering_policy(policy: FlowPolicy, spec: SteeringSpec, head: Head, device: str = "cpu") -> SteeringPolicy:
+    """A Gaussian over what the head takes, with blank weights."""
+    return SteeringPolicy(spec, GaussianActor(spec.context_dim, head.dim, *spec.network), device, head)
 
 
 def save_steering(directory: str | Path, steering: Trained, provenance: Mapping[str, Any]) -> None:
@@ -100,7 +104,7 @@ def load_steering(
         )
     method = find_method(spec.method, {SCORE.name: SCORE} if methods is None else methods)
     with torch.random.fork_rng(devices=[]):  # the initial weights, drawn to be overwritten, leave no trace
-        steering = blank_policy(spec, method, device)
+        steering = blank_policy(policy, spec, method, device)
     tensors, _ = load_tensors(Path(directory) / WEIGHTS, KIND)
     load_module(steering.actor, tensors, Path(directory) / WEIGHTS)
     return steering
@@ -133,10 +137,13 @@ class SteeredDecider:
         return self._decide(self.policy, self.policy.encode(window), noise)
 
 
-def compulsory_deciders(policy: FlowPolicy, steering: Trained | None = None) -> dict[str, Decider]:
-    """The ways that are always reported, by their names in result files; the first two where no steering is given."""
+def compulsory_deciders(policy: FlowPolicy, *trained: Trained | None) -> dict[str, Decider]:
+    """The ways that are always reported, by their names in result files: the base policy's, and those of what was
+    trained (the best constant latent, a steering policy), where it is given."""
     deciders: dict[str, Decider] = {"base": BaseDecider(policy), "base_z0": BaseDecider(policy, zero=True)}
-    return deciders | (steering.deciders(policy) if steering is not None else {})
+    for given in trained:
+        deciders |= given.deciders(policy) if given is not None else {}
+    return deciders
 
 
 def decision_noise(seeds: Sequence[int], decision: int, latent_shape: tuple[int, int]) -> Tensor:
@@ -153,7 +160,7 @@ def _parse_spec(values: Any, path: Path) -> SteeringSpec:
     latent = values.get("latent") if isinstance(values, dict) else None
     for cls, given in ((SteeringSpec, values), (LatentConfig, latent)):
         names = {field.name for field in fields(cls)}
-        optional = {"method", "options"} if cls is SteeringSpec else set()
+        optional = {"method", "options", "privileged", "layer_norm"} if cls is SteeringSpec else set()
         if not isinstance(given, dict) or not names - optional <= given.keys() <= names:
             found = sorted(given) if isinstance(given, dict) else given
             raise ScoreError(f"{path}: {cls.__name__} has the fields {found}, expected {sorted(names)}")

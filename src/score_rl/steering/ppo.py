@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from score_rl.contracts import Context
+from score_rl.contracts import Context, Window
 from score_rl.core import ranks
 from score_rl.core.checkpoints import load_module, optimizer_to_tensors, restore_optimizer, take_prefix, with_prefix
 from score_rl.core.errors import Diverged, ScoreError
@@ -62,6 +62,8 @@ class PPOConfig:
     """Widths of actor and critic [256, 128, 64]."""
     activation: str = "elu"
     """Activation of actor and critic: elu, gelu, identity, relu, selu, silu or tanh [elu]."""
+    layer_norm: bool = False
+    """Normalise the hidden layers of actor and critic (nn.LayerNorm), as residual RL often does [no]."""
 
     def validate(self) -> None:
         """Raise ScoreError for values out of range."""
@@ -72,6 +74,11 @@ class PPOConfig:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ScoreError(f"ppo.{name} must lie in [0, 1], got {getattr(self, name)}")
         check_network(self.hidden, self.activation)
+
+    @property
+    def network(self) -> tuple[tuple[int, ...], str, bool]:
+        """Widths, activation and layer norm: what `networks` are made of."""
+        return (self.hidden, self.activation, self.layer_norm)
 
     def minibatch_size(self, decisions: int) -> int:
         """Decisions per minibatch of a rollout of so many. Raises ScoreError for fewer than 2."""
@@ -97,6 +104,8 @@ class Sizes:
     """n: environments that decide together."""
     decisions: int
     """T: decisions per environment and rollout."""
+    iterations: int = 1
+    """Rollouts of the whole training, for learners that work in phases."""
 
 
 class Learner:
@@ -117,8 +126,8 @@ class Learner:
         config.validate()
         self.config, self.penalties, self.device = config, tuple(penalties), device
         self.gamma = config.gamma**decision_steps
-        self.actor = GaussianActor(sizes.context, sizes.action, config.hidden, config.activation).to(device)
-        self.critic = Critic(sizes.critic, config.hidden, config.activation).to(device)
+        self.actor = GaussianActor(sizes.context, sizes.action, *config.network).to(device)
+        self.critic = Critic(sizes.critic, *config.network).to(device)
         self.optimizer = torch.optim.Adam([*self.actor.parameters(), *self.critic.parameters()])
         self.resize(sizes)
 
@@ -134,7 +143,7 @@ class Learner:
         """Where a time limit cut episodes: decision, rows (m,), discount (m,), critic inputs (m, p) of the end."""
 
     @torch.no_grad()
-    def act(self, context: Context, critic: Tensor) -> Tensor:
+    def act(self, context: Context, critic: Tensor, window: Window | None = None) -> Tensor:
         """Sample actions (n, d) for n contexts; critic inputs (n, p) are kept for the update."""
         policy = self.actor(context.features)
         action = policy.sample()
@@ -142,8 +151,16 @@ class Learner:
         self._store(context=context.features, critic=critic, action=action, mean=policy.mean, log_prob=log_prob)
         return action
 
-    def record(self, reward: Tensor, done: Tensor, truncated: Tensor, steps: Tensor, final_critic: Tensor) -> None:
-        """Store what became of the last `act`, per row: see `chunks.ChunkResult`.
+    def record(
+        self,
+        reward: Tensor,
+        done: Tensor,
+        truncated: Tensor,
+        steps: Tensor,
+        final_critic: Tensor,
+        success: Tensor | None = None,
+    ) -> None:
+        """Store what became of the last `act`, per row: see `chunks.ChunkResult`. PPO learns from rewards alone.
 
         Where `truncated`, gamma^steps V(final_critic) is added to the reward at the end of the rollout.
         """

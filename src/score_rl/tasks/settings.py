@@ -14,10 +14,15 @@ from score_rl.evaluation.audit.run import AuditConfig
 from score_rl.evaluation.run import EvaluateConfig
 from score_rl.policies.flow.train import PretrainConfig
 from score_rl.real2sim.calibrate import CalibrateConfig
-from score_rl.steering.loop import SteerConfig
+from score_rl.steering.config import SteerConfig
+from score_rl.steering.controls import ControlsConfig
+from score_rl.steering.latent import LatentConfig
+from score_rl.steering.methods.base_ticket import TicketConfig
 from score_rl.steering.methods.bc_regularized import BCConfig
 from score_rl.steering.methods.best_of_n import BestOfNConfig
+from score_rl.steering.methods.fpo import FPOConfig
 from score_rl.steering.methods.residual import ResidualConfig
+from score_rl.steering.methods.rialto import RialtoConfig
 from score_rl.steering.methods.unconstrained import UnconstrainedConfig
 from score_rl.steering.ppo import PPOConfig
 from score_rl.tasks.people.collect import CollectConfig
@@ -70,7 +75,7 @@ class SteerSettings:
     """Task to improve at; the defaults of all other options are this task's."""
     method: str = "score"
     """What is learned: score, or one of its rivals and controls (residual, unconstrained, bc_regularized,
-    score_residual, best_of_n)."""
+    score_residual, best_of_n, base_ticket, fpo, rialto)."""
     worlds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--world"])] = ("twin",)
     """Worlds to learn in, one after the other, usually the calibrated twin: domains (twin, proxy, PATH.toml),
     installed worlds or package.module:factory, with options as in NAME?key=value."""
@@ -92,10 +97,67 @@ class SteerSettings:
     """For --method bc_regularized: the free shift and what pulls it back."""
     best_of_n: BestOfNConfig = field(default_factory=BestOfNConfig)
     """For --method best_of_n: the search and its value function."""
+    base_ticket: TicketConfig = field(default_factory=TicketConfig)
+    """For --method base_ticket, which is `score ticket`: the search."""
+    fpo: FPOConfig = field(default_factory=FPOConfig)
+    """For --method fpo: the learner of the flow's weights."""
+    rialto: RialtoConfig = field(default_factory=RialtoConfig)
+    """For --method rialto: its three phases."""
 
     def options(self) -> dict[str, Any]:
         """The chosen method's own settings, as plain values; the field has its name, and `score` has none."""
         return {} if self.method == "score" else asdict(getattr(self, self.method))
+
+
+@dataclass(frozen=True)
+class TicketSettings:
+    """Searching for the best constant latent of a base policy."""
+
+    task: str = "pinch_cube"
+    """Task to improve at; `score tasks` lists the names."""
+    world: str = "twin"
+    """World to search in, usually the calibrated twin: a domain, a TOML file or another world."""
+    control_steps: int = 400_000
+    """Budget of control steps."""
+    num_envs: int = 128
+    """Environments that run side by side."""
+    threads: int = 1
+    """CPU threads of torch."""
+    seed: int = 0
+    """Seed of candidates and episodes."""
+    execute_steps: int = 8
+    """k: control steps that run of every chunk before the next decision."""
+    latent: LatentConfig = field(default_factory=lambda: LatentConfig(kind="full"))
+    """Where candidates are drawn: the full latent, or some modes of it with all others 0."""
+    search: TicketConfig = field(default_factory=TicketConfig)
+    """The search itself."""
+
+    def steer_settings(self) -> SteerSettings:
+        """The same as settings of steering, by the method base_ticket."""
+        learner = SteerConfig(seed=self.seed, execute_steps=self.execute_steps, latent=self.latent)
+        return SteerSettings(
+            task=self.task,
+            method="base_ticket",
+            worlds=(self.world,),
+            control_steps=(self.control_steps,),
+            num_envs=self.num_envs,
+            threads=self.threads,
+            learner=learner,
+            base_ticket=self.search,
+        )
+
+
+def ticket_settings(steer: SteerSettings) -> TicketSettings:
+    """The search that suits how steering is set: its world and decisions, a third of its budget."""
+    return TicketSettings(
+        task=steer.task,
+        world=steer.worlds[-1],
+        control_steps=sum(steer.control_steps) // 3,
+        num_envs=steer.num_envs,
+        threads=steer.threads,
+        seed=steer.learner.seed,
+        execute_steps=steer.learner.execute_steps,
+    )
 
 
 @dataclass(frozen=True)
@@ -112,6 +174,10 @@ class EvaluateSettings:
     """Control steps run of every chunk; by default as in steering, or half the horizon without steering."""
     policies: tuple[str, ...] = ()
     """Only these of the policies, by name or by how it ends (base_z0, det); by default all."""
+    controls: tuple[str, ...] = ()
+    """Further ways to draw from the base policy: base_tiled, most_supported_of_n."""
+    control: ControlsConfig = field(default_factory=ControlsConfig)
+    """Settings of these."""
     evaluation: EvaluateConfig = field(default_factory=EvaluateConfig)
     """How many episodes, and from which seed."""
 

@@ -193,6 +193,11 @@ def _make_spec(
     evaluation: Sequence[Mapping[str, Any]],
     execute_steps: int | None,
 ) -> BundleSpec:
+    if steering is not None and steering.spec.privileged:
+        raise ScoreError(
+            f"this policy of {steering.spec.method} reads {', '.join(steering.spec.privileged)}, which no robot can "
+            "show: it can be evaluated in simulation, not deployed"
+        )
     interface = base.spec.interface
     check_offer(interface, "the policy", limits.interface, limits.robot.name, same_names=True)
     shown = replace(

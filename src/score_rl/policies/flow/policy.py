@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -105,6 +106,29 @@ class ConditionalFlow(nn.Module):
     def denormalize(self, context: FlowContext, x: Tensor) -> Tensor:
         """Inverse of `normalize`."""
         return self.representation.denormalize(context.held, x)
+
+    def matching_error(
+        self, context: FlowContext, x: Tensor, noise: Tensor, t: Tensor, weighting: str = "network"
+    ) -> Tensor:
+        """Squared error (n, h) of the flow-matching loss, mean over actions, on the straight paths to normalised x.
+
+        x, noise (n, h, a); t (n,). weighting: "velocity", the loss proper; "network": divided by c(t)^2 of the
+        analytic skip, so that all flow times count alike (the same without a skip). Gradients are kept.
+        """
+        point, target = flow.path(noise, x, t)
+        error = (self.velocity(context, point, t) - target).square().mean(-1)
+        if weighting == "network" and self.config.flow.width is not None:
+            error = error / flow.gaussian_skip(t, self.config.flow.width)[1].square()[:, None]
+        return error
+
+    def fresh(self) -> ConditionalFlow:
+        """A policy of the same kind and normalisers with initial weights, from torch's global generator.
+
+        It can be trained; see `matching_error`.
+        """
+        return ConditionalFlow(self.spec, self.config, copy.deepcopy(self.representation)).to(
+            next(self.parameters()).device
+        )
 
     def velocity(self, context: FlowContext, x: Tensor, t: Tensor | float) -> Tensor:
         """Velocity (n, h, a) of the flow at normalised x (n, h, a) and flow time t, (n,) or one for all."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from score_rl.contracts import Interface, PolicySpec, Window
-from score_rl.core import checkpoints, flow
+from score_rl.core import checkpoints
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.interfaces import check_interface
 from score_rl.core.progress import progress
@@ -223,10 +223,7 @@ def flow_loss(
     data = policy.normalize(context, batch.action)
     noise = torch.randn(data.shape, generator=generator).to(data.device)
     t = torch.rand(len(data), generator=generator).to(data.device)
-    x, target = flow.path(noise, data, t)
-    error = (policy.velocity(context, x, t) - target).square().mean(-1)
-    if config.loss_weighting == "network" and policy.config.flow.width is not None:
-        error = error / flow.gaussian_skip(t, policy.config.flow.width)[1].square()[:, None]
+    error = policy.matching_error(context, data, noise, t, config.loss_weighting)
     real = ~batch.is_pad
     return (error * real).sum() / real.sum()
 

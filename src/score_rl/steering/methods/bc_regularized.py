@@ -46,7 +46,7 @@ def cloning_penalty(
         context = policy.encode(demonstrations.observation)
         features = context.features
         noise = torch.randn(demonstrations.action.shape, generator=torch_generator("cloning")).to(features.device)
-        started = policy.normalize(context, policy.decode(context, head.start(noise)))
+        started = head.started(policy, context, head.start(noise))
         missing = policy.normalize(context, demonstrations.action) - started
     movable = head.basis.abs().sum(dim=1) > 0
     counted = (~demonstrations.is_pad & movable).unsqueeze(-1).expand_as(missing)
@@ -70,6 +70,10 @@ def _head(spec: SteeringSpec, device: str) -> ShiftHead:
 def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
     config = _config(spec)
     check_shift(policy, config.shift, spec)
+    if config.shift.observes != "actor":
+        raise ScoreError(
+            "bc_regularized clones demonstrations, which hold what the actor sees: observes must be actor"
+        )
     if config.coefficient < 0 or config.batch < 1:
         raise ScoreError(
             f"bc_regularized needs coefficient >= 0 and batch >= 1, got {config.coefficient}, {config.batch}"

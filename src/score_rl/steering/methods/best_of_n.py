@@ -63,7 +63,7 @@ class Ranker(nn.Module):
         super().__init__()
         self.count = BestOfNConfig(**spec.options).n
         width = spec.context_dim + math.prod(spec.chunk_shape)
-        self.value = Critic(width, spec.hidden, spec.activation)
+        self.value = Critic(width, *spec.network)
 
     @torch.no_grad()
     def choose(self, policy: FlowPolicy, context: Context, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,7 +120,7 @@ class BestOfNLearner:
         self.policy, self.spec, self.ppo, self.device = policy, spec, ppo, device
         self.config = BestOfNConfig(**spec.options)
         self.actor = Ranker(spec).to(device)
-        self.critic = Critic(sizes.critic, ppo.hidden, ppo.activation).to(device)
+        self.critic = Critic(sizes.critic, *ppo.network).to(device)
         self.optimizer = torch.optim.Adam([*self.actor.parameters(), *self.critic.parameters()], lr=ppo.learning_rate)
         self.iteration = 0
         self._memory: list[dict[str, Tensor]] = []
@@ -132,7 +132,7 @@ class BestOfNLearner:
         self._rollout: list[dict[str, Tensor]] = []
 
     @torch.no_grad()
-    def act(self, context: Context, critic: Tensor) -> Tensor:
+    def act(self, context: Context, critic: Tensor, window: Window | None = None) -> Tensor:
         """The chosen latents as w (n, l w): of one candidate in the first iterations, of n later."""
         count = 1 if self.iteration < self.config.base_iterations else self.config.n
         candidates = torch.randn(len(critic), count, *self.spec.latent_shape, device=self.device)
@@ -142,7 +142,15 @@ class BestOfNLearner:
         return candidates.flatten(0, 1)[best].flatten(1)
 
     @torch.no_grad()
-    def record(self, reward: Tensor, done: Tensor, truncated: Tensor, steps: Tensor, final_critic: Tensor) -> None:
+    def record(
+        self,
+        reward: Tensor,
+        done: Tensor,
+        truncated: Tensor,
+        steps: Tensor,
+        final_critic: Tensor,
+        success: Tensor | None = None,
+    ) -> None:
         """See `steering.method.Learns`; the bootstrap of a time-out is taken at once, with the V of the rollout."""
         beyond = self.ppo.gamma ** steps.float() * self.critic(final_critic)
         self._step |= {"reward": reward + torch.where(truncated, beyond, 0.0), "done": done}
@@ -241,6 +249,6 @@ BEST_OF_N = Method(
     make_head=_head,
     check=_check,
     make_learner=_learner,
-    make_trained=lambda spec, head, device: BestOfNPolicy(spec, device),
+    make_trained=lambda policy, spec, head, device: BestOfNPolicy(spec, device),
     searches=True,
 )

@@ -9,24 +9,36 @@ same start at N(0, I) and the same learner; only nothing keeps the chunk near wh
 The form `per_step` decides anew at every control step and shifts the one action that is sent. It is the usual
 formulation of RL on a cloned policy, and weaker: its exploration is white noise that cancels from step to step.
 With `centre` "noise" the chunk of a fresh random latent is shifted instead of f(o, 0).
+
+With `centre` "data" there is no base policy at all: x = std * B w, learned from scratch around the mean of the
+demonstrations' actions, of which only the normalisation is used. `observes` "privileged" lets the actor read the
+simulator's state, as the paper's unconstrained RL does; what it learns can act in simulation only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from score_rl.contracts import Context, FlowPolicy
 from score_rl.core.errors import ScoreError, unknown_choice
-from score_rl.steering.heads import Decision, more_noise
+from score_rl.steering.heads import Decision, Head, more_noise
 from score_rl.steering.latent import LatentMap
-from score_rl.steering.method import Method, SteeringSpec
+from score_rl.steering.method import Learns, Method, SteeringSpec, Trained
+from score_rl.steering.penalties import Penalty
+from score_rl.steering.policy import steering_policy
+from score_rl.steering.privileged import PrivilegedPolicy, privileged_learner
+
+if TYPE_CHECKING:
+    from score_rl.steering.ppo import PPOConfig, Sizes
 
 Form = Literal["chunk", "per_step"]
-Centre = Literal["zero", "noise"]
+Centre = Literal["zero", "noise", "data"]
+Observes = Literal["actor", "privileged"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,10 @@ class UnconstrainedConfig:
     std: float = 1.0
     """Shift per unit of the actor's output, in normalised actions; 1 is the prior's scale."""
     centre: Centre = "zero"
-    """What is shifted: the chunk of latent 0, or (noise) the base policy's chunk of a fresh random latent."""
+    """What is shifted: the chunk of latent 0, (noise) the base policy's chunk of a fresh random latent, or (data) 0
+    in normalised coordinates: no base policy, the mean of the demonstrations' actions."""
+    observes: Observes = "actor"
+    """What the actor reads: what the robot sees, or what only the simulator knows."""
 
 
 class ShiftHead:
@@ -51,10 +66,16 @@ class ShiftHead:
         self.dim = basis.shape[1] * action_dim
 
     def start(self, noise: Tensor) -> Tensor:
-        """Latent (n, h, a) of the chunk that is shifted."""
-        if self.centre == "zero":
+        """Latent (n, h, a) of the chunk that is shifted; 0 where there is none."""
+        if self.centre != "noise":
             return torch.zeros_like(noise)
         return noise.clamp(-self.latent_bound, self.latent_bound)
+
+    def started(self, policy: FlowPolicy, context: Context, latent: Tensor) -> Tensor:
+        """The chunk (n, h, a) that is shifted, normalised, for the latent of `start`."""
+        if self.centre == "data":
+            return torch.zeros_like(latent)
+        return policy.normalize(context, policy.decode(context, latent))
 
     def shift(self, w: Tensor) -> Tensor:
         """Change (n, h, a) of the normalised chunk for w (n, d)."""
@@ -63,7 +84,7 @@ class ShiftHead:
     def act(self, policy: FlowPolicy, context: Context, w: Tensor, noise: Tensor) -> Decision:
         """See `steering.heads.Head`."""
         latent = self.start(noise)
-        x = policy.normalize(context, policy.decode(context, latent)) + self.shift(w)
+        x = self.started(policy, context, latent) + self.shift(w)
         return Decision(policy.denormalize(context, x), latent)
 
     def exploration(self, noise: Tensor) -> Tensor:
@@ -107,6 +128,8 @@ def check_shift(policy: FlowPolicy, config: UnconstrainedConfig, spec: SteeringS
         raise unknown_choice("form", config.form, get_args(Form))
     if config.centre not in get_args(Centre):
         raise unknown_choice("centre", config.centre, get_args(Centre))
+    if config.observes not in get_args(Observes):
+        raise unknown_choice("observes", config.observes, get_args(Observes))
     if config.form == "per_step" and execute_steps != 1:
         raise ScoreError(
             f"the per_step form decides anew at every step: it needs --learner.execute-steps 1 (not {execute_steps}) "
@@ -124,4 +147,19 @@ def _head(spec: SteeringSpec, device: str) -> ShiftHead:
     return shift_head(spec, UnconstrainedConfig(**spec.options), device)
 
 
-UNCONSTRAINED = Method("unconstrained", make_head=_head, check=_check)
+def _learner(
+    sizes: Sizes, ppo: PPOConfig, penalties: Sequence[Penalty], policy: FlowPolicy, spec: SteeringSpec, device: str
+) -> Learns:
+    from score_rl.steering.ppo import Learner  # a robot decides without what learns
+
+    if spec.privileged:
+        return privileged_learner(sizes, ppo, penalties, policy, spec, device)
+    return Learner(sizes, ppo, spec.execute_steps, penalties, device)
+
+
+def _trained(policy: FlowPolicy, spec: SteeringSpec, head: Head, device: str) -> Trained:
+    make = PrivilegedPolicy if spec.privileged else steering_policy
+    return make(policy, spec, head, device)
+
+
+UNCONSTRAINED = Method("unconstrained", make_head=_head, check=_check, make_learner=_learner, make_trained=_trained)

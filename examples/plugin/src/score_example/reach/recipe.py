@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from score_rl.evaluation.run import EvaluateConfig
+from score_rl.steering.config import SteerConfig
 from score_rl.steering.latent import LatentConfig
-from score_rl.steering.loop import SteerConfig
 from score_rl.steering.ppo import PPOConfig
 from score_rl.tasks.recipe import DEBUG, FULL, Recipe
 from score_rl.tasks.settings import (

@@ -1,0 +1,239 @@
+"""`fpo`: reinforcement learning of the flow's own weights (FPO++), started at the base policy.
+
+A flow has no likelihood at hand, so PPO's ratio is replaced by one of flow-matching losses. For every decision with
+chunk x draw pairs (t_i, e_i), i = 1 .. draws, once per rollout, and with l_i the loss of x on the pair
+
+    r_i = exp(l_i(old) - l_i(new)),      clipped for every i by itself,      loss = -mean_i min(r_i A, clip(r_i) A)
+
+Exploration is the flow's own randomness. What is deployed is the fine-tuned copy; the base policy stays as it is.
+
+Sources: McAllister et al. 2025, "Flow Matching Policy Gradients" (arXiv 2507.21053); Yi, Choi et al. 2026, "Flow
+Policy Gradients for Robot Control" (arXiv 2602.02481): the ratio per sample, the asymmetric trust region, latent 0
+at deployment. Ours: the loss weights flow times as pretraining does and is a mean over the chunk's elements; the
+critic is that of all methods here, on the privileged state, with bootstraps through time limits.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from score_rl.contracts import Context, FlowPolicy, Window
+from score_rl.core import ranks
+from score_rl.core.arrays import repeat_rows
+from score_rl.core.checkpoints import load_module, optimizer_to_tensors, restore_optimizer, take_prefix, with_prefix
+from score_rl.core.errors import Diverged, ScoreError, unknown_choice
+from score_rl.steering.method import Method, SteeringSpec
+from score_rl.steering.networks import Critic, explained_variance
+from score_rl.steering.own_flow import check_trainable, chunk_head, own_flow, sample
+from score_rl.steering.penalties import Penalty
+
+if TYPE_CHECKING:
+    from score_rl.steering.ppo import PPOConfig, Sizes
+
+TrustRegion = Literal["clip", "asymmetric"]
+
+_LARGEST_DIFFERENCE = 3.0
+"""Differences of losses are cut here before they are exponentiated."""
+
+
+@dataclass(frozen=True)
+class FPOConfig:
+    """The learner; epochs, minibatches, discount and the critic's widths are those of --learner.ppo."""
+
+    learning_rate: float = 3e-5
+    """Adam step size of the flow."""
+    critic_learning_rate: float = 1e-3
+    """Adam step size of the critic."""
+    clip: float = 0.01
+    """Clip of the ratio of every (decision, draw)."""
+    draws: int = 8
+    """Pairs of flow time and noise per decision."""
+    trust_region: TrustRegion = "clip"
+    """clip: PPO's. asymmetric: PPO's for advantages above 0; below, a quadratic penalty of the ratio's distance to 1,
+    which also pulls back what has left the region (ASPO of FPO++)."""
+
+
+def surrogate(ratio: Tensor, advantage: Tensor, clip: float, trust_region: TrustRegion = "clip") -> Tensor:
+    """Objective to be maximised, of ratios (m, draws) and advantages (m,): (m, draws)."""
+    advantage = advantage.unsqueeze(1)
+    clipped = torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * advantage)
+    if trust_region == "clip":
+        return clipped
+    pulled = ratio * advantage - advantage.abs() / (2.0 * clip) * (ratio - 1.0).square()
+    return torch.where(advantage >= 0, clipped, pulled)
+
+
+def advantages(
+    reward: Tensor, done: Tensor, value: Tensor, last_value: Tensor, discount: float, gae_lambda: float
+) -> Tensor:
+    """Generalised advantage estimates (T, n) of rewards, ends and values (T, n); last_value (n,) follows the last."""
+    following, estimate, found = last_value, torch.zeros_like(last_value), []
+    for t in reversed(range(len(reward))):
+        alive = (~done[t]).float()
+        surprise = reward[t] + discount * alive * following - value[t]
+        estimate = surprise + discount * gae_lambda * alive * estimate
+        following = value[t]
+        found.append(estimate)
+    return torch.stack(found[::-1])
+
+
+class FPOLearner:
+    """The flow, its critic and their updates; the counterpart of `steering.ppo.Learner`."""
+
+    def __init__(self, sizes: Sizes, ppo: PPOConfig, policy: FlowPolicy, spec: SteeringSpec, device: str) -> None:
+        """Initial weights of the critic come from torch's global generator. Raises ScoreError for bad settings."""
+        ppo.validate()
+        self.spec, self.ppo, self.device, self.config = spec, ppo, device, FPOConfig(**spec.options)
+        self.actor = copy.deepcopy(policy).to(device).requires_grad_(True)
+        self.critic = Critic(sizes.critic, *ppo.network).to(device)
+        self.optimizer = torch.optim.Adam(
+            [
+                {"params": list(self.actor.parameters()), "lr": self.config.learning_rate},
+                {"params": list(self.critic.parameters()), "lr": self.config.critic_learning_rate},
+            ]
+        )
+        self.resize(sizes)
+
+    def resize(self, sizes: Sizes) -> None:
+        """See `steering.method.Learns`."""
+        self.minibatch = max(1, sizes.envs * sizes.decisions // self.ppo.minibatches)
+        self._rollout: list[dict[str, Tensor]] = []
+        self._windows: list[Window] = []
+
+    @torch.no_grad()
+    def act(self, context: Context, critic: Tensor, window: Window | None = None) -> Tensor:
+        """Chunks of the flow, as they are normalised (n, h a)."""
+        x = sample(self.actor, context, self.spec.latent.bound)
+        self._windows.append(window)
+        self._step = {"critic": critic, "x": x}
+        return x.flatten(1)
+
+    def record(
+        self,
+        reward: Tensor,
+        done: Tensor,
+        truncated: Tensor,
+        steps: Tensor,
+        final_critic: Tensor,
+        success: Tensor | None = None,
+    ) -> None:
+        """See `steering.method.Learns`."""
+        discount = torch.where(truncated, self.ppo.gamma ** steps.float(), 0.0)
+        self._step |= {"reward": reward, "done": done, "final": final_critic, "bootstrap": discount}
+        self._rollout.append(self._step)
+
+    def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
+        """See `steering.method.Learns`."""
+        data, explained = self._prepared(last_critic)
+        self._window = {key: torch.cat([window[key] for window in self._windows]) for key in self._windows[0]}
+        self._rollout, self._windows = [], []
+        with torch.no_grad():
+            data["old"] = torch.cat(
+                [self._losses(data, rows) for rows in self._minibatches(shuffled=False, data=data)]
+            )
+        for name, group in zip(("learning_rate", "critic_learning_rate"), self.optimizer.param_groups):
+            group["lr"] = getattr(self.config, name) * (1 + elapsed * (self.ppo.final_learning_rate - 1))
+        sums, count = torch.zeros(4), 0
+        for _ in range(self.ppo.epochs):
+            for rows in self._minibatches(shuffled=True, data=data):
+                sums += self._step_on(data, rows)
+                count += 1
+        if not sums.isfinite().all():
+            raise Diverged("a loss of the flow or of its critic is not finite")
+        value, objective, clipped, change = (sums / count).tolist()
+        return {
+            "explained_variance": explained,
+            "value_loss": value,
+            "surrogate_loss": -objective,
+            "clip_fraction": clipped,
+            "loss_change": change,
+        }
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `steering.method.Learns`."""
+        optimizer, settings = optimizer_to_tensors(self.optimizer)
+        parts = {"actor": self.actor.state_dict(), "critic": self.critic.state_dict(), "optimizer": optimizer}
+        return {name: v for part, values in parts.items() for name, v in with_prefix(part, values).items()}, settings
+
+    def load_state(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any], source: object) -> None:
+        """See `steering.method.Learns`."""
+        load_module(self.actor, take_prefix("actor", tensors), source)
+        load_module(self.critic, take_prefix("critic", tensors), source)
+        restore_optimizer(self.optimizer, take_prefix("optimizer", tensors), settings, source)
+
+    @torch.no_grad()
+    def _prepared(self, last_critic: Tensor) -> tuple[dict[str, Tensor], float]:
+        """Decisions of the rollout, flat, with advantages, returns and draws; how well the critic foresaw them."""
+        steps = self._rollout
+        self.critic.observe(torch.cat([step["critic"] for step in steps]))
+        value = torch.stack([self.critic(step["critic"]) for step in steps])
+        reward = torch.stack([step["reward"] + step["bootstrap"] * self.critic(step["final"]) for step in steps])
+        done, discount = torch.stack([step["done"] for step in steps]), self.ppo.gamma**self.spec.execute_steps
+        gain = advantages(reward, done, value, self.critic(last_critic), discount, self.ppo.gae_lambda)
+        data = {key: torch.cat([step[key] for step in steps]) for key in ("critic", "x")}
+        data |= {"advantage": gain.flatten(), "return": (gain + value).flatten()}
+        if not self.ppo.advantage_per_minibatch:
+            data["advantage"] = ranks.standardized(data["advantage"])
+        drawn = (len(data["x"]), self.config.draws)
+        data["t"] = torch.rand(drawn).to(self.device)
+        data["noise"] = torch.randn(*drawn, *self.spec.chunk_shape).to(self.device)
+        return data, explained_variance(value, gain + value)
+
+    def _minibatches(self, shuffled: bool, data: Mapping[str, Tensor]) -> Sequence[Tensor]:
+        n = len(data["x"])
+        return (torch.randperm(n) if shuffled else torch.arange(n)).to(self.device).split(self.minibatch)
+
+    def _losses(self, data: Mapping[str, Tensor], rows: Tensor) -> Tensor:
+        """Flow-matching loss (m, draws) of the rows (m,) on their draws."""
+        m, draws = len(rows), self.config.draws
+        context = self.actor.encode({key: values[rows] for key, values in self._window.items()})
+        x = data["x"][rows].repeat_interleave(draws, dim=0)
+        noise, t = data["noise"][rows].flatten(0, 1), data["t"][rows].flatten()
+        error = self.actor.matching_error(repeat_rows(context, draws), x, noise, t)
+        return error.mean(dim=1).view(m, draws)
+
+    def _step_on(self, data: Mapping[str, Tensor], rows: Tensor) -> Tensor:
+        """One gradient step; (value loss, objective, share clipped, mean change of the loss)."""
+        change = (data["old"][rows] - self._losses(data, rows)).clamp(-_LARGEST_DIFFERENCE, _LARGEST_DIFFERENCE)
+        ratio = change.exp()
+        advantage = data["advantage"][rows]
+        if self.ppo.advantage_per_minibatch:
+            advantage = ranks.standardized(advantage)
+        objective = surrogate(ratio, advantage, self.config.clip, self.config.trust_region).mean()
+        value = (self.critic(data["critic"][rows]) - data["return"][rows]).square().mean()
+        self.optimizer.zero_grad()
+        (value - objective).backward()
+        networks = (self.actor, self.critic)
+        ranks.mean_gradients(parameter for network in networks for parameter in network.parameters())
+        for network in networks:
+            nn.utils.clip_grad_norm_(network.parameters(), self.ppo.max_grad_norm)
+        self.optimizer.step()
+        clipped = ((ratio - 1.0).abs() > self.config.clip).float().mean()
+        return torch.stack((value, objective, clipped, -change.mean())).detach().cpu()
+
+
+def _learner(
+    sizes: Sizes, ppo: PPOConfig, penalties: Sequence[Penalty], policy: FlowPolicy, spec: SteeringSpec, device: str
+) -> FPOLearner:
+    if penalties:
+        raise ScoreError("fpo has no Gaussian actor that --learner.prior-kl-coefficient could pull back")
+    return FPOLearner(sizes, ppo, policy, spec, device)
+
+
+def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
+    check_trainable(policy)
+    config = FPOConfig(**spec.options)
+    for name in ("learning_rate", "critic_learning_rate", "clip", "draws"):
+        if not getattr(config, name) > 0:
+            raise ScoreError(f"fpo.{name} must be positive, got {getattr(config, name)}")
+    if config.trust_region not in get_args(TrustRegion):
+        raise unknown_choice("fpo.trust_region", config.trust_region, get_args(TrustRegion))
+
+
+FPO = Method("fpo", make_head=chunk_head, check=_check, make_learner=_learner, make_trained=own_flow)

@@ -1,0 +1,142 @@
+"""Actors that read what only a simulator knows: for rivals that are trained, and can act, in simulation alone.
+
+The actor's input is the world's critic group, normalised by running moments that change between rollouts only, so
+that a rollout and its update see the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from score_rl.contracts import ArraySpec, Context, FlowPolicy, PlainContext, Window
+from score_rl.core.checkpoints import load_module, take_prefix, with_prefix
+from score_rl.core.errors import ScoreError
+from score_rl.steering.heads import Decision, Head
+from score_rl.steering.method import Decider, SteeringSpec
+from score_rl.steering.networks import GaussianActor, Moments
+from score_rl.steering.penalties import Penalty
+
+if TYPE_CHECKING:
+    from score_rl.steering.ppo import PPOConfig, Sizes
+
+
+class PrivilegedActor(nn.Module):
+    """A diagonal Gaussian over w at privileged inputs (n, p)."""
+
+    def __init__(
+        self, inputs: int, outputs: int, hidden: tuple[int, ...], activation: str, layer_norm: bool = False
+    ) -> None:
+        super().__init__()
+        self.moments = Moments(inputs)
+        self.gaussian = GaussianActor(inputs, outputs, hidden, activation, layer_norm)
+
+    def mean_std(self, critic: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (n, d) and standard deviation (d,) at privileged inputs (n, p)."""
+        return self.gaussian.mean_std(self.moments.normalize(critic))
+
+
+class PrivilegedLearner:
+    """PPO whose actor reads the critic's input; see `steering.method.Learns`."""
+
+    def __init__(self, sizes: Sizes, ppo: PPOConfig, execute_steps: int, device: str) -> None:
+        from score_rl.steering.ppo import Learner  # a robot decides without what learns
+
+        self.learner = Learner(self._inner(sizes), ppo, execute_steps, (), device)
+        self.actor = PrivilegedActor(sizes.critic, sizes.action, *ppo.network).to(device)
+        self.actor.gaussian = self.learner.actor
+        self._seen: list[Tensor] = []
+
+    @staticmethod
+    def _inner(sizes: Sizes) -> Sizes:
+        return replace(sizes, context=sizes.critic)
+
+    def resize(self, sizes: Sizes) -> None:
+        """See `steering.method.Learns`."""
+        self.learner.resize(self._inner(sizes))
+        self._seen = []
+
+    @torch.no_grad()
+    def act(self, context: Context, critic: Tensor, window: Window | None = None) -> Tensor:
+        """See `steering.method.Learns`; the context is not read."""
+        self._seen.append(critic)
+        return self.learner.act(PlainContext(self.actor.moments.normalize(critic)), critic)
+
+    def record(
+        self,
+        reward: Tensor,
+        done: Tensor,
+        truncated: Tensor,
+        steps: Tensor,
+        final_critic: Tensor,
+        success: Tensor | None = None,
+    ) -> None:
+        """See `steering.method.Learns`."""
+        self.learner.record(reward, done, truncated, steps, final_critic, success)
+
+    def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
+        """See `steering.method.Learns`."""
+        metrics = self.learner.update(last_critic, elapsed)
+        self.actor.moments.observe(torch.cat(self._seen))
+        self._seen = []
+        return metrics
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `steering.method.Learns`."""
+        tensors, settings = self.learner.state()
+        return tensors | with_prefix("actor_moments", self.actor.moments.state_dict()), settings
+
+    def load_state(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any], source: object) -> None:
+        """See `steering.method.Learns`."""
+        load_module(self.actor.moments, take_prefix("actor_moments", tensors), source)
+        self.learner.load_state(tensors, settings, source)
+
+
+def privileged_learner(
+    sizes: Sizes, ppo: PPOConfig, penalties: Sequence[Penalty], policy: FlowPolicy, spec: SteeringSpec, device: str
+) -> PrivilegedLearner:
+    """The learner of a method whose actor is privileged. Raises ScoreError for penalties, which are on contexts."""
+    if penalties:
+        raise ScoreError("an actor that reads privileged state cannot be pulled back on real observations")
+    return PrivilegedLearner(sizes, ppo, spec.execute_steps, device)
+
+
+class PrivilegedPolicy:
+    """A trained privileged actor and its head; see `steering.method.Trained`."""
+
+    def __init__(self, policy: FlowPolicy, spec: SteeringSpec, head: Head, device: str = "cpu") -> None:
+        width = sum(spec.privileged.values())
+        actor = PrivilegedActor(width, head.dim, *spec.network)
+        self.spec, self.head, self.actor = spec, head, actor.requires_grad_(False).eval().to(device)
+
+    def deciders(self, policy: FlowPolicy) -> dict[str, Decider]:
+        """Sampled and at its mean, by their names in result files."""
+        return {
+            f"{self.spec.method}_stoch": PrivilegedDecider(policy, self, deterministic=False),
+            f"{self.spec.method}_det": PrivilegedDecider(policy, self, deterministic=True),
+        }
+
+
+class PrivilegedDecider:
+    """Decides from windows that hold the privileged keys too, which only `evaluation` can give it."""
+
+    def __init__(self, policy: FlowPolicy, trained: PrivilegedPolicy, deterministic: bool) -> None:
+        spec = policy.spec
+        shown = {key: ArraySpec((width,)) for key, width in trained.spec.privileged.items()}
+        interface = replace(spec.interface, observation={**spec.interface.observation, **shown})
+        self.spec = replace(spec, interface=interface)
+        self.policy, self.trained, self.deterministic = policy, trained, deterministic
+
+    @torch.no_grad()
+    def decide(self, window: Window, noise: Tensor) -> Decision:
+        """See `steering.method.Decider`."""
+        head, trained = self.trained.head, self.trained
+        mean, std = trained.actor.mean_std(torch.cat([window[key][:, -1] for key in trained.spec.privileged], dim=1))
+        context = self.policy.encode({key: window[key] for key in self.policy.spec.window})
+        if self.deterministic:
+            return head.act(self.policy, context, mean, head.at_rest(noise))
+        return head.act(self.policy, context, mean + std * head.exploration(noise), noise)

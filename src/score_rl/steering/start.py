@@ -1,0 +1,216 @@
+"""Where steering starts: at the prior, at a ticket, or at cloned latents (flow reversal).
+
+- The prior: the actor's mean is 0 and its std 1, so that iteration 0 is the base policy.
+- A ticket (`methods.base_ticket`): the mean is the ticket's chosen coordinates in every state, and every decision
+  keeps the ticket's other modes, so that iteration 0 at the mean is the ticket exactly.
+- Flow reversal (Tang et al. 2026, arXiv 2606.13675): chunks that are worth imitating are mapped back to the latents
+  that the base policy would decode them from, and the mean is fitted to these.
+
+`StartConfig.std` narrows the exploration around any of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from score_rl.contracts import FlowPolicy, World
+from score_rl.core.errors import ScoreError
+from score_rl.core.seeding import derive_seed, torch_generator
+from score_rl.data.dataset import Dataset
+from score_rl.data.windows import WindowBatch
+from score_rl.steering.heads import LatentHead
+from score_rl.steering.latent import LatentConfig, LatentMap
+from score_rl.steering.method import COMPLEMENT, SCORE, Decider, SteeringSpec, Trained
+from score_rl.steering.networks import GaussianActor
+from score_rl.steering.policy import decision_noise
+from score_rl.steering.rollouts import Played, play
+from score_rl.steering.ticket import TicketPolicy
+
+TOLERANCE = 1e-3
+"""Largest error of an inverted chunk, in normalised units: flow reversal needs no more."""
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """The actor before the first update."""
+
+    std: float = 1.0
+    """Standard deviation of the actor; 1 is the prior's. A smaller one explores around a ticket or cloned latents."""
+    demonstrations: float = 0.0
+    """Share of the successful demonstrations, the shortest first, whose inverted latents are cloned. 0: none."""
+    episodes: int = 128
+    """Episodes that a policy of another method, given as start, plays in the first world; the latents of its
+    successes are cloned."""
+    examples: int = 2048
+    """Most chunks that are inverted, evenly spaced over all of them."""
+    reach: float = 2.0
+    """Cloned coordinates are clamped to +-reach, in the prior's standard deviations: a chunk that the base policy
+    would hardly draw has latents far outside, and only the direction towards it is wanted."""
+    steps: int = 1000
+    """Gradient steps of the cloning."""
+    batch: int = 256
+    """Examples per gradient step."""
+    learning_rate: float = 1e-3
+    """Adam step size of the cloning."""
+
+    def validate(self) -> None:
+        """Raise ScoreError for values out of range."""
+        for name in ("std", "episodes", "examples", "reach", "steps", "batch", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ScoreError(f"start.{name} must be positive, got {getattr(self, name)}")
+        if not 0.0 <= self.demonstrations <= 1.0:
+            raise ScoreError(f"start.demonstrations is a share, 0 to 1, got {self.demonstrations}")
+
+
+def start_options(initial: Trained | None, method: str, latent: LatentConfig) -> dict[str, Any]:
+    """SCORE's option `complement`, where it starts from a ticket of which it chooses a part only, or once did."""
+    if method != SCORE.name or initial is None or latent.kind == "full":
+        return {}
+    if not isinstance(initial, TicketPolicy):
+        return {name: value for name, value in initial.spec.options.items() if name == COMPLEMENT}
+    return {COMPLEMENT: [[float(value) for value in row] for row in initial.latent.cpu()]}
+
+
+def check_start(spec: SteeringSpec, initial: Trained | None, cloned: bool, config: StartConfig) -> None:
+    """Raise ScoreError for a start that cannot be. cloned: whether examples are given to clone."""
+    config.validate()
+    if initial is not None and initial.spec.base != spec.base:
+        raise ScoreError(f"cannot start from another base policy's: {initial.spec.base[:12]} is not {spec.base[:12]}")
+    if initial is not None and cloned:
+        raise ScoreError("a start is either a policy or demonstrations to clone, not both")
+    if initial is not None and initial.spec.method == spec.method and initial.spec != spec:
+        raise ScoreError(f"cannot start from another policy: {initial.spec} is not {spec}")
+    if spec.method == SCORE.name:
+        return
+    if (initial is not None and initial.spec != spec) or cloned or config.std != 1.0:
+        given = "cloned latents" if cloned else f"std {config.std}" if initial is None else f"{initial.spec}"
+        raise ScoreError(f"{spec.method} cannot start from {given}: the starts of steering are those of score")
+
+
+def prepare(
+    actor: GaussianActor,
+    head: LatentHead,
+    policy: FlowPolicy,
+    spec: SteeringSpec,
+    world: World,
+    initial: Trained | None,
+    examples: WindowBatch | None,
+    config: StartConfig,
+    seed: int,
+) -> dict[str, Any]:
+    """Put SCORE's actor where it starts, in place; figures of how it came there. See `StartConfig`.
+
+    initial: a ticket, or a policy of another method whose successes in the world are cloned. examples: what else is.
+    """
+    figures: dict[str, Any] = {}
+    if isinstance(initial, TicketPolicy):
+        actor.start_at(head.map.coordinates(initial.latent.unsqueeze(0))[0], 1.0)
+    elif initial is not None:
+        decider = list(initial.deciders(policy).values())[-1]
+        examples, spent = successes(world, decider, spec.execute_steps, config.episodes, seed)
+        figures["start_control_steps"] = spent
+    if examples is not None:
+        reversal = reversed_latents(policy, examples, config.examples, spec.latent.bound)
+        figures |= clone(actor, head.map, *reversal, config, seed)
+    if config.std != 1.0:
+        actor.set_std(config.std)
+    return figures
+
+
+def best_episodes(dataset: Dataset, share: float) -> list[int]:
+    """Numbers of the shortest of the successful episodes, at least one; all count where no outcome was recorded.
+
+    Raises ScoreError where none succeeded.
+    """
+    succeeded = np.asarray(dataset.extra.get("success", np.ones(dataset.num_episodes, bool)), bool)
+    ordered = [int(e) for e in np.argsort(dataset.lengths, kind="stable") if succeeded[e]]
+    if not ordered:
+        raise ScoreError(f"{dataset.root} holds no successful demonstration to start from")
+    return sorted(ordered[: max(1, round(share * len(ordered)))])
+
+
+@torch.no_grad()
+def successes(
+    world: World, decider: Decider, execute_steps: int, episodes: int, seed: int
+) -> tuple[WindowBatch, int]:
+    """Windows and chunks of the episodes in which a policy succeeds, and the control steps that it took.
+
+    Raises ScoreError where it never does.
+    """
+    n, spec = world.spec.num_envs, decider.spec
+    windows: list[dict[str, Tensor]] = []
+    chunks: list[Tensor] = []
+    spent = 0
+    for first in range(0, episodes, n):
+        seeds = [derive_seed("start", seed, first + row) for row in range(n)]
+
+        def decide(window, number, seeds=seeds):
+            noise = decision_noise(seeds, number, spec.latent_shape).to(world.spec.device)
+            return decider.decide(window, noise).chunk
+
+        played = play(world, spec, decide, seeds, execute_steps, keep=True)
+        spent += played.control_steps
+        for window, chunk, rows in _won(played):
+            windows.append({key: values[rows] for key, values in window.items()})
+            chunks.append(chunk[rows])
+    if not sum(len(chunk) for chunk in chunks):
+        raise ScoreError(f"the policy to start from succeeds in none of {episodes} episodes in {world.spec.name}")
+    observation = {key: torch.cat([window[key] for window in windows]) for key in windows[0]}
+    action = torch.cat(chunks)
+    return WindowBatch(observation, action, torch.zeros(action.shape[:2], dtype=torch.bool)), spent
+
+
+def reversed_latents(policy: FlowPolicy, examples: WindowBatch, most: int, bound: float) -> tuple[Tensor, Tensor]:
+    """Features (m, c) of the examples and latents (m, h, a), clamped to +-bound, that decode to their chunks there.
+
+    Chunks that are padded behind an episode's end are left out, and so are those that the inversion does not reach.
+    Raises ScoreError where the policy cannot be inverted or nothing is left.
+    """
+    if not hasattr(policy, "invert"):
+        raise ScoreError(f"{type(policy).__name__} has no `invert` (see contracts.FlowPolicy): no flow to reverse")
+    whole = (~examples.is_pad.any(dim=1)).nonzero().flatten()
+    if len(whole) > most:
+        whole = whole[torch.linspace(0, len(whole) - 1, most).round().long()]
+    context = policy.encode({key: values[whole] for key, values in examples.observation.items()})
+    inverted = policy.invert(context, examples.action[whole], TOLERANCE)
+    reached = inverted.converged.nonzero().flatten()
+    if not len(reached):
+        raise ScoreError(f"none of {len(whole)} chunks could be inverted to a latent of the base policy")
+    return context.features[reached], inverted.latent[reached].clamp(-bound, bound)
+
+
+def clone(
+    actor: GaussianActor, latent: LatentMap, features: Tensor, latents: Tensor, config: StartConfig, seed: int
+) -> dict[str, float]:
+    """Fit the actor's mean to the chosen coordinates of latents (m, l, w) at features (m, c); figures of the fit."""
+    targets = latent.coordinates(latents).clamp(-config.reach, config.reach)
+    optimizer = torch.optim.Adam(actor.parameters(), lr=config.learning_rate)
+    generator = torch_generator("clone", seed)
+    with torch.enable_grad():
+        for _ in range(config.steps):
+            rows = torch.randint(len(features), (config.batch,), generator=generator).to(features.device)
+            loss = (actor.mean_std(features[rows])[0] - targets[rows]).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(actor.parameters(), 1.0)
+            optimizer.step()
+    with torch.no_grad():
+        error = (actor.mean_std(features)[0] - targets).square().mean()
+    return {
+        "start_examples": len(features),
+        "start_error": float(error),
+        "start_square": float(targets.square().mean()),
+    }
+
+
+def _won(played: Played) -> list[tuple[dict[str, Tensor], Tensor, Tensor]]:
+    """(window, chunk, rows that belong to a successful first episode) of every decision."""
+    return [
+        (dict(window), chunk, (played.success & alive).nonzero().flatten())
+        for window, chunk, alive in zip(played.windows, played.chunks, played.alive)
+    ]
