@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from score_rl.cli.common import Flat, say, show
+from score_rl.cli.common import Flat, show_result
+from score_rl.core.terminal import say
 from score_rl.pipeline import stages
 from score_rl.tasks.settings import EvaluateSettings
 
@@ -33,4 +34,4 @@ class Evaluate:
     def run(self) -> None:
         """Evaluate, and show the table."""
         how = {"steering": self.steering, "guard": self.guard, "overwrite": self.overwrite, "notify": say}
-        show(stages.evaluate(self.settings, self.policy, self.out, **how))
+        show_result(stages.evaluate(self.settings, self.policy, self.out, **how))

@@ -22,8 +22,11 @@ from score_rl.contracts import FlowPolicy, World
 from score_rl.core import ranks
 from score_rl.core.chunks import check_fit
 from score_rl.core.errors import ScoreError, unknown_choice
-from score_rl.core.files import read_json
+from score_rl.core.outputs import RECORD
 from score_rl.core.progress import progress
+from score_rl.core.ranges import Natural, Seed
+from score_rl.core.records import parse, validate
+from score_rl.core.runs import read_run
 from score_rl.data.dataset import load_dataset
 from score_rl.data.windows import WindowBatch, Windows
 from score_rl.data.writer import DatasetWriter
@@ -57,7 +60,7 @@ from score_rl.sim.task import get_task
 from score_rl.steering import loop
 from score_rl.steering.method import Decider, Trained, find_method
 from score_rl.steering.methods import METHODS, load_trained
-from score_rl.steering.policy import DESCRIPTION, compulsory_deciders
+from score_rl.steering.policy import compulsory_deciders, read_description
 from score_rl.tasks.people import collect as people
 from score_rl.tasks.settings import (
     CalibrateSettings,
@@ -143,16 +146,16 @@ def collect(
     settings: CollectSettings, out: str | Path, *, overwrite: bool = False, notify: Notify = silent
 ) -> Collected:
     """Record demonstrations of a scripted person into OUT/dataset (LeRobotDataset v3.0), failures included."""
+    validate(settings)
     routines = people.routine_names()
     if settings.task not in routines:
         raise unknown_choice("task with a demonstrator", settings.task, routines)
     check_world(settings.world, settings.task)
     if not is_domain(settings.world):
         raise ScoreError(f"demonstrators act in a task's own scene: {settings.world} is no domain (twin, PATH.toml)")
-    if settings.num_envs < 1 or settings.demonstrations.episodes < 1:
-        raise ScoreError("num_envs and episodes must be at least 1")
     seeds = {"robot": settings.robot_seed, "collect": settings.demonstrations.seed}
-    run = open_run(Path(out), "collect", settings, world_hashes(settings.world), overwrite, seeds, notify)
+    inputs = {"world": settings.world}
+    run = open_run(Path(out), "collect", settings, world_hashes(settings.world), inputs, overwrite, seeds, notify)
     if not run.finished:
         world = open_world(
             settings.world, settings.num_envs, settings.task, settings.robot_seed, nan_dump_dir=run.path("nan")
@@ -174,13 +177,15 @@ def pretrain(
     notify: Notify = silent,
 ) -> Pretrained:  # fmt: skip
     """Train the base policy on demonstrations: a LeRobot dataset, or the run directory of `collect`."""
+    validate(settings)
     root = dataset_root(dataset)
     demonstrations = load_dataset(root)
     train.check_config(settings.training)
     spec = train.policy_spec(demonstrations, settings.training)
     check_representation(spec, settings.training.policy.representation)
     seeds = {"training": settings.training.seed}
-    run = open_run(Path(out), "pretrain", settings, {"dataset": content_hash(root)}, overwrite, seeds, notify)
+    hashes, inputs = {"dataset": content_hash(root)}, {"dataset": root}
+    run = open_run(Path(out), "pretrain", settings, hashes, inputs, overwrite, seeds, notify)
     reused = run.finished
     if not reused:
         train.pretrain(demonstrations, settings.training, run)
@@ -192,12 +197,14 @@ def calibrate(
     notify: Notify = silent,
 ) -> Calibrated:  # fmt: skip
     """Fit the simulated twin to the robot that recorded the demonstrations."""
+    validate(settings)
     task, root = get_task(settings.task), dataset_root(dataset)
     twin = load_domain(settings.world, task.parameters)
     demonstrations = load_dataset(root)
     require_features(demonstrations, task.robot)
     hashes = {"dataset": content_hash(root)} | world_hashes(settings.world)
-    run = open_run(Path(out), "calibrate", settings, hashes, overwrite, notify=notify)
+    inputs = {"dataset": root, "world": settings.world}
+    run = open_run(Path(out), "calibrate", settings, hashes, inputs, overwrite, notify=notify)
     reused = run.finished
     if not reused:
         real2sim.calibrate(demonstrations, task, twin, settings.fit, run)
@@ -212,6 +219,7 @@ def steer(
 
     dataset: demonstrations, for the methods and options that read them. Under torchrun the ranks learn together.
     """
+    validate(settings)
     ranks.join()
     method, out = find_method(settings.method, METHODS), Path(out)
     if len(settings.worlds) != len(settings.control_steps) or not settings.worlds:
@@ -232,8 +240,10 @@ def steer(
         loop.check_settings(base, plan, settings.learner, dataset is not None)
         spec = loop.steering_spec(base, settings.learner, method, settings.options())
         method.check(base, spec, dataset is not None)
+        inputs = {"policy": policy, "dataset": dataset}
+        inputs |= {f"world {number}": world for number, world in enumerate(settings.worlds)}
         seeds = {"training": settings.learner.seed}
-        run = open_run(out, "steer", settings, hashes, overwrite, seeds, notify, distributed=True)
+        run = open_run(out, "steer", settings, hashes, inputs, overwrite, seeds, notify, distributed=True)
         reused = run.finished
         if not reused:
             torch.set_num_threads(settings.threads)
@@ -263,6 +273,7 @@ def evaluate(
     steering: run directory of `steer`, or the trained policy in it; None evaluates the base policy alone. guard: send
     every command through the guard of deployment, with the robot's limits.
     """
+    validate(settings)
     check_world(settings.world, settings.task)
     base, steered, hashes = open_parts(policy, steering)
     hashes |= world_hashes(settings.world)
@@ -271,7 +282,8 @@ def evaluate(
     with closing(_evaluation_world(settings, Path(out), steps if guard else None)) as world:
         check_fit(base.spec, world.spec, steps)
         stage, seeds = "evaluate guarded" if guard else "evaluate", {"robot": settings.robot_seed}
-        run = open_run(Path(out), stage, settings, hashes, overwrite, seeds, notify)
+        inputs = {"policy": policy, "steering": steering, "world": settings.world}
+        run = open_run(Path(out), stage, settings, hashes, inputs, overwrite, seeds, notify)
         if run.finished:
             return Evaluated(run.directory, True, read_evaluation(run.directory))
         labels = _labels(settings, world, deciders, steered, steering)
@@ -366,11 +378,33 @@ def _labels(
 
 def _training(bundle: Path) -> dict[str, Any]:
     """How a steering policy was trained: from its bundle, and from the run directory around it if it is there."""
-    provenance = read_json(bundle / DESCRIPTION)["provenance"]
-    run = bundle.parent / "run.json"
-    wall_s = read_json(run)["summary"].get("wall_s") if run.exists() else None
+    description = read_description(bundle)
+    trained = parse(_Training, dict(description.provenance), f"the provenance in {bundle}", others=True)
+    run = bundle.parent
+    summary = read_run(run)[0].summary if (run / RECORD).exists() else {}
+    wall_s = parse(_Timed, dict(summary), run / RECORD, defaults=True, others=True).wall_s
     return {
-        "training_seed": provenance["config"]["seed"],
-        "control_steps_trained": provenance["control_steps"],
+        "training_seed": trained.config.seed,
+        "control_steps_trained": trained.control_steps,
         "train_wall_s": None if wall_s is None else round(wall_s, 1),
     }
+
+
+@dataclass(frozen=True)
+class _Seeded:
+    seed: Seed
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What is read of a trained policy's provenance."""
+
+    config: _Seeded
+    control_steps: Natural
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """What is read of a steering run's summary."""
+
+    wall_s: float | None = None

@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -37,14 +37,17 @@ from score_rl.core import ranks
 from score_rl.core.arrays import blank_window
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.chunks import ChunkRunner, check_fit
-from score_rl.core.errors import Diverged, ScoreError, unknown_choice
+from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.progress import progress
+from score_rl.core.ranges import Count, Natural, NonNegative, Seed
+from score_rl.core.records import parse, validate
 from score_rl.core.runs import Run
 from score_rl.core.seeding import derive_seed, seeded
 from score_rl.data.windows import WindowBatch
 from score_rl.steering.latent import LatentConfig, LatentMap
 from score_rl.steering.method import SCORE, Learns, Method, SteeringSpec, Trained
 from score_rl.steering.metrics import RolloutMetrics, Stopwatch
+from score_rl.steering.networks import check_network
 from score_rl.steering.penalties import Penalty, prior_penalty
 from score_rl.steering.policy import blank_policy, load_steering, save_steering
 from score_rl.steering.ppo import Learner, PPOConfig, Sizes
@@ -58,27 +61,27 @@ CHECKPOINT_KIND = "score_rl.steering_checkpoint"
 class SteerConfig:
     """Everything that determines a steering run besides policy and worlds."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Training seed: initial weights, episodes and all noise follow from it."""
-    execute_steps: int = 8
+    execute_steps: Count = 8
     """k: control steps that run of every chunk before the next decision."""
-    decisions: int = 38
+    decisions: Count = 38
     """Decisions per environment and iteration. decisions x execute_steps should cover the world's time limit, so
     that every iteration sees episodes from their start to their end."""
     latent: LatentConfig = field(default_factory=LatentConfig)
     """What part of the latent is chosen, and its bound."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
     """The learner."""
-    prior_kl_coefficient: float = 0.0
+    prior_kl_coefficient: NonNegative = 0.0
     """Weight of KL(N(mu, sigma^2) || N(0, I)) on real observations [0.05 in the paper, as an option]: in states that
     were never simulated, fall back to the base policy. Needs `real_observations`."""
-    prior_kl_batch: int = 256
+    prior_kl_batch: Count = 256
     """Real observations per gradient step [256]."""
     between_decisions: Between = "base"
     """What an episode does that begins while the other rows are inside a chunk, until the next decision. base: it
     runs a chunk of the base policy. hold: it waits, repeating the robot's last command; the cheaper choice where
     actions are absolute targets."""
-    checkpoint_every: int = 1
+    checkpoint_every: Count = 1
     """Iterations between two checkpoints."""
 
 
@@ -145,6 +148,26 @@ def steer(
         save_steering(run.path(BUNDLE), steering, {"config": asdict(config), **trained})
     run.finish({**trained, "wall_s": run.wall_s})
     return steering
+
+
+@dataclass(frozen=True)
+class CheckpointMetadata:
+    """What a checkpoint knows besides the learner's tensors."""
+
+    kind: str
+    base: str
+    """Fingerprint of the base policy."""
+    control_steps: Natural
+    filler_steps: Natural
+    iteration: Natural
+    """The one to go on with."""
+    records: Natural
+    """Records of the log that were written before it."""
+    wall_s: NonNegative
+    ranks: Count
+    """Processes that learned together."""
+    optimizer: Mapping[str, Any]
+    """The learner's plain settings."""
 
 
 class _Session:
@@ -243,17 +266,18 @@ class _Session:
         if not self.run.writes:
             return
         tensors, settings = self.learner.state()
-        counters = {"control_steps": self.control_steps, "filler_steps": self.filler_steps}
-        progress_made = {"iteration": iteration, "records": len(self.run.metrics), "wall_s": self.run.wall_s}
-        metadata = {
-            "kind": CHECKPOINT_KIND,
-            "base": self.spec.base,
-            **counters,
-            **progress_made,
-            "ranks": ranks.count(),
-            "optimizer": settings,
-        }
-        save_tensors(self.run.path(CHECKPOINT), tensors, metadata)
+        about = CheckpointMetadata(
+            kind=CHECKPOINT_KIND,
+            base=self.spec.base,
+            control_steps=self.control_steps,
+            filler_steps=self.filler_steps,
+            iteration=iteration,
+            records=len(self.run.metrics),
+            wall_s=self.run.wall_s,
+            ranks=ranks.count(),
+            optimizer=settings,
+        )
+        save_tensors(self.run.path(CHECKPOINT), tensors, vars(about))
 
     def resume(self) -> int:
         """Load the checkpoint if there is one and rewind the log to it; the iteration to go on with."""
@@ -264,14 +288,15 @@ class _Session:
             self.run.rewind(0)
             return 0
         tensors, metadata = load_tensors(path, CHECKPOINT_KIND)
-        if metadata["base"] != (own := self.spec.base):
-            raise ScoreError(f"{path} belongs to the base policy {metadata['base'][:12]}, not to {own[:12]}")
-        if metadata["ranks"] != ranks.count():
-            raise ScoreError(f"{path} was made by {metadata['ranks']} rank(s), here are {ranks.count()}: use as many")
-        self.learner.load_state(tensors, metadata["optimizer"], path)
-        self.control_steps, self.filler_steps = metadata["control_steps"], metadata["filler_steps"]
-        self.run.rewind(metadata["records"], metadata["wall_s"])
-        self.saved = metadata["iteration"]
+        about = parse(CheckpointMetadata, metadata, path)
+        if about.base != (own := self.spec.base):
+            raise ScoreError(f"{path} belongs to the base policy {about.base[:12]}, not to {own[:12]}")
+        if about.ranks != ranks.count():
+            raise ScoreError(f"{path} was made by {about.ranks} rank(s), here are {ranks.count()}: use as many")
+        self.learner.load_state(tensors, about.optimizer, path)
+        self.control_steps, self.filler_steps = about.control_steps, about.filler_steps
+        self.run.rewind(about.records, about.wall_s)
+        self.saved = about.iteration
         ranks.agree(self.saved, f"the iteration of {path}")
         return self.saved
 
@@ -359,10 +384,9 @@ def check_settings(policy: FlowPolicy, stages: Sequence[Stage], config: SteerCon
 
     real_observations: whether there will be some.
     """
-    config.ppo.validate()
+    validate(config)
+    check_network(config.ppo.hidden, config.ppo.activation)
     LatentMap(config.latent, policy.spec.latent_shape)  # raises what is wrong with it
-    if config.decisions < 1 or config.checkpoint_every < 1:
-        raise ScoreError("decisions and checkpoint_every must be positive")
     if not stages:
         raise ScoreError("steering needs at least one stage")
     if not callable(getattr(policy, "fingerprint", None)):
@@ -374,8 +398,6 @@ def check_settings(policy: FlowPolicy, stages: Sequence[Stage], config: SteerCon
         config.ppo.minibatch_size(stage.world.spec.num_envs * config.decisions)
         if stage.control_steps < 1:
             raise ScoreError(f"a stage needs a positive budget of control steps, got {stage.control_steps}")
-    if config.between_decisions not in get_args(Between):
-        raise unknown_choice("between_decisions", config.between_decisions, get_args(Between))
     if config.between_decisions == "hold" and COMMAND not in policy.spec.interface.observation:
         raise ScoreError(f"between_decisions = hold needs a policy that sees the last command ({COMMAND!r})")
     if config.prior_kl_coefficient > 0 and not real_observations:
