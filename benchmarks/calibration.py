@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from score_rl.core.files import read_json, write_json
+from score_rl.core.files import write_json
+from score_rl.core.records import read_json
 from score_rl.core.runs import describe_process
 from score_rl.real2sim.calibrate import ESTIMATES_FILE
 from score_rl.sim.domain import load_domain

@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from score_rl.core.files import read_json
+from score_rl.core.records import read_json
 from score_rl.core.statistics import wilson
 from score_rl.evaluation.results import policy_name, read_results
 from score_rl.pipeline.experiment.arms import Arm, arms, tasks_of

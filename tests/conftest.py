@@ -10,6 +10,10 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("fixed", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fixed")  # property tests depend on no clock and no chance
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

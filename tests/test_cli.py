@@ -120,7 +120,7 @@ def test_doctor_says_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
         (["collect", "--task", "pinch"], "'pinch'; did you mean 'pinch_cube'?"),
         (["collect", "--world", "prxy"], "unknown world 'prxy'; did you mean 'proxy'?"),
         (["collect", "--world", "nowhere.toml"], "domain file nowhere.toml does not exist"),
-        (["collect", "--num-envs", "0"], "must be at least 1"),
+        (["collect", "--num-envs", "0"], "num_envs is 0, expected 1 to 1000000"),
         (["pretrain", "--dataset", "nowhere"], "nowhere does not exist"),
         (["calibrate", "--dataset", "nowhere"], "nowhere does not exist"),
         (["steer", "--policy", "nowhere"], "nowhere/policy.json does not exist"),
@@ -172,7 +172,7 @@ def test_what_does_not_fit_together_is_refused_before_a_run_exists(
 def test_a_report_is_not_replaced_unasked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / "report.html"
     report.write_text("mine")
-    assert "pass --overwrite" in failure(capsys, "report", "--evaluations", "x", "--out", str(report))
+    assert "is no report that score wrote" in failure(capsys, "report", "--evaluations", "x", "--out", str(report))
     assert report.read_text() == "mine"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from score_rl.core.files import read_json
+from score_rl.core.records import read_json
 from score_rl.evaluation.run import read_evaluation
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from score_rl.core.files import read_json
+from score_rl.core.records import read_json
 from score_rl.core.statistics import wilson
 from score_rl.evaluation.audit.panel import mismatches
 from score_rl.evaluation.results import policy_name, read_results

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from score_rl.core.files import read_json
+from score_rl.core.records import read_json
 from score_rl.evaluation.results import read_results
 from score_rl.report.page import percent
 from tables import Table

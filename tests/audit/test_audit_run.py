@@ -105,7 +105,7 @@ def test_an_interrupted_panel_goes_on_behind_its_last_robot(tmp_path: Path, monk
 def test_the_proxy_is_refused() -> None:
     with pytest.raises(ScoreError, match="proxy is the robot's stand-in"):
         check(Domain("proxy"), CONFIG)
-    with pytest.raises(ScoreError, match="sizes must be positive and increase"):
+    with pytest.raises(ScoreError, match="expected increasing numbers"):
         check(DOMAIN, replace(CONFIG, sizes=(2.0, 1.0)))
     with pytest.raises(ScoreError, match="every virtual robot needs an episode"):
         check(DOMAIN, replace(CONFIG, robots=7))

@@ -61,11 +61,22 @@ def test_another_version_or_kind_is_refused(tmp_path, monkeypatch):
     save_tensors(path, {}, {"kind": "policy"})
     with pytest.raises(ScoreError, match="holds a 'policy', expected a 'steering'"):
         load_tensors(path, "steering")
-    monkeypatch.setattr(checkpoints, "FORMAT_VERSION", 2)
-    with pytest.raises(ScoreError, match="format version 1; this release reads 2"):
+    monkeypatch.setattr(checkpoints, "FORMAT_VERSION", 3)
+    with pytest.raises(ScoreError, match="format version 2; this release reads 3"):
         load_tensors(path, "policy")
     with pytest.raises(ValueError, match="kind"):
         save_tensors(path, {}, {})
+
+
+def test_any_changed_byte_is_noticed(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_tensors(path, {"w": torch.arange(6.0).view(2, 3), "n": torch.ones(2)}, {"kind": "policy", "steps": 5})
+    data = path.read_bytes()
+    load_tensors(path, "policy")
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with pytest.raises(ScoreError, match=r"x\.safetensors"):
+            load_tensors(path, "policy")
 
 
 def test_prefixes_are_inverse():
@@ -79,6 +90,10 @@ def test_load_module_is_strict():
     state = {name: torch.ones_like(value) for name, value in module.state_dict().items()}
     load_module(module, state, "f")
     assert torch.equal(module.weight, torch.ones(3, 2))
+    with pytest.raises(ScoreError, match=r"f: 'bias' is torch\.float64, expected torch\.float32"):
+        load_module(module, {**state, "bias": torch.ones(3, dtype=torch.float64)}, "f")
+    with pytest.raises(ScoreError, match="f: 'bias' holds NaN or infinity: its training diverged"):
+        load_module(module, {**state, "bias": torch.tensor([0.0, torch.inf, 1.0])}, "f")
     with pytest.raises(ScoreError, match=r"f: missing entries \['bias'\], unknown entries \['extra'\]"):
         load_module(module, {"weight": state["weight"], "extra": state["bias"]}, "f")
     with pytest.raises(ScoreError, match=r"f: 'bias' has shape \(2,\), expected \(3,\)"):

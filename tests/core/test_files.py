@@ -14,10 +14,7 @@ from score_rl.core import files
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import (
     JsonLines,
-    prepare_run_dir,
     previous_folder,
-    read_json,
-    read_json_lines,
     replace_folder,
     require_free_space,
     restore_folder,
@@ -27,6 +24,7 @@ from score_rl.core.files import (
     write_json,
     write_text,
 )
+from score_rl.core.records import read_json, read_json_lines
 
 
 class Colour(enum.Enum):
@@ -65,14 +63,6 @@ def test_json_round_trip_creates_folders(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["x.json"]
 
 
-def test_read_json_names_a_missing_or_corrupt_file(tmp_path):
-    with pytest.raises(ScoreError, match=r"gone\.json does not exist"):
-        read_json(tmp_path / "gone.json")
-    (tmp_path / "bad.json").write_text('{"a": ')
-    with pytest.raises(ScoreError, match=r"bad\.json is not readable JSON"):
-        read_json(tmp_path / "bad.json")
-
-
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
 def test_a_full_disk_leaves_the_old_file_intact(tmp_path, monkeypatch, failing):
     path = tmp_path / "x.txt"
@@ -109,6 +99,19 @@ def test_write_into_a_file_as_folder_is_a_clear_error(tmp_path):
         write_bytes(tmp_path / "file" / "x", b"")
 
 
+def test_a_link_stays_and_its_target_is_written(tmp_path):
+    write_text(tmp_path / "target", "old")
+    (tmp_path / "link").symlink_to("target")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300])
+def test_a_name_that_no_file_can_have_is_a_clear_error(tmp_path, name):
+    with pytest.raises(ScoreError, match="cannot write"):
+        write_text(tmp_path / name, "x")
+
+
 def test_sha256_of_a_known_text(tmp_path):
     write_bytes(tmp_path / "abc", b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -143,34 +146,6 @@ def test_json_lines_drops_a_torn_last_line(tmp_path):
     log = JsonLines(path)
     log.append({"a": 3})
     assert path.read_bytes() == b'{"a": 1}\n{"a": 2}\n{"a": 3}\n'
-
-
-def test_json_lines_names_a_corrupt_line(tmp_path):
-    path = tmp_path / "log.jsonl"
-    path.write_bytes(b'{"a": 1}\nrubbish\n{"a": 2}\n')
-    for read in (JsonLines, read_json_lines):
-        with pytest.raises(ScoreError, match=r"log\.jsonl, line 2 is not JSON"):
-            read(path)
-    with pytest.raises(ScoreError, match="does not exist"):
-        read_json_lines(tmp_path / "gone.jsonl")
-
-
-def test_prepare_run_dir_never_deletes_what_is_no_run(tmp_path):
-    directory = tmp_path / "d"
-    assert prepare_run_dir(directory, overwrite=False, resume=False).is_dir()
-    (directory / "precious").write_text("x")
-    with pytest.raises(ScoreError, match="--overwrite"):
-        prepare_run_dir(directory, overwrite=False, resume=False)
-    with pytest.raises(ScoreError, match=r"no run\.json"):
-        prepare_run_dir(directory, overwrite=True, resume=False)
-    assert prepare_run_dir(directory, overwrite=False, resume=True) == directory
-    assert (directory / "precious").exists()
-    write_json(directory / "run.json", {})
-    prepare_run_dir(directory, overwrite=True, resume=False)
-    assert list(directory.iterdir()) == [] and [entry.name for entry in tmp_path.iterdir()] == ["d"]
-    write_text(tmp_path / "file", "")
-    with pytest.raises(ScoreError, match="is a file"):
-        prepare_run_dir(tmp_path / "file", overwrite=True, resume=True)
 
 
 def folder_of(path: Path, text: str) -> Path:

@@ -30,10 +30,10 @@ def test_a_run_directory_says_where_its_numbers_come_from(tmp_path, monkeypatch)
     run.finish({"loss": 0.5})
     record, config = read_run(tmp_path / "run")
     assert config == {"steps": 10, "network": {"width": 64}}
-    assert record["command"] == "score pretrain --name 'two words'"
-    assert (record["stage"], record["status"], record["seeds"]) == ("pretrain", "finished", SEEDS)
-    assert record["versions"]["torch"] and record["machine"]["cores"] >= 1 and record["torch_threads"] >= 1
-    assert record["summary"] == {"loss": 0.5} and record["wall_s"] >= 0
+    assert record.command == "score pretrain --name 'two words'"
+    assert (record.stage, record.status, record.seeds) == ("pretrain", "finished", SEEDS)
+    assert record.versions["torch"] and record.machine["cores"] >= 1 and record.torch_threads >= 1
+    assert record.summary == {"loss": 0.5} and record.wall_s >= 0
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == '{"loss": 0.5}\n'
 
 
@@ -49,7 +49,7 @@ def test_an_unfinished_run_is_resumed_and_its_log_rewound(tmp_path):
     assert [record["step"] for record in again.metrics.read()] == [0, 1, 2, 3]
     assert 100.0 <= again.wall_s < 110.0
     again.finish()
-    assert len(read_run(tmp_path / "run")[0]["resumed"]) == 1
+    assert len(read_run(tmp_path / "run")[0].resumed) == 1
 
 
 def test_a_finished_run_is_reused(tmp_path):

@@ -11,7 +11,8 @@ import pytest
 
 from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json, write_json
+from score_rl.core.files import write_json
+from score_rl.core.records import read_json
 from score_rl.data import layout
 from score_rl.data.dataset import load_dataset
 from score_rl.data.writer import DatasetWriter
@@ -362,7 +363,7 @@ def test_columns_must_match_info(tmp_path):
         ({"codebase_version": "v2.1"}, r"LeRobotDataset v2\.1; this reads v3\.0"),
         ({"total_frames": 11}, "counts 11 frames, the data has 12"),
         ({"total_episodes": 4}, "counts 4 episodes, meta/episodes lists 3"),
-        ({"features": {"action": {}}}, "'action' has no dtype or shape"),
+        ({"features": {"action": {}}}, "features.action lacks dtype, shape"),
         ({"features": {}}, "no features that are arrays"),
     ],
 )
@@ -376,7 +377,7 @@ def test_contradictions_in_info_are_named(tmp_path, changes, message):
 def test_info_without_needed_entries(tmp_path):
     root = write(tmp_path / "d")
     write_json(root / layout.INFO_PATH, {"codebase_version": "v3.0", "fps": 10})
-    with pytest.raises(ScoreError, match="has no data_path, features"):
+    with pytest.raises(ScoreError, match="lacks features, data_path, total_frames"):
         load_dataset(root)
 
 

@@ -13,11 +13,13 @@ import pytest
 import torch
 from fakes import ToyRobot
 from packed import KEYS, NAMES, WORLD, save_base, save_steered, windows
+from run_records import write_run_record
 from toys import ToyPolicy, ToyWorld, interface_of
 
 from score_rl.cli import main as cli
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import previous_folder, read_json, to_plain, write_json
+from score_rl.core.files import previous_folder, to_plain, write_json
+from score_rl.core.records import read_json
 from score_rl.deploy.bundle import bundle as module
 from score_rl.deploy.bundle.bundle import create_bundle, load_bundle, read_manifest
 from score_rl.deploy.bundle.export import check_exportable
@@ -210,11 +212,8 @@ def test_equal_inputs_give_equal_bytes(parts: Path, packed: Path, tmp_path: Path
 def test_the_runs_of_the_parts_are_recorded(parts: Path, tmp_path: Path) -> None:
     shutil.copytree(parts / "base", tmp_path / "base")
     shutil.copytree(parts / "steering", tmp_path / "steer" / "steering")
-    run = {"command": "score", "commit": "abc", "versions": {}, "started_at": "now"}
-    write_json(tmp_path / "base" / "run.json", {"stage": "pretrain", "seeds": {"training": 4}, **run})
-    write_json(tmp_path / "base" / "config.json", {"settings": {}, "inputs": {"dataset": "e" * 64}})
-    write_json(tmp_path / "steer" / "run.json", {"stage": "steer", "seeds": {"training": 5}, **run})
-    write_json(tmp_path / "steer" / "config.json", {"settings": {}, "inputs": {}})
+    write_run_record(tmp_path / "base", "pretrain", {}, {"dataset": "e" * 64}, seeds={"training": 4}, commit="abc")
+    write_run_record(tmp_path / "steer", "steer", {}, {}, seeds={"training": 5})
     bundle = create_bundle(tmp_path / "b", tmp_path / "base", tmp_path / "steer" / "steering", LIMITS, "toy")
     base, steering = (bundle.spec.provenance[part]["run"] for part in ("base", "steering"))
     assert (base["commit"], base["seeds"], base["inputs"]) == ("abc", {"training": 4}, {"dataset": "e" * 64})
@@ -254,7 +253,7 @@ def test_every_byte_matters(copy: Path, name: str) -> None:
         changed = bytearray(original)
         changed[position] ^= 1
         (copy / name).write_bytes(changed)
-        with pytest.raises(ScoreError, match=r"changed|no manifest|describes a|version"):
+        with pytest.raises(ScoreError, match=r"changed|JSON|lacks|unknown key|expected|describes a|version"):
             load_bundle(copy)
         with pytest.raises(ScoreError):
             read_manifest(copy)
@@ -294,7 +293,7 @@ def test_links_are_refused(copy: Path, tmp_path: Path) -> None:
     [
         ({"kind": "score_rl.other"}, "describes a 'score_rl.other'"),
         ({"version": 3}, "version 3; this program reads 2"),
-        ({"note": "x"}, "does not agree with its own SHA-256"),
+        ({"note": "x"}, "unknown key 'note'"),
         ({"files": {}}, "does not agree"),
         ({"sha256": "0" * 64}, "does not agree"),
         ({"files": {"../base": {"sha256": "0", "size": 1}}}, "does not agree"),
@@ -317,23 +316,23 @@ def test_no_bundle_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"note": 1}, "unknown field of BundleSpec"),
-        ({"task": ...}, "BundleSpec lacks task"),
+        ({"note": 1}, "unknown key 'note'"),
+        ({"task": ...}, "bundle.json lacks task"),
         ({"version": 3}, "version 3"),
         ({"execute_steps": 5}, "execute_steps <= horizon"),
         ({"policy.interface.control_rate_hz": 0.0}, "control_rate_hz"),
         ({"action_low": [0.0]}, "action_low has 1 entries"),
         ({"action_low": [2.0, 0.0]}, "bounds of action 'left'"),
-        ({"action_low": ["a", "b"]}, "wrong type"),
+        ({"action_low": ["a", "b"]}, r"action_low\[0\] is 'a', expected a finite number"),
         ({"action_velocity_limit": [1.0, -1.0]}, "must be positive"),
         ({"policy.history": 3}, "says history 3, but its policy has 2"),
         ({"policy.interface.action.unit": "deg"}, "says action unit deg"),
-        ({"policy.interface.observation": {"state": {"shape": [4]}}}, "ArraySpec lacks"),
+        ({"policy.interface.observation": {"state": {"shape": [4]}}}, "observation.state lacks"),
         ({"policy.interface.observation.state.shape": [3]}, "says observation"),
-        ({"robot": 3}, "RobotInfo must map"),
-        ({"policy.interface.observation": 3}, "must map keys to arrays"),
-        ({"policy.history": "2"}, "expected sizes"),
-        ({"evaluation": None, "execute_steps": "2"}, "wrong type"),
+        ({"robot": 3}, "robot is 3, expected a record"),
+        ({"policy.interface.observation": 3}, "observation is 3, expected a mapping"),
+        ({"policy.history": "2"}, "history is '2', expected a whole number"),
+        ({"evaluation": None, "execute_steps": "2"}, "execute_steps is '2', expected a whole number"),
     ],
 )
 def test_a_specification_is_read_strictly(copy: Path, change: dict, message: str) -> None:
@@ -426,7 +425,7 @@ def test_nothing_is_replaced_by_mistake(parts: Path, tmp_path: Path) -> None:
         create_bundle(tmp_path / "bundle", parts / "base", None, LIMITS, "toy")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("x")
-    with pytest.raises(ScoreError, match="not deleting it"):
+    with pytest.raises(ScoreError, match=r"holds chapter\.txt, which no `score bundle` wrote"):
         create_bundle(tmp_path / "thesis", parts / "base", None, LIMITS, "toy", overwrite=True)
 
 
@@ -470,8 +469,7 @@ def evaluation(folder: Path, parts: Path, **changes) -> Path:
     config = {"settings": settings, "inputs": inputs}
     for name, value in changes.items():
         config[name] = {**config[name], **value}
-    write_json(folder / "run.json", {"stage": "evaluate", "status": "finished"})
-    write_json(folder / "config.json", config)
+    write_run_record(folder, "evaluate", config["settings"], config["inputs"])
     write_json(folder / "result.json", [record])
     return folder
 

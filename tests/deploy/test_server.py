@@ -329,7 +329,7 @@ def test_settings_out_of_range_are_refused() -> None:
     for settings, message in [
         ({"port": 70000}, "port is 70000"),
         ({"max_batch": 0}, "max_batch is 0"),
-        ({"idle_timeout_s": 0.0}, "idle_timeout_s must be positive"),
+        ({"idle_timeout_s": 0.0}, "idle_timeout_s is 0.0, expected > 0"),
         ({"frame_steps": -1}, "frame_steps is -1"),
         ({"tls_key": Path("key.pem")}, "both tls_certificate and tls_key"),
     ]:

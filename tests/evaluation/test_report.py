@@ -34,10 +34,12 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_the_page_is_complete_and_needs_nothing_else(evaluated: Path, tmp_path: Path) -> None:
-    log = JsonLines(tmp_path / "metrics.jsonl")
+    log = JsonLines(tmp_path / "steering" / "metrics.jsonl")
     for step in range(1, 9):
         log.append({"control_steps": 1000 * step, "success": step / 10})
-    remarks = write_report(tmp_path / "report.html", ReportConfig((evaluated, evaluated), steering=tmp_path))
+    remarks = write_report(
+        tmp_path / "report.html", ReportConfig((evaluated, evaluated), steering=tmp_path / "steering")
+    )
     page = (tmp_path / "report.html").read_text()
     assert remarks == []  # this world cannot be drawn at all, so nothing is missing
     for heading in ("Results", "Success", "Learning", "Contact forces", "Latents", "Actions"):

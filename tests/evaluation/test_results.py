@@ -104,11 +104,11 @@ def test_round_trip_and_lookup(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"schema_version": 99}, "schema_version is 99"),
-        ({"n": "4"}, "n is '4', expected int"),
+        ({"n": "4"}, "n is '4', expected a whole number"),
         ({"n": 0}, "n is 0"),
         ({"successes_end": 5}, "successes_end is 5, but n is 1"),
         ({"wilson95": [0.0, 0.5]}, "does not hold 1/1"),
-        ({"commit": None}, "commit is None, expected str"),
+        ({"commit": None}, "commit is None, expected text"),
     ],
 )
 def test_bad_records_are_named(change: dict, message: str, tmp_path: Path) -> None:
@@ -121,5 +121,5 @@ def test_bad_records_are_named(change: dict, message: str, tmp_path: Path) -> No
 def test_missing_field_is_named() -> None:
     record = summarize(LABELS, seeded(WIN), PROVENANCE)
     del record["machine"]
-    with pytest.raises(ScoreError, match="record 0 has no field 'machine'"):
+    with pytest.raises(ScoreError, match="record 0 lacks machine"):
         validate([record])

@@ -16,7 +16,8 @@ import pytest
 from rich.console import Console
 from toy_jobs import ITERATIONS, processes, run_toy, times_run, toy
 
-from score_rl.core.files import read_json, read_json_lines, sha256
+from score_rl.core.files import sha256
+from score_rl.core.records import read_json, read_json_lines
 from score_rl.pipeline.experiment.clusters import SlurmConfig, connected
 from score_rl.pipeline.experiment.job import Job
 from score_rl.pipeline.experiment.ledger import Ledger

@@ -9,7 +9,7 @@ import torch
 from toys import ToyPolicy, ToyWorld
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json, read_json_lines
+from score_rl.core.records import read_json, read_json_lines
 from score_rl.core.runs import start_run
 from score_rl.steering import loop
 from score_rl.steering.latent import LatentConfig, LatentMap

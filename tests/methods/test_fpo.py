@@ -10,7 +10,7 @@ import torch
 from toys import LearnableToyPolicy, ToyPolicy, ToyWorld
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json_lines
+from score_rl.core.records import read_json_lines
 from score_rl.core.runs import start_run
 from score_rl.steering.loop import Stage, SteerConfig, steer, steering_spec
 from score_rl.steering.methods import METHODS

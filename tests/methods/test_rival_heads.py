@@ -134,14 +134,14 @@ def test_a_residual_explores_independently_of_the_latent(method):
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("residual", {"scale": 0.0, "bound": 3.0}, "positive scale and bound"),
-        ("score_residual", {"scale": 0.01, "bound": -1.0}, "positive scale and bound"),
+        ("residual", {"scale": 0.0, "bound": 3.0}, "options of residual: scale is 0.0, expected > 0"),
+        ("score_residual", {"scale": 0.01, "bound": -1.0}, "bound is -1.0, expected > 0"),
         ("unconstrained", {"form": "step", "std": 1.0}, "unknown form 'step'; did you mean 'per_step'"),
-        ("unconstrained", {"form": "chunk", "std": 0.0}, "std must be positive"),
+        ("unconstrained", {"form": "chunk", "std": 0.0}, "std is 0.0, expected > 0"),
         ("unconstrained", {"form": "chunk", "std": 1.0, "centre": "one"}, "unknown centre 'one'"),
         ("unconstrained", {"form": "per_step", "std": 1.0}, "execute-steps 1 "),
-        ("bc_regularized", {**asdict(BCConfig()), "coefficient": -1.0}, "coefficient >= 0"),
-        ("best_of_n", {**asdict(BestOfNConfig()), "n": 1}, "n >= 2"),
+        ("bc_regularized", {**asdict(BCConfig()), "coefficient": -1.0}, "coefficient is -1.0, expected >= 0"),
+        ("best_of_n", {**asdict(BestOfNConfig()), "n": 1}, "n is 1, expected >= 2"),
     ],
 )
 def test_bad_options_are_named(method, options, message):

@@ -9,7 +9,7 @@ import torch
 from toys import LearnableToyPolicy, ScaledToyPolicy, ToyWorld
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json, read_json_lines, write_json
+from score_rl.core.records import read_json, read_json_lines
 from score_rl.core.runs import start_run
 from score_rl.data.windows import WindowBatch
 from score_rl.steering import loop as score
@@ -153,15 +153,6 @@ def test_a_bundle_says_which_method_it_is(tmp_path, method):
             load_steering(bundle, policy)
     # A finished run gives back the same policy without another step.
     assert train(tmp_path / "run", method, iterations, envs=4).spec == trained.spec
-
-
-def test_a_bundle_from_before_there_were_methods_is_score(tmp_path):
-    train(tmp_path / "run", "score", 1, envs=4)
-    description = tmp_path / "run" / "steering" / "steering.json"
-    values = read_json(description)
-    del values["spec"]["method"], values["spec"]["options"]
-    write_json(description, values)
-    assert load_trained(description.parent, ScaledToyPolicy()).spec.method == "score"
 
 
 def test_without_a_cloning_loss_it_is_unconstrained_exactly(tmp_path):

@@ -10,7 +10,7 @@ from toys import ScaledToyPolicy, ToyWorld
 
 from score_rl.contracts import PlainContext
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json_lines
+from score_rl.core.records import read_json_lines
 from score_rl.core.runs import start_run
 from score_rl.evaluation.evaluate import evaluate
 from score_rl.steering.loop import Stage, SteerConfig, steer, steering_spec

@@ -12,7 +12,7 @@ import torch
 from toys import vectors
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json_lines
+from score_rl.core.records import read_json_lines
 from score_rl.core.runs import start_run
 from score_rl.data.dataset import load_dataset
 from score_rl.policies.flow import train as train_module
@@ -211,9 +211,9 @@ def test_learns_from_human_demonstrations(tmp_path):
     [
         (replace(CONFIG, steps=0), "steps"),
         (replace(CONFIG, loss_weighting="netwrok"), "did you mean 'network'"),
-        (replace(CONFIG, grad_norm=-1.0), "grad_norm must be positive, not -1.0"),
-        (replace(CONFIG, ema_max=2.0), r"ema_max must lie in \[0, 1\], not 2.0"),
-        (replace(CONFIG, observation_noise={"stat": 0.1}), "stat; the policy reads state, command"),
+        (replace(CONFIG, grad_norm=-1.0), "grad_norm is -1.0, expected > 0"),
+        (replace(CONFIG, ema_max=2.0), "ema_max is 2.0, expected >= 0 and < 1"),
+        (replace(CONFIG, observation_noise={"stat": 0.1}), "'stat'; did you mean 'state'\\? Choices: command, state"),
         (replace(CONFIG, policy=replace(POLICY, flow=FlowConfig(width=0.0))), "width"),
         (
             replace(CONFIG, policy=replace(POLICY, representation=RepresentationConfig(keys=("state", "joints")))),

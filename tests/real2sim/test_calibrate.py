@@ -10,7 +10,7 @@ from recordings import record
 
 from score_rl.core.checkpoints import load_tensors
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json
+from score_rl.core.records import read_json
 from score_rl.core.runs import start_run
 from score_rl.core.seeding import rng
 from score_rl.data.dataset import Dataset

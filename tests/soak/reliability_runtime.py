@@ -29,8 +29,9 @@ import torch
 import tyro
 
 from score_rl.cli import main as cli
-from score_rl.core.files import read_json, write_json
+from score_rl.core.files import write_json
 from score_rl.core.progress import progress
+from score_rl.core.records import read_json
 from score_rl.core.runs import describe_process
 from score_rl.core.seeding import rng
 from score_rl.data.dataset import load_dataset

@@ -78,10 +78,10 @@ def test_bound():
     ("config", "message"),
     [
         (LatentConfig("tiled"), "unknown latent.kind 'tiled'"),
-        (LatentConfig(modes=0), r"modes must lie in \[1, 8\]"),
+        (LatentConfig(modes=0), r"latent\.modes is 0, expected >= 1"),
         (LatentConfig(modes=9), r"modes must lie in \[1, 8\]"),
-        (LatentConfig(bound=0.0), "bound must be positive"),
-        (LatentConfig(bound=math.inf), "bound must be positive and finite, got inf"),
+        (LatentConfig(bound=0.0), r"latent\.bound is 0\.0, expected > 0"),
+        (LatentConfig(bound=math.inf), r"latent\.bound is inf, expected a finite number"),
         (LatentConfig(complement="mean"), "unknown latent.complement 'mean'"),
     ],
 )

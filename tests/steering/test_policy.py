@@ -11,7 +11,8 @@ from toys import ToyPolicy, ToyWorld
 
 from score_rl.contracts import PlainContext
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json, write_json
+from score_rl.core.files import write_json
+from score_rl.core.records import read_json
 from score_rl.steering.latent import LatentConfig
 from score_rl.steering.loop import Stage, SteerConfig, check_settings
 from score_rl.steering.networks import GaussianActor
@@ -122,8 +123,11 @@ def test_fingerprint_follows_weights_and_spec():
     ("change", "message"),
     [
         ({"version": 3}, "format version 3"),
-        ({"kind": "score_rl.flow_policy"}, "does not describe a steering policy"),
-        ({"spec": {"latent": {}}}, "has the fields"),
+        (
+            {"kind": "score_rl.flow_policy"},
+            "expected a 'score_rl.steering_policy'",
+        ),
+        ({"spec": {"latent": {}}}, "spec lacks context_dim"),
     ],
 )
 def test_foreign_bundles_are_refused(tmp_path, change, message):

@@ -14,7 +14,7 @@ from ranked import ENVS, ITERATION, ITERATIONS, updated
 
 from score_rl.core import ranks
 from score_rl.core.checkpoints import load_tensors
-from score_rl.core.files import read_json_lines
+from score_rl.core.records import read_json_lines
 from score_rl.core.seeding import derive_seed
 
 

@@ -11,7 +11,7 @@ from toys import ToyPolicy, ToyWorld
 
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json_lines
+from score_rl.core.records import read_json_lines
 from score_rl.core.runs import start_run
 from score_rl.core.seeding import torch_generator
 from score_rl.steering import loop as score

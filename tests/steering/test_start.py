@@ -11,8 +11,8 @@ import torch
 from toys import LearnableToyPolicy, ToyPolicy, ToyWorld
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json
 from score_rl.core.flow import Inversion
+from score_rl.core.records import read_json
 from score_rl.core.runs import start_run
 from score_rl.data.dataset import Dataset
 from score_rl.data.windows import WindowBatch

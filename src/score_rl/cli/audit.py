@@ -7,7 +7,8 @@ from pathlib import Path
 
 import tyro
 
-from score_rl.cli.common import Flat, say, show
+from score_rl.cli.common import Flat, show_result
+from score_rl.core.terminal import say
 from score_rl.pipeline.audit import audit
 from score_rl.report.audit import write_audit
 from score_rl.tasks.settings import AuditSettings
@@ -37,5 +38,5 @@ class Audit:
         how = {"steering": self.steering, "overwrite": self.overwrite, "notify": say}
         found = audit(self.settings, self.policy, self.out, **how)
         page = write_audit(found.directory, found.verdict, found.record)
-        show(found)
+        show_result(found)
         say(f"audit: {page}")

@@ -9,8 +9,9 @@ from pathlib import Path
 import tyro
 from rich.table import Table
 
-from score_rl.cli.common import console, output
 from score_rl.core.errors import ScoreError
+from score_rl.core.terminal import say, terminal
+from score_rl.core.terminal import show as show_table
 from score_rl.pipeline.experiment.clusters import SlurmConfig, connected
 from score_rl.pipeline.experiment.costs import cost_table, remaining_s
 from score_rl.pipeline.experiment.definition import Experiment
@@ -65,7 +66,7 @@ class Benchmark:
         report = None
         if self.render or not failed or any(j.stage == "evaluate" and states[j.name] == DONE for j in jobs):
             report = render(experiment, ledger)
-            console.print(f"report: {report}", highlight=False)
+            say(f"report: {report}")
         if failed:
             raise ScoreError(
                 f"{len(failed)} of {len(jobs)} jobs failed, first {failed[0]}; their logs: {out / 'logs'}"
@@ -79,15 +80,15 @@ class Benchmark:
                 raise ScoreError(f"{path}, named in [datasets] of {self.file}, does not exist")
         if self.overwrite:
             for name in ledger.remove_changed():
-                console.print(f"deleted: {name}", highlight=False)
+                say(f"deleted: {name}")
         ledger.check()
         for name in ledger.retry_failed():
-            console.print(f"trying again: {name}", highlight=False)
+            say(f"trying again: {name}")
         if all(state == DONE for state in ledger.states().values()):
             return
         own = self.processes if self.scheduler is None and not self.slurm.workers else 0
-        with connected(ledger.out, self.processes, self.scheduler, self.slurm, console) as client:
-            execute(ledger, run_job, client, console, share_of=own)
+        with connected(ledger.out, self.processes, self.scheduler, self.slurm, terminal(stderr=True)) as client:
+            execute(ledger, run_job, client, terminal(stderr=True), share_of=own)
 
 
 def render(experiment: Experiment, ledger: Ledger) -> Path:
@@ -97,7 +98,7 @@ def render(experiment: Experiment, ledger: Ledger) -> Path:
     done = [job for job in ledger.jobs if states[job.name] == DONE]
     missing = [f"{name}: {state}" for name, state in states.items() if state in (FAILED, SKIPPED)]
     if counts[DONE] < len(states):
-        console.print(f"[yellow]{counts[DONE]} of {len(states)} jobs are done; the report holds these[/yellow]")
+        say(f"{counts[DONE]} of {len(states)} jobs are done; the report holds these", style="yellow")
     findings = gather(experiment, done, ledger.out / "runs")
     costs = cost_table(done, {job.name: ledger.record(job) for job in done})
     return write_reports(ledger.out, experiment, findings, costs, missing)
@@ -108,14 +109,14 @@ def show(ledger: Ledger) -> None:
     states = ledger.states()
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
     for column in ("job", "stage", "state", "s"):
-        table.add_column(column, justify="right" if column == "s" else "left", no_wrap=True)
+        table.add_column(column, justify="right" if column == "s" else "left", overflow="fold")
     for job in ledger.jobs:
         record = ledger.record(job)
         wall_s = f"{record['wall_s']:.0f}" if record.get("status") == DONE else ""
         table.add_row(job.name, job.stage, states[job.name], wall_s)
-    output().print(table)
+    show_table(table)
     counts = Counter(states.values())
-    console.print(", ".join(f"{count} {state}" for state, count in counts.items()), highlight=False)
+    say(", ".join(f"{count} {state}" for state, count in counts.items()))
     estimate, unknown = remaining_s(ledger.jobs, {job.name: ledger.record(job) for job in ledger.jobs}, states)
     text = f"about {estimate / 3600:.1f} hours of processing left"
-    console.print(text + (f", without {unknown} jobs of kinds not measured yet" * bool(unknown)), highlight=False)
+    say(text + (f", without {unknown} jobs of kinds not measured yet" * bool(unknown)))

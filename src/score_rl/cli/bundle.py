@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from score_rl.cli.common import console
+from score_rl.core.ranges import Count
+from score_rl.core.terminal import say
 from score_rl.pipeline import deployment
 from score_rl.report.stages import bundle_line
 
@@ -30,7 +31,7 @@ class Bundle:
     """Run directories of `score evaluate` of these very policies, whose records go along."""
     out: Path = Path("runs/bundle")
     """Folder to write."""
-    execute_steps: int | None = None
+    execute_steps: Count | None = None
     """Control steps to run of every chunk; default: as in the steering's training, else half a chunk."""
     overwrite: bool = False
     """Replace the bundle that is there."""
@@ -47,4 +48,4 @@ class Bundle:
             execute_steps=self.execute_steps,
             overwrite=self.overwrite,
         )
-        console.print(bundle_line(self.out, packed), highlight=False, soft_wrap=True)
+        say(bundle_line(self.out, packed))

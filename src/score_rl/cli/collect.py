@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from score_rl.cli.common import Flat, say, show
+from score_rl.cli.common import Flat, show_result
+from score_rl.core.terminal import say
 from score_rl.pipeline import stages
 from score_rl.tasks.settings import CollectSettings
 
@@ -26,4 +27,4 @@ class Collect:
 
     def run(self) -> None:
         """Collect, and say how much."""
-        show(stages.collect(self.settings, self.out, overwrite=self.overwrite, notify=say))
+        show_result(stages.collect(self.settings, self.out, overwrite=self.overwrite, notify=say))

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import tyro
 
-from score_rl.cli.common import output, say, show
+from score_rl.cli.common import show_result
+from score_rl.core.outputs import check_file, resolve_output
+from score_rl.core.ranges import Count, Seed
+from score_rl.core.terminal import say, show
 from score_rl.pipeline.loop import run_loop
-from score_rl.report.page import loop_report, write_report
+from score_rl.report.page import is_report, loop_report, write_report
 from score_rl.report.tables import results_table
 from score_rl.tasks.recipe import Recipe
 
@@ -24,11 +27,11 @@ class Demo:
 
     recipe: tyro.conf.Suppress[Recipe]
     """What is run; chosen by --task and --recipe."""
-    robot_seed: int = 0
+    robot_seed: Seed = 0
     """Which robot: demonstrations, calibration and verdict are all of this one."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of demonstrations, pretraining and steering."""
-    twin_episodes: int = 100
+    twin_episodes: Count = 100
     """Episodes of every policy in the twin; in the proxy it is the recipe's number."""
     out: Path = Path("runs/demo")
     """Folder to write."""
@@ -37,7 +40,8 @@ class Demo:
 
     def run(self) -> None:
         """Run the loop, write the report and show the table."""
-        start = time.monotonic()
+        start, page = time.monotonic(), Path(self.out) / "report.html"
+        check_file(resolve_output(page), True, is_report, "report")
         loop = run_loop(
             self.recipe,
             self.out,
@@ -46,11 +50,10 @@ class Demo:
             twin_episodes=self.twin_episodes,
             overwrite=self.overwrite,
             notify=say,
-            done=show,
+            done=show_result,
         )
-        page = Path(self.out) / "report.html"
-        for remark in write_report(page, loop_report(loop)):
-            say(f"[yellow]{remark}[/yellow]")
+        for remark in write_report(page, loop_report(loop), overwrite=True):  # made of what the stages left or reused
+            say(remark, style="yellow")
         say(f"report: {page}")
-        output().print("", results_table([*loop.twin.records, *loop.proxy.records]), "")
+        show("", results_table([*loop.twin.records, *loop.proxy.records]), "")
         say(f"The whole loop took {(time.monotonic() - start) / 60:.1f} minutes.")

@@ -12,14 +12,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from score_rl.cli.common import output
+from rich.text import Text
+
+from score_rl.core.terminal import show
 from score_rl.report.video import check_gl
 
 State = Literal["ok", "note", "problem"]
-MARKS = {
-    "ok": "[green]ok     [/green]",
-    "note": "[yellow]note   [/yellow]",
-    "problem": "[bold red]problem[/bold red]",
+STYLES = {
+    "ok": "green",
+    "note": "yellow",
+    "problem": "bold red",
 }
 REQUIRED = {"mujoco": "4.0.0"}
 """Packages whose exact version matters, because their internals are relied on."""
@@ -47,12 +49,11 @@ class Doctor:
 
     def run(self) -> None:
         """Print the findings; exits with status 1 where something would keep SCORE from working."""
-        console = output()
         findings = [finding for check in CHECKS for finding in check(self.directory)]
         for finding in findings:
-            console.print(f"{MARKS[finding.state]} {finding.what}", highlight=False)
+            show(Text(f"{finding.state:<7} ", style=STYLES[finding.state]).append(finding.what, style="default"))
             if finding.advice:
-                console.print(f"        [dim]{finding.advice}[/dim]", highlight=False)
+                show(Text(f"        {finding.advice}", style="dim"))
         if any(finding.state == "problem" for finding in findings):
             sys.exit(1)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from score_rl.cli.common import Flat, say, show
+from score_rl.cli.common import Flat, show_result
+from score_rl.core.terminal import say
 from score_rl.pipeline import stages
 from score_rl.tasks.settings import EvaluateSettings
 
@@ -39,4 +40,4 @@ class Evaluate:
         """Evaluate, and show the table."""
         given = {"steering": self.steering, "ticket": self.ticket, "ranker": self.ranker}
         how = {**given, "guard": self.guard, "overwrite": self.overwrite, "notify": say}
-        show(stages.evaluate(self.settings, self.policy, self.out, **how))
+        show_result(stages.evaluate(self.settings, self.policy, self.out, **how))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import tyro
 
-from score_rl.cli.common import console
 from score_rl.core.errors import ScoreError
+from score_rl.core.ranges import Count
+from score_rl.core.terminal import say
 from score_rl.pipeline import deployment
 from score_rl.report.stages import export_line
 
@@ -31,13 +32,16 @@ class Export:
     """Export the base policy alone, which the guard falls back to."""
     dataset: Path | None = None
     """Demonstrations: compare on their observations; without them, on random numbers."""
-    windows: int = 1000
+    windows: Count = 1000
     """Observations to compare on."""
+    overwrite: bool = False
+    """Replace the export that is there."""
 
     def run(self) -> None:
         """Export, and say how exact it is."""
         if not self.onnx:
             raise ScoreError("say what to export: score export BUNDLE --onnx")
         how = {"fallback": self.fallback, "dataset": self.dataset, "windows": self.windows}
+        how["overwrite"] = self.overwrite
         exported = deployment.export(self.bundle, self.out, **how)
-        console.print(export_line(exported), highlight=False, soft_wrap=True)
+        say(export_line(exported))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from score_rl.cli.common import output
+from score_rl.core.terminal import show
 from score_rl.deploy.bundle.bundle import read_manifest
 from score_rl.report.bundle import bundle_page
 
@@ -22,4 +22,4 @@ class Info:
     def run(self) -> None:
         """Print the tables."""
         for part in bundle_page(*read_manifest(self.bundle)):
-            output().print(part, highlight=not isinstance(part, str) or part.startswith("\n"))
+            show(part)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 
 from score_rl.cli.audit import Audit
 from score_rl.cli.benchmark import Benchmark
@@ -22,6 +20,7 @@ from score_rl.cli.evaluate import Evaluate
 from score_rl.cli.export import Export
 from score_rl.cli.info import Info
 from score_rl.cli.pretrain import Pretrain
+from score_rl.cli.ranges import registry
 from score_rl.cli.rehearse import Rehearse
 from score_rl.cli.report import Report
 from score_rl.cli.robot import Robot
@@ -32,6 +31,8 @@ from score_rl.cli.support import Support, fewer
 from score_rl.cli.tasks import Tasks
 from score_rl.cli.ticket import Ticket
 from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.records import check
+from score_rl.core.terminal import say
 from score_rl.deploy.drivers.proxy import RobotProcessConfig
 from score_rl.report.page import ReportConfig
 from score_rl.tasks.recipe import FULL, Recipe, get_recipe
@@ -102,8 +103,20 @@ def parse(arguments: Sequence[str]) -> Any:
         command = Annotated[type(default), tyro.conf.subcommand(name, default=default, description=about)]
         union = command if union is None else union | command
     return tyro.cli(
-        union, prog="score", description=DESCRIPTION, args=list(rest), config=(tyro.conf.FlagCreatePairsOff,)
+        union,
+        prog="score",
+        description=DESCRIPTION,
+        args=list(rest),
+        config=(tyro.conf.FlagCreatePairsOff,),
+        registry=registry(),
     )
+
+
+def validate(command: Any) -> None:
+    """Check the options of a command, before any work. Raises ScoreError that calls them as on the command line."""
+    for name, hint in get_type_hints(type(command), include_extras=True).items():
+        flat = any(getattr(each, "name", None) == "" for each in getattr(hint, "__metadata__", ()))
+        check(hint, getattr(command, name), "" if flat else name)
 
 
 def take_option(option: str, arguments: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -128,13 +141,17 @@ def take_option(option: str, arguments: Sequence[str]) -> tuple[str | None, list
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; an error that the user can mend is one message and exit status 2."""
     try:
-        parse(sys.argv[1:] if arguments is None else arguments).run()
+        command = parse(sys.argv[1:] if arguments is None else arguments)
+        validate(command)
+        command.run()
     except ScoreError as error:
-        text = f"[bold red]error:[/bold red] {escape(str(error))}"  # what stands in [brackets] is no style
-        Console(stderr=True).print(text, markup=True, highlight=False, soft_wrap=True)
+        say(f"error: {error}", style="red")
+        return 2
+    except OSError as error:  # of the machine: no permission, a disk that is gone
+        say(f"error: {error.filename or ''}: {error.strerror or error}".replace("error: : ", "error: "), style="red")
         return 2
     except KeyboardInterrupt:
-        Console(stderr=True).print("Interrupted; the same command resumes.", highlight=False)
+        say("Interrupted; the same command resumes.")
         return 130
     return 0
 

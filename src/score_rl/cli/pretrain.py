@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from score_rl.cli.common import Flat, say, show
+from score_rl.cli.common import Flat, show_result
+from score_rl.core.terminal import say
 from score_rl.pipeline import stages
 from score_rl.tasks.settings import PretrainSettings
 
@@ -29,4 +30,4 @@ class Pretrain:
 
     def run(self) -> None:
         """Pretrain, and say how well."""
-        show(stages.pretrain(self.settings, self.dataset, self.out, overwrite=self.overwrite, notify=say))
+        show_result(stages.pretrain(self.settings, self.dataset, self.out, overwrite=self.overwrite, notify=say))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import tyro
 
-from score_rl.cli.common import Flat, say, show
+from score_rl.cli.common import Flat, show_result
 from score_rl.cli.signals import run_interruptibly
+from score_rl.core.terminal import say
 from score_rl.pipeline.rehearsal import RehearseSettings, rehearse
 
 
@@ -33,4 +34,4 @@ class Rehearse:
     def run(self) -> None:
         """Rehearse, and say what deployment cost."""
         how = {"overwrite": self.overwrite, "notify": say, "run_episodes": run_interruptibly}
-        show(rehearse(self.bundle, self.settings, self.out, **how))
+        show_result(rehearse(self.bundle, self.settings, self.out, **how))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from score_rl.cli.common import Flat, say
-from score_rl.core.errors import ScoreError
+from score_rl.cli.common import Flat
+from score_rl.core.terminal import say
 from score_rl.report.page import ReportConfig, write_report
 
 
@@ -26,8 +26,6 @@ class Report:
 
     def run(self) -> None:
         """Write the report."""
-        if Path(self.out).exists() and not self.overwrite:
-            raise ScoreError(f"{self.out} exists; choose another --out or pass --overwrite")
-        for remark in write_report(Path(self.out), self.settings):
-            say(f"[yellow]{remark}[/yellow]")
+        for remark in write_report(Path(self.out), self.settings, self.overwrite):
+            say(remark, style="yellow")
         say(f"report: {self.out}")

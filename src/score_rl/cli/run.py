@@ -9,14 +9,16 @@ from pathlib import Path
 import torch
 import tyro
 
-from score_rl.cli.common import Flat, say
+from score_rl.cli.common import Flat
 from score_rl.cli.signals import run_interruptibly
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import require_free_space, write_json
+from score_rl.core.ranges import Count, Seed
 from score_rl.core.runs import describe_process
+from score_rl.core.terminal import say
 from score_rl.deploy.bundle.bundle import load_bundle
 from score_rl.deploy.drivers import load_driver
-from score_rl.deploy.runtime.control_loop import RunConfig, check_run_config
+from score_rl.deploy.runtime.control_loop import RunConfig
 from score_rl.deploy.runtime.recorder import EventLog, Recorder
 from score_rl.deploy.runtime.runtime import BROKEN, Runtime
 from score_rl.pipeline.inputs import SPACE_NEEDED
@@ -43,9 +45,9 @@ class Run:
     """Options of the driver, as NAME=VALUE."""
     out: Path = Path("runs/deployment")
     """Where to record."""
-    episodes: int = 1
+    episodes: Count = 1
     """Episodes to run."""
-    first_seed: int = 0
+    first_seed: Seed = 0
     """Seeds are first_seed, first_seed + 1, ...: of the policy's noise, and of a simulated robot's objects."""
     stochastic: bool = False
     """Draw the latent from the steering policy instead of taking its mean."""
@@ -54,9 +56,6 @@ class Run:
 
     def run(self) -> None:
         """Run the episodes and say what became of them. Raises ScoreError where the robot was lost."""
-        if self.episodes < 1:
-            raise ScoreError(f"episodes is {self.episodes}, expected at least 1")
-        check_run_config(self.runtime)
         require_free_space(self.out, SPACE_NEEDED)
         torch.set_num_threads(1)  # one decision is too small to share out, and threads that wake up cost time
         policy = load_bundle(self.bundle, deterministic=not self.stochastic)

@@ -13,8 +13,10 @@ from typing import Annotated
 import torch
 import tyro
 
-from score_rl.cli.common import Flat, say
+from score_rl.cli.common import Flat
 from score_rl.core.errors import ScoreError
+from score_rl.core.ranges import Count
+from score_rl.core.terminal import say
 from score_rl.deploy.bundle.bundle import load_bundle
 from score_rl.deploy.server.config import ServerConfig, check_config, tls_context
 
@@ -38,7 +40,7 @@ class Serve:
     """Draw the steering's latent instead of using its mean."""
     api_key_file: Path | None = None
     """File whose first line is the API key."""
-    threads: int = 1
+    threads: Count = 1
     """Threads of torch; a small policy is fastest with one."""
 
     def run(self) -> None:
@@ -47,15 +49,13 @@ class Serve:
             from score_rl.deploy.server.server import PolicyServer, serve_until_stopped
         except ModuleNotFoundError as error:
             raise ScoreError(f"serving needs the package {error.name}: pip install 'score-rl[serve]'") from error
-        if self.threads < 1:
-            raise ScoreError(f"threads is {self.threads}, expected at least 1")
         check_config(self.server)
         key, tls = read_api_key(self.api_key_file), tls_context(self.server) is not None
         bundle = load_bundle(self.bundle, deterministic=not self.stochastic)
         torch.set_num_threads(self.threads)
         logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
         if warning := exposure(self.server.host, key, tls):
-            say(f"[yellow]warning:[/yellow] {warning}")
+            say(f"warning: {warning}", style="yellow")
 
         def ready(server: PolicyServer) -> None:
             scheme = "wss" if tls else "ws"
@@ -71,7 +71,7 @@ def read_api_key(path: Path | None) -> str | None:
     if path is not None:
         try:
             key = Path(path).read_text(encoding="utf-8").partition("\n")[0].strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ScoreError(f"cannot read the API key in {path}: {error}") from error
     if key is not None and (len(key) < 16 or not key.isascii() or not key.isprintable() or " " in key):
         raise ScoreError(

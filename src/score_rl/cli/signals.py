@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 from types import FrameType
 
-from score_rl.cli.common import say
+from score_rl.core.terminal import say
 from score_rl.deploy.runtime.control_loop import EpisodeReport
 from score_rl.deploy.runtime.runtime import Runtime
 
@@ -17,7 +17,7 @@ def run_interruptibly(runtime: Runtime, seeds: Sequence[int]) -> list[EpisodeRep
     before = {number: signal.getsignal(number) for number in numbers}
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        say("[bold]braking[/bold]; once more to leave at once")
+        say("braking; once more to leave at once")
         runtime.interrupt()
         for each in numbers:
             signal.signal(each, before[each])

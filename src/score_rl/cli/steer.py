@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from score_rl.cli.common import Flat, say, show
+from score_rl.cli.common import Flat, show_result
 from score_rl.core import ranks
+from score_rl.core.terminal import say
 from score_rl.pipeline import stages
 from score_rl.tasks.settings import SteerSettings
 
@@ -41,4 +42,4 @@ class Steer:
         how = {"dataset": self.dataset, "start": self.start, "overwrite": self.overwrite, "notify": say}
         steered = stages.steer(self.settings, self.policy, self.out, **how)
         if ranks.rank() == 0:
-            show(steered)
+            show_result(steered)

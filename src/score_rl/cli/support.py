@@ -7,7 +7,8 @@ from pathlib import Path
 
 import tyro
 
-from score_rl.cli.common import Flat, say, show
+from score_rl.cli.common import Flat, show_result
+from score_rl.core.terminal import say
 from score_rl.pipeline import stages
 from score_rl.tasks.settings import EvaluateSettings
 
@@ -35,7 +36,7 @@ class Support:
     def run(self) -> None:
         """Measure, and show the tables."""
         how = {"steering": self.steering, "overwrite": self.overwrite, "notify": say}
-        show(stages.support(self.settings, self.policy, self.out, **how))
+        show_result(stages.support(self.settings, self.policy, self.out, **how))
 
 
 def fewer(settings: EvaluateSettings, episodes: int = 50) -> EvaluateSettings:

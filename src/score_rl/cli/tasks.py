@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rich.markup import escape
+from rich.text import Text
 
-from score_rl.cli.common import output
 from score_rl.core import plugins
 from score_rl.core.errors import ScoreError
+from score_rl.core.terminal import show
 from score_rl.policies.open import POLICIES
 from score_rl.report.tables import plain_table
 from score_rl.sim import task as scenes
@@ -40,7 +40,7 @@ class Tasks:
         for name in plugins.names(POLICIES):
             policies.add_row(name, *_or_error(lambda name=name: (_about(POLICIES, name, "policy"),), 1))
         policies.add_row("package.module:factory", "a function that returns a FlowPolicy")
-        output().print(tasks, "", worlds, "", policies)
+        show(tasks, "", worlds, "", policies)
 
 
 def _task(name: str) -> tuple[str, str]:
@@ -64,9 +64,9 @@ def _about(group: str, name: str, kind: str) -> str:
     return (plugins.load(group, name, kind).__doc__ or "").strip().partition("\n")[0]
 
 
-def _or_error(cells: Callable[[], tuple[str, ...]], count: int) -> tuple[str, ...]:
+def _or_error(cells: Callable[[], tuple[str, ...]], count: int) -> tuple[str | Text, ...]:
     """The cells of a row; of a plugin that is broken, what is wrong with it."""
     try:
-        return tuple(map(escape, cells()))
+        return cells()
     except ScoreError as error:
-        return ("",) * (count - 1) + (f"[red]{escape(str(error))}[/red]",)
+        return ("",) * (count - 1) + (Text(str(error), style="red"),)

@@ -1,14 +1,17 @@
 """Weights, optimiser and random state in one file: safetensors, with the rest as JSON in its header.
 
 Nothing is unpickled, so a checkpoint from somebody else cannot run code, and nothing is loaded "as far as it
-fits": a missing, unknown or wrongly shaped entry is an error that names the file.
+fits": a missing, unknown or wrongly shaped entry is an error that names the file. The header holds the SHA-256 of
+everything else, so that a changed byte anywhere is an error too.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,23 @@ from torch import Tensor, nn
 
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import to_plain, write_bytes
+from score_rl.core.records import parse, parse_json, shown
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the header. A reader accepts its own version only."""
 
 _HEADER = "score_rl"  # One header key: safetensors writes several in random order, and files would differ.
+
+
+@dataclass(frozen=True)
+class Header:
+    """What stands in the header's one entry."""
+
+    version: int
+    metadata: Mapping[str, Any]
+    """Plain data; `kind` says what is stored."""
+    sha256: str
+    """Of the metadata and of every tensor's name, type, shape and bytes."""
 
 
 def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
@@ -34,37 +49,40 @@ def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], me
     """
     if not isinstance(metadata.get("kind"), str):
         raise ValueError("metadata needs a 'kind' that says what is stored")
-    header = {"version": FORMAT_VERSION, "metadata": to_plain(metadata)}
-    text = json.dumps(header, sort_keys=True, allow_nan=False)
     # Cloned, because safetensors refuses tensors that share memory.
     plain = {
         name: tensors[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in sorted(tensors)
     }
+    header = Header(FORMAT_VERSION, to_plain(metadata), _digest(plain, to_plain(metadata)))
+    text = json.dumps(to_plain(header), sort_keys=True, allow_nan=False)
     write_bytes(path, save(plain, {_HEADER: text}))
 
 
 def load_tensors(path: str | os.PathLike[str], expected_kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors (on the CPU) and metadata of a file of `save_tensors`.
 
-    Raises ScoreError where the file is missing, corrupt, of another version or of another kind.
+    Raises ScoreError where the file is missing, changed, corrupt, of another version or of another kind.
     """
     path = Path(path)
     if not path.is_file():
         raise ScoreError(f"{path} does not exist")
     try:
         with safe_open(path, framework="pt") as stream:
-            header = json.loads((stream.metadata() or {}).get(_HEADER, "null"))
+            text = (stream.metadata() or {}).get(_HEADER)
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
         raise ScoreError(f"{path} is corrupt or no safetensors file: {error}") from error
-    if header is None:
+    if text is None:
         raise ScoreError(f"{path} is a safetensors file, but not one of score-rl")
-    if header["version"] != FORMAT_VERSION:
-        raise ScoreError(f"{path} has format version {header['version']}; this release reads {FORMAT_VERSION}")
-    metadata = header["metadata"]
-    if metadata["kind"] != expected_kind:
-        raise ScoreError(f"{path} holds a '{metadata['kind']}', expected a '{expected_kind}'")
-    return tensors, metadata
+    values = parse_json(text, f"the header of {path}")
+    if isinstance(values, dict) and values.get("version", FORMAT_VERSION) != FORMAT_VERSION:
+        raise ScoreError(f"{path} has format version {shown(values['version'])}; this release reads {FORMAT_VERSION}")
+    header = parse(Header, values, f"the header of {path}")
+    if _digest(tensors, header.metadata) != header.sha256:
+        raise ScoreError(f"{path} was changed: it does not agree with its own SHA-256")
+    if (kind := header.metadata.get("kind")) != expected_kind:
+        raise ScoreError(f"{path} holds a '{kind}', expected a '{expected_kind}'")
+    return tensors, dict(header.metadata)
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -81,12 +99,16 @@ def take_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:
     """Load a module's complete state; `source` is the file that an error names.
 
-    Raises ScoreError for missing or unknown names and for other shapes.
+    Raises ScoreError for missing or unknown names, for other shapes or types, and for NaN or infinite values.
     """
     own = module.state_dict()
     _same_names(tensors, own, source)
     for name, tensor in own.items():
         _same_shape(tensors[name], tensor, name, source)
+        if tensors[name].dtype != tensor.dtype:
+            raise ScoreError(f"{source}: '{name}' is {tensors[name].dtype}, expected {tensor.dtype}")
+        if not tensors[name].isfinite().all():
+            raise ScoreError(f"{source}: '{name}' holds NaN or infinity: its training diverged")
     module.load_state_dict(dict(tensors), strict=True)
 
 
@@ -165,3 +187,11 @@ def _same_names(stored: Mapping[str, Any], own: Mapping[str, Any], source: objec
 def _same_shape(stored: Tensor, own: Tensor, name: str, source: object) -> None:
     if stored.shape != own.shape:
         raise ScoreError(f"{source}: '{name}' has shape {tuple(stored.shape)}, expected {tuple(own.shape)}")
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from score_rl.core.errors import ScoreError
+from score_rl.core.records import json_lines, read_json_lines
 
 
 def to_plain(value: Any) -> Any:
@@ -48,16 +49,19 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
     Raises ScoreError where the file cannot be written (full disk, no permission).
     """
-    path = Path(path)
-    # Always the same name, so that what a killed process left is overwritten when the file is written again.
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(os.path.realpath(path))  # a link stays, and its target is written
+        # Always the same name, so that what a killed process left is overwritten when the file is written again.
+        temporary = place.with_name(f".{place.name}.tmp")
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: NUL in the name
+        raise ScoreError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+    try:
         with temporary.open("wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, place)
     except OSError as error:
         raise ScoreError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
@@ -73,16 +77,6 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write a value (see `to_plain`) as readable JSON, atomically."""
     write_text(path, json.dumps(to_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Value of a JSON file. Raises ScoreError that names the file where it is missing or no JSON."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ScoreError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ScoreError(f"{path} is not readable JSON: {error}") from error
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
@@ -102,32 +96,6 @@ def require_free_space(path: str | os.PathLike[str], size: int) -> None:
     free = shutil.disk_usage(place).free
     if free < size:
         raise ScoreError(f"not enough disk space for {path}: needs {size / 1e6:.0f} MB, {free / 1e6:.0f} MB are free")
-
-
-def prepare_run_dir(path: str | os.PathLike[str], overwrite: bool, resume: bool) -> Path:
-    """Make a directory for new results; existing results are kept unless told otherwise.
-
-    resume: a directory with contents is taken as it is. overwrite: its contents are deleted, provided that it
-    is a run directory (holds run.json), so that a mistyped path never empties a folder of something else.
-    Raises ScoreError where neither was asked for and the directory is not empty.
-    """
-    path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise ScoreError(f"{path} is a file, not a directory")
-    if path.is_dir() and any(path.iterdir()) and not resume:
-        if not overwrite:
-            raise ScoreError(f"{path} already holds results; choose another directory or pass --overwrite")
-        if not (path / "run.json").is_file():
-            raise ScoreError(f"{path} is not empty and no run directory (no run.json); not deleting it")
-        # Renamed first: a deletion that is interrupted must not leave half a run under the old name.
-        doomed = path.with_name(f".{path.name}.{os.getpid()}.deleted")
-        path.rename(doomed)
-        shutil.rmtree(doomed)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ScoreError(f"cannot create {path}: {error.strerror or error}") from error
-    return path
 
 
 def previous_folder(path: str | os.PathLike[str]) -> Path:
@@ -170,10 +138,11 @@ class JsonLines:
     """Append-only log of JSON records, one per line; a last line torn by a crash is dropped on opening."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raises ScoreError for a file that is none of JSON lines."""
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._ends = [end for _, end in _parse_lines(self.path)] if self.path.exists() else []
-        if self.path.exists():
+        self._ends = [end for _, end in json_lines(self.path)] if self.path.exists() else []
+        if self.path.exists() and self.path.stat().st_size > self._end_of(len(self._ends)):
             os.truncate(self.path, self._end_of(len(self._ends)))
 
     def __len__(self) -> int:
@@ -206,24 +175,3 @@ class JsonLines:
 
     def _end_of(self, records: int) -> int:
         return self._ends[records - 1] if records else 0
-
-
-def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """All complete records of a JSON-lines file. Raises ScoreError where it is missing or corrupt."""
-    path = Path(path)
-    if not path.is_file():
-        raise ScoreError(f"{path} does not exist")
-    return [record for record, _ in _parse_lines(path)]
-
-
-def _parse_lines(path: Path) -> list[tuple[dict[str, Any], int]]:
-    """Every record with the byte offset behind it; what follows the last newline is torn and left out."""
-    records: list[tuple[dict[str, Any], int]] = []
-    end = 0
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        end += len(line) + 1
-        try:
-            records.append((json.loads(line), end))
-        except ValueError as error:
-            raise ScoreError(f"{path}, line {len(records) + 1} is not JSON: {error}") from error
-    return records

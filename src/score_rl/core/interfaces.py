@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from score_rl.contracts import DTYPES, ArraySpec, Interface, PolicySpec
 from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.records import parse
 
 MAX_RANK = 3
 """Axes of the largest array, an image."""
@@ -95,44 +95,14 @@ def check_offer(needed: Interface, reader: str, offered: Interface, owner: str, 
 
 def parse_interface(values: Any, source: object) -> Interface:
     """Interface of plain JSON values: every field and no other. Raises ScoreError that names `source`."""
-    plain = parse_fields(Interface, values, source)
-    groups = {name: plain[name] for name in ("observation", "views")}
-    if bad := [name for name, group in groups.items() if not isinstance(group, dict)]:
-        raise ScoreError(f"{source}: {bad[0]} must map keys to arrays, not {groups[bad[0]]!r}")
-    parsed = {name: {key: _parse_array(one, source) for key, one in group.items()} for name, group in groups.items()}
-    if not isinstance(plain["control_rate_hz"], int | float):
-        raise ScoreError(f"{source}: control_rate_hz is {plain['control_rate_hz']!r}, expected a number")
-    interface = Interface(
-        **parsed, action=_parse_array(plain["action"], source), control_rate_hz=plain["control_rate_hz"]
-    )
+    interface = parse(Interface, values, source)
     check_interface(interface, str(source))
     return interface
 
 
-def parse_policy_spec(values: Any, source: object) -> PolicySpec:
-    """Specification of a policy of plain JSON values, as `parse_interface`. Raises ScoreError that names `source`."""
-    plain = parse_fields(PolicySpec, values, source)
-    sizes = (plain["history"], plain["horizon"], *np.ravel(plain["latent_shape"]).tolist())
-    if len(sizes) != 4 or not all(type(size) is int and size >= 1 for size in sizes):
+def check_policy_spec(spec: PolicySpec, source: object) -> None:
+    """Raise ScoreError for a specification that contradicts itself, or whose sizes are none."""
+    sizes = (spec.history, spec.horizon, *spec.latent_shape)
+    if min(sizes) < 1:
         raise ScoreError(f"{source}: history, horizon and the two of latent_shape are {sizes}, expected sizes >= 1")
-    return PolicySpec(**plain | {"interface": parse_interface(plain["interface"], source)})
-
-
-def parse_fields(cls: type, values: Any, source: object) -> dict[str, Any]:
-    """The values of a record by field, lists as tuples: every field and no other. Raises ScoreError."""
-    names = [field.name for field in fields(cls)]
-    if not isinstance(values, dict):
-        raise ScoreError(f"{source}: {cls.__name__} must map names to values, not {values!r}")
-    for name in values:
-        if name not in names:
-            raise unknown_choice(f"field of {cls.__name__} in {source}", name, names)
-    if missing := [name for name in names if name not in values]:
-        raise ScoreError(f"{source}: {cls.__name__} lacks {', '.join(missing)}")
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
-def _parse_array(values: Any, source: object) -> ArraySpec:
-    plain = parse_fields(ArraySpec, values, source)
-    if not isinstance(plain["shape"], tuple) or not isinstance(plain["names"], tuple):
-        raise ScoreError(f"{source}: shape and names of an array must be lists, not {values!r}")
-    return ArraySpec(**plain)
+    check_interface(spec.interface, str(source))

@@ -13,6 +13,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from score_rl.core.errors import unknown_choice
+
 ROWS_PER_BLOCK = 64
 """Blocks have this many rows on every machine, so that results do not depend on its number of cores."""
 
@@ -46,3 +48,14 @@ def _without_gradients(function: Callable[..., Tensor], tensors: tuple[Tensor, .
 @lru_cache(maxsize=1)
 def _workers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(usable_cores(), thread_name_prefix="rows")
+
+
+def check_device(device: str) -> None:
+    """Raise ScoreError where torch cannot compute on a device of this name."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        known = ("cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count())))
+        if torch.cuda.is_available():
+            known = (*known, "cuda")
+        raise unknown_choice("device", device, known) from error

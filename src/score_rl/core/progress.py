@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from score_rl.core import ranks
+from score_rl.core.terminal import terminal
 
 LOG_INTERVAL_S = 30.0
 """Seconds between two lines where the output is no terminal."""
@@ -43,7 +44,7 @@ def progress(
     >>> with progress("pretrain", total=2) as advance:  # doctest: +SKIP
     ...     advance(note="loss 0.12")
     """
-    console = console or Console(stderr=True, quiet=ranks.rank() > 0)
+    console = console or terminal(stderr=True, quiet=ranks.rank() > 0)
     if console.is_terminal:
         with _bar(description, total, done, console) as advance:
             yield advance
@@ -55,12 +56,12 @@ def progress(
 @contextmanager
 def _bar(description: str, total: int, done: int, console: Console) -> Iterator[Advance]:
     columns = (
-        TextColumn("{task.description:<12}"),
+        TextColumn("{task.description:<12}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console) as bars:
         task = bars.add_task(description, total=total, completed=done, note="")
@@ -82,7 +83,7 @@ def _lines(
 
     def line(now: float) -> None:
         text = f"{description}: {done}/{total} in {now - start:.0f} s {last_note}".rstrip()
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
 
     def advance(steps: int = 1, note: str = "") -> None:
         nonlocal done, printed, last_note

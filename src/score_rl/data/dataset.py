@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from score_rl.contracts import COMMAND, ArraySpec, Interface
-from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json
+from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.interfaces import action_spec
+from score_rl.core.ranges import Count, Natural, Positive
+from score_rl.core.records import parse, read_json, shown
+from score_rl.core.runs import verify
 from score_rl.data import layout
 from score_rl.data.layout import ARROW_TYPES, INDEX_FEATURES
 
@@ -25,6 +27,8 @@ OBSERVATION = "observation."
 """Prefix of observed features: actor key K of a world is stored as `observation.K`."""
 TIMESTAMP_TOLERANCE = 0.1
 """How far a frame may be from its place on the grid of 1/fps, in frames."""
+
+LIST_TYPES = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 
 _STANDARD_COLUMNS = {"episode_index", "tasks", "length", "dataset_from_index", "dataset_to_index"}
 
@@ -111,16 +115,19 @@ def load_dataset(root: str | os.PathLike[str]) -> Dataset:
 
     `observation.command`, where it was not recorded, is the action of the frame before (zeros in an episode's
     first frame). Raises ScoreError for missing or corrupt files, another format version, columns that do not
-    match info.json, gaps in the index, timestamps off the grid of 1/fps, and NaN or infinity.
+    match info.json, gaps in the index, timestamps off the grid of 1/fps, NaN or infinity, and a file that was changed
+    after the run that it belongs to wrote it.
     """
     root = Path(root)
     info = _read_info(root)
-    features, skipped = _split_features(info["features"], root)
+    verify(root)
+    features, skipped = _split_features(info.features, root)
+    index = {name: _index_feature(info, name, root) for name in INDEX_FEATURES}
     episodes = _read_episodes(root, info)
     starts = np.array(episodes["dataset_from_index"], dtype=np.int64)
     ends = np.array(episodes["dataset_to_index"], dtype=np.int64)
-    columns = _read_data(root, info, episodes, {**features, **INDEX_FEATURES})
-    _check_index(root, columns, starts, ends, float(info["fps"]))
+    columns = _read_data(root, info, episodes, {**features, **index})
+    _check_index(root, columns, starts, ends, info.fps)
     columns = {name: columns[name] for name in features}
     _check_finite(root, columns, starts)
     derived: tuple[str, ...] = ()
@@ -130,8 +137,8 @@ def load_dataset(root: str | os.PathLike[str]) -> Dataset:
         features[derived[0]] = features[ACTION]
     return Dataset(
         root=root,
-        fps=float(info["fps"]),
-        robot_type=str(info.get("robot_type")),
+        fps=info.fps,
+        robot_type=str(info.robot_type),
         columns=columns,
         features=features,
         starts=starts,
@@ -143,38 +150,89 @@ def load_dataset(root: str | os.PathLike[str]) -> Dataset:
     )
 
 
-def _read_info(root: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class FeatureEntry:
+    """A feature as info.json lists it."""
+
+    dtype: str
+    shape: tuple[Any, ...]
+    names: Any = None
+    """A list of names, or such a list in a mapping of one entry."""
+    unit: str = ""
+    frame: str = ""
+
+
+@dataclass(frozen=True)
+class Info:
+    """What is read of info.json."""
+
+    codebase_version: str
+    fps: Positive
+    features: Mapping[str, FeatureEntry]
+    data_path: str
+    total_frames: Count
+    total_episodes: Count
+    robot_type: str | None = None
+
+
+def _read_info(root: Path) -> Info:
     if not root.is_dir():
         raise ScoreError(f"{root} does not exist")
     if (root / "staging").is_dir() and not (root / layout.INFO_PATH).exists():
         raise ScoreError(f"{root} is unfinished: resume its collection to complete it")
-    info = read_json(root / layout.INFO_PATH)
-    needed = {"codebase_version", "fps", "features", "data_path", "total_frames", "total_episodes"}
-    missing = sorted(needed - info.keys()) if isinstance(info, dict) else sorted(needed)
-    if missing:
-        raise ScoreError(f"{root / layout.INFO_PATH} has no {', '.join(missing)}")
-    if info["codebase_version"] != layout.VERSION:
+    path = root / layout.INFO_PATH
+    values = read_json(path)
+    version = values.get("codebase_version") if isinstance(values, dict) else None
+    if isinstance(version, str) and version != layout.VERSION:
         raise ScoreError(
-            f"{root} is a LeRobotDataset {info['codebase_version']}; this reads {layout.VERSION} "
+            f"{root} is a LeRobotDataset {version}; this reads {layout.VERSION} "
             "(convert it with lerobot's own conversion script)"
         )
-    if not isinstance(info["fps"], (int, float)) or info["fps"] <= 0:
-        raise ScoreError(f"{root / layout.INFO_PATH}: fps is {info['fps']!r}")
-    for name, entry in info["features"].items():
-        if not isinstance(entry, dict) or not {"dtype", "shape"} <= entry.keys():
-            raise ScoreError(f"{root / layout.INFO_PATH}: feature '{name}' has no dtype or shape")
+    info = parse(Info, values, path, defaults=True, others=True)
+    _data_file(root, info, 0, 0)
     return info
 
 
-def _split_features(entries: Mapping[str, Any], root: Path) -> tuple[dict[str, ArraySpec], tuple[str, ...]]:
+def _data_file(root: Path, info: Info, chunk_index: int, file_index: int) -> Path:
+    """Path of a data file. Raises ScoreError where info.json's template is none, or leads out of the dataset."""
+    try:
+        name = info.data_path.format(chunk_index=chunk_index, file_index=file_index)
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise ScoreError(
+            f"{root / layout.INFO_PATH}: data_path is {shown(info.data_path)}, expected a template of "
+            f"chunk_index and file_index such as {layout.DATA_PATH}"
+        ) from error
+    path = root / name
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise ScoreError(
+            f"{root / layout.INFO_PATH}: data_path is {shown(info.data_path)}, which leads out of {root}"
+        )
+    return path
+
+
+def _index_feature(info: Info, name: str, root: Path) -> ArraySpec:
+    """An index column, of the type that info.json says where it says one."""
+    usual = INDEX_FEATURES[name]
+    if name not in info.features:
+        return usual
+    dtype, kind = info.features[name].dtype, usual.dtype.rstrip("0123456789")
+    fitting = [each for each in ARROW_TYPES if each.startswith(kind)]
+    if dtype not in fitting:
+        raise unknown_choice(f"dtype of {name} in {root / layout.INFO_PATH}", dtype, fitting)
+    return ArraySpec(usual.shape, dtype)
+
+
+def _split_features(entries: Mapping[str, FeatureEntry], root: Path) -> tuple[dict[str, ArraySpec], tuple[str, ...]]:
     """Features that are arrays, and the names of the others."""
     features: dict[str, ArraySpec] = {}
     skipped: list[str] = []
     for name, entry in entries.items():
         if name in INDEX_FEATURES:
             continue
-        if entry["dtype"] in ARROW_TYPES:
-            features[name] = layout.from_info(entry)
+        if entry.dtype in ARROW_TYPES:
+            where = f"features.{name}.shape"
+            shape = parse(tuple[Count, ...], entry.shape, root / layout.INFO_PATH, key=where)
+            features[name] = layout.from_info({**vars(entry), "shape": shape})
             layout.check_feature(name, features[name])
         else:
             skipped.append(name)
@@ -183,7 +241,7 @@ def _split_features(entries: Mapping[str, Any], root: Path) -> tuple[dict[str, A
     return features, tuple(skipped)
 
 
-def _read_episodes(root: Path, info: Mapping[str, Any]) -> dict[str, list[Any]]:
+def _read_episodes(root: Path, info: Info) -> dict[str, list[Any]]:
     """Columns of the episodes table (statistics left out), in the order of the episodes."""
     paths = sorted((root / "meta" / "episodes").glob("chunk-*/file-*.parquet"))
     if not paths:
@@ -193,33 +251,44 @@ def _read_episodes(root: Path, info: Mapping[str, Any]) -> dict[str, list[Any]]:
         table = _read_parquet(path)
         for name in table.column_names:
             if not name.startswith("stats/"):
-                columns.setdefault(name, []).extend(table[name].to_pylist())
+                columns.setdefault(name, []).extend(_values(table, name, path))
     needed = _STANDARD_COLUMNS | {"data/chunk_index", "data/file_index"}
     if missing := sorted(needed - columns.keys()):
         raise ScoreError(f"{paths[0]} has no columns {', '.join(missing)}")
-    if columns["episode_index"] != list(range(info["total_episodes"])):
+    for name in sorted(needed - {"tasks"}):
+        columns[name] = parse(list[Natural], columns[name], paths[0], key=name)
+    tasks = [[task] if isinstance(task, str) else task for task in columns["tasks"]]
+    columns["tasks"] = parse(list[tuple[str, ...]], tasks, paths[0], key="tasks")
+    if columns["episode_index"] != list(range(info.total_episodes)):
         raise ScoreError(
-            f"{root}: info.json counts {info['total_episodes']} episodes, meta/episodes lists "
+            f"{root}: info.json counts {info.total_episodes} episodes, meta/episodes lists "
             f"{len(columns['episode_index'])} (or not in order)"
         )
     return columns
 
 
+def _values(table: pa.Table, name: str, path: Path) -> list[Any]:
+    try:
+        return table[name].to_pylist()
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise ScoreError(f"{path} is corrupt: column '{name}': {error}") from error
+
+
 def _read_data(
-    root: Path, info: Mapping[str, Any], episodes: Mapping[str, list[Any]], features: Mapping[str, ArraySpec]
+    root: Path, info: Info, episodes: Mapping[str, list[Any]], features: Mapping[str, ArraySpec]
 ) -> dict[str, NDArray[Any]]:
     """Columns (frames, *shape) of all data files, in the order of the episodes."""
     places = dict.fromkeys(zip(episodes["data/chunk_index"], episodes["data/file_index"], strict=True))
     pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in features}
     for chunk_index, file_index in places:
-        path = root / info["data_path"].format(chunk_index=chunk_index, file_index=file_index)
+        path = _data_file(root, info, chunk_index, file_index)
         table = _read_parquet(path, list(features))
         for name, feature in features.items():
             pieces[name].append(_to_numpy(table[name], name, feature, path))
     columns = {name: np.concatenate(parts) for name, parts in pieces.items()}
     frames = len(columns["index"])
-    if frames != info["total_frames"]:
-        raise ScoreError(f"{root}: info.json counts {info['total_frames']} frames, the data has {frames}")
+    if frames != info.total_frames:
+        raise ScoreError(f"{root}: info.json counts {info.total_frames} frames, the data has {frames}")
     return columns
 
 
@@ -231,7 +300,7 @@ def _read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
             missing = sorted(set(columns or ()) - set(stream.schema_arrow.names))
             if not missing:
                 return stream.read(columns)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise ScoreError(f"{path} is corrupt: {error}") from error
     raise ScoreError(f"{path} has no columns {', '.join(missing)}, which info.json lists")
 
@@ -244,7 +313,7 @@ def _to_numpy(column: pa.ChunkedArray, name: str, feature: ArraySpec, path: Path
     shape = feature.shape if pa.types.is_nested(values.type) or feature.shape != (1,) else ()
     frames, missing = len(values), values.null_count
     for size in shape:
-        lists = pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type)
+        lists = any(is_kind(values.type) for is_kind in LIST_TYPES)
         if not lists or not np.all(np.asarray(values.value_lengths().fill_null(size)) == size):
             raise ScoreError(f"{path}: column '{name}' does not have the shape {feature.shape} of info.json")
         values = values.flatten()
@@ -279,7 +348,8 @@ def _check_index(
         if len(wrong):
             row = wrong[0]
             raise ScoreError(f"{root}: {name} is {columns[name][row, 0]} in row {row}, expected {values[row]}")
-    wrong = np.flatnonzero(np.abs(columns["timestamp"][:, 0] * fps - frame) > TIMESTAMP_TOLERANCE)
+    on_grid = np.abs(columns["timestamp"][:, 0] * fps - frame) <= TIMESTAMP_TOLERANCE  # not so for NaN
+    wrong = np.flatnonzero(~on_grid)
     if len(wrong):
         row = wrong[0]
         raise ScoreError(

@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,33 @@ from numpy.typing import NDArray
 from score_rl.contracts import ArraySpec
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json, require_free_space, to_plain, write_bytes, write_json
+from score_rl.core.files import require_free_space, to_plain, write_bytes, write_json
+from score_rl.core.ranges import Natural
+from score_rl.core.records import parse, read_json
 from score_rl.data import layout
 from score_rl.data.layout import INDEX_FEATURES
 
 EpisodeValue = bool | int | float | str | Sequence[float]
 """What may be recorded once per episode, beside the frames."""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What is read of a dataset's info.json or of a writer's own notes."""
+
+    fps: float
+    robot_type: str
+    features: Mapping[str, Any]
+    total_episodes: Natural = 0
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """What a staged episode says besides its frames."""
+
+    kind: str
+    task: str
+    extra: Mapping[str, Any]
 
 
 class DatasetWriter:
@@ -106,11 +128,13 @@ class DatasetWriter:
             "features": {name: layout.to_info(feature) for name, feature in self.features.items()},
         }
         path = self.root / layout.INFO_PATH if self.finalized else self._staging / "spec.json"
+        total = 0
         if path.exists():
-            stored = read_json(path)
-            own = {name: stored["features"][name] for name in stored["features"] if name not in INDEX_FEATURES}
-            stored = {"fps": stored["fps"], "robot_type": stored["robot_type"], "features": own}
-            different = [key for key in spec if spec[key] != stored[key]]
+            stored = parse(_Stored, read_json(path), path, defaults=True, others=True)
+            total = stored.total_episodes
+            own = {name: entry for name, entry in stored.features.items() if name not in INDEX_FEATURES}
+            found = {"fps": stored.fps, "robot_type": stored.robot_type, "features": own}
+            different = [key for key in spec if spec[key] != found[key]]
             if different:
                 raise ScoreError(f"{self.root} holds a dataset with other {', '.join(different)}")
         elif self.root.exists() and any(path != self._staging for path in self.root.iterdir()):
@@ -118,7 +142,7 @@ class DatasetWriter:
         else:
             write_json(path, spec)
         if self.finalized:
-            self._num_episodes = read_json(path)["total_episodes"]
+            self._num_episodes = total
             return
         self._num_episodes = 0
         while self._staged(self._num_episodes).exists():
@@ -129,8 +153,11 @@ class DatasetWriter:
         return self._staging / f"episode-{episode:06d}.safetensors"
 
     def _load(self, episode: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        tensors, metadata = load_tensors(self._staged(episode), "episode")
-        return {name: tensors[name].numpy() for name in self.features}, metadata
+        path = self._staged(episode)
+        tensors, metadata = load_tensors(path, "episode")
+        if tensors.keys() != self.features.keys():
+            raise ScoreError(f"{path} holds {', '.join(tensors)}, expected {', '.join(self.features)}")
+        return {name: tensors[name].numpy() for name in self.features}, vars(parse(_Staged, metadata, path))
 
     def _merge(self) -> None:
         """Write every file of the dataset, info.json last."""

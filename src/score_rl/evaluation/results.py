@@ -6,41 +6,45 @@ The schema is versioned. Fields may be added; the meaning of an existing one nev
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from score_rl.core.errors import ScoreError, unknown_choice
-from score_rl.core.files import read_json, write_json
+from score_rl.core.files import write_json
+from score_rl.core.ranges import Count, Natural, NonNegative, Share
+from score_rl.core.records import parse, read_json
 from score_rl.core.statistics import paired_difference, wilson
 
 SCHEMA_VERSION = 1
 
-NUMBER = (int, float)
-REQUIRED: dict[str, type | tuple[type, ...]] = {
-    "schema_version": int,
-    "task": str,
-    "method": str,
-    "policy": str,
-    "world": str,
-    "robot_seed": (int, type(None)),
-    "training_seed": (int, type(None)),
-    "n": int,
-    "successes_end": int,
-    "successes_ever": int,
-    "wilson95": list,
-    "steps_to_success_mean": (*NUMBER, type(None)),
-    "peak_force_p95_n": (*NUMBER, type(None)),
-    "hand_faults": int,
-    "control_steps_trained": int,
-    "train_wall_s": (*NUMBER, type(None)),
-    "commit": str,
-    "command": str,
-    "machine": str,
-}
-"""Fields that every record has, with their types. None: does not apply (no forces, no training)."""
+
+@dataclass(frozen=True)
+class Required:
+    """Fields that every record has. None: does not apply (no forces, no training)."""
+
+    schema_version: Literal[1]
+    task: str
+    method: str
+    policy: str
+    world: str
+    robot_seed: int | None
+    training_seed: int | None
+    n: Count
+    successes_end: Natural
+    successes_ever: Natural
+    wilson95: tuple[Share, Share]
+    steps_to_success_mean: NonNegative | None
+    peak_force_p95_n: NonNegative | None
+    hand_faults: Natural
+    control_steps_trained: Natural
+    train_wall_s: NonNegative | None
+    commit: str
+    command: str
+    machine: str
+
 
 COUNTS = ("successes_end", "successes_ever", "hand_faults")
 
@@ -206,17 +210,10 @@ def validate(records: Any, source: str = "results") -> list[dict[str, Any]]:
     """The records, checked against the schema; raises ScoreError naming source, record and field at fault."""
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise ScoreError(f"{source} is not a list of flat records")
+    names = {field.name for field in fields(Required)}
     for index, record in enumerate(records):
         where = f"{source}, record {index}"
-        version = record.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise ScoreError(f"{where}: schema_version is {version!r}, this version reads {SCHEMA_VERSION}")
-        for name, types in REQUIRED.items():
-            if name not in record:
-                raise ScoreError(f"{where} has no field '{name}'")
-            value = record[name]
-            if not isinstance(value, types) or (isinstance(value, bool) and types is int):
-                raise ScoreError(f"{where}: {name} is {value!r}, expected {_type_names(types)}")
+        parse(Required, {name: record[name] for name in names if name in record}, where)
         _check_counts(record, where)
     return records
 
@@ -245,10 +242,8 @@ def find_record(records: Sequence[Mapping[str, Any]], **labels: Any) -> Mapping[
 
 def _check_counts(record: Mapping[str, Any], where: str) -> None:
     n = record["n"]
-    if n < 1:
-        raise ScoreError(f"{where}: n is {n}, expected at least 1")
     for name in COUNTS:
-        if not 0 <= record[name] <= n:
+        if record[name] > n:
             raise ScoreError(f"{where}: {name} is {record[name]}, but n is {n}")
     low, high = record["wilson95"]
     if not 0 <= low <= record["successes_end"] / n <= high <= 1:
@@ -261,11 +256,6 @@ def _p95(values: Sequence[float]) -> float:
 
 def _rounded(statistic: Any, values: Sequence[float]) -> float | None:
     return round(float(statistic(values)), 4) if len(values) else None
-
-
-def _type_names(types: type | tuple[type, ...]) -> str:
-    names = types if isinstance(types, tuple) else (types,)
-    return " or ".join("null" if kind is type(None) else kind.__name__ for kind in names)
 
 
 POLICY_NAMES = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from torch import Tensor
 from score_rl.contracts import World
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.chunks import check_fit
-from score_rl.core.errors import ScoreError
-from score_rl.core.files import JsonLines, read_json_lines
+from score_rl.core.files import JsonLines
 from score_rl.core.progress import progress
-from score_rl.core.runs import Run, describe_process
+from score_rl.core.ranges import Count, Envs, Natural, Seed
+from score_rl.core.records import parse, read_json_lines, validate
+from score_rl.core.runs import Run, describe_process, verify
 from score_rl.evaluation.evaluate import evaluate
 from score_rl.evaluation.exposed import exposed
 from score_rl.evaluation.results import Episode, Labels, compare, read_results, summarize, write_results
@@ -33,17 +34,17 @@ REFERENCES = ("base", "base_z0", "base_ticket")
 class EvaluateConfig:
     """How much is evaluated."""
 
-    episodes: int = 200
+    episodes: Count = 200
     """n: episodes of every policy, one per seed."""
-    first_seed: int = 1_000_000
+    first_seed: Seed = 1_000_000
     """Seeds are first_seed, first_seed + 1, ...; demonstrations and training use lower ones."""
-    num_envs: int = 100
+    num_envs: Envs = 100
     """Environments stepped together; it does not change the figures."""
-    traced: int = 8
+    traced: Natural = 8
     """Episodes of every policy that are kept in full, for pictures and videos."""
     support: bool = False
     """Also measure whether what was executed lies in the base policy's support; it takes several times as long."""
-    support_episodes: int = 0
+    support_episodes: Natural = 0
     """Episodes of every policy in which it is measured, from the first; 0: all."""
     support_test: SupportConfig = field(default_factory=SupportConfig)
     """How it is measured."""
@@ -71,11 +72,7 @@ def run_evaluation(
     """
     for decider in deciders.values():
         check_fit(decider.spec, exposed(world, decider.spec).spec, execute_steps)
-    if config.episodes < 1:
-        raise ScoreError(f"episodes is {config.episodes}, expected at least 1")
-    config.spread.validate()
-    if config.support_episodes < 0:
-        raise ScoreError(f"support_episodes is {config.support_episodes}, expected at least 1, or 0 for all")
+    validate(config)
     log = JsonLines(run.path(EPISODES))
     done = len(log) // config.episodes
     log.truncate_to(done * config.episodes)
@@ -132,18 +129,20 @@ def make_records(episodes: Mapping[str, Sequence[Episode]], labels: Mapping[str,
 
 def read_episodes(directory: Path) -> dict[str, list[Episode]]:
     """Policy -> episodes of an evaluation's run directory."""
-    required = {f.name for f in fields(Episode) if f.default is MISSING} | {"policy"}
+    path = Path(directory) / EPISODES
+    verify(directory, EPISODES)
     episodes: dict[str, list[Episode]] = {}
-    for record in read_json_lines(Path(directory) / EPISODES):
-        if missing := required - record.keys():
-            raise ScoreError(f"{directory / EPISODES}: an episode lacks {', '.join(sorted(missing))}")
-        episode = Episode(**{f.name: record[f.name] for f in fields(Episode) if f.name in record})
-        episodes.setdefault(record["policy"], []).append(episode)
+    for number, record in enumerate(read_json_lines(path), start=1):
+        line = f"{path}, line {number}"
+        labels = {name: record.pop(name, None) for name in ("policy", "world")}
+        policy = parse(str, labels["policy"], line, key="policy")
+        episodes.setdefault(policy, []).append(parse(Episode, record, line, defaults=True))
     return episodes
 
 
 def read_traces(directory: Path) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
     """Policy -> trace (see `evaluate.Evaluation.trace`) of an evaluation's run directory, and action names."""
+    verify(Path(directory) / TRACES)
     files = sorted((Path(directory) / TRACES).glob("*.safetensors"))
     loaded = {file.stem: load_tensors(file, TRACE_KIND) for file in files}
     names = next((metadata["action_names"] for _, metadata in loaded.values()), [])
@@ -152,4 +151,5 @@ def read_traces(directory: Path) -> tuple[dict[str, dict[str, Tensor]], list[str
 
 def read_evaluation(directory: Path) -> list[dict[str, Any]]:
     """Records of a finished evaluation."""
+    verify(directory, RESULT)
     return read_results(Path(directory) / RESULT)

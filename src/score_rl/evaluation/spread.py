@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from score_rl.contracts import Window
-from score_rl.core.errors import ScoreError
+from score_rl.core.ranges import Natural, Range
 from score_rl.core.seeding import torch_generator
 from score_rl.steering.method import Decider
 
@@ -26,15 +26,10 @@ SPREAD = "spread."
 class SpreadConfig:
     """How it is measured, in the states of the base policy's decisions."""
 
-    states: int = 256
+    states: Natural = 256
     """States, evenly spaced over all decisions; 0: not measured."""
-    samples: int = 16
+    samples: Annotated[int, Range(2)] = 16
     """m: chunks drawn in every state."""
-
-    def validate(self) -> None:
-        """Raise ScoreError for values out of range."""
-        if self.states < 0 or self.samples < 2:
-            raise ScoreError(f"a spread needs states >= 0 and samples >= 2, got {self.states} and {self.samples}")
 
 
 @torch.no_grad()

@@ -12,10 +12,11 @@ import torch
 
 from score_rl.contracts import World
 from score_rl.core.chunks import check_fit
-from score_rl.core.files import read_json, write_json
-from score_rl.core.runs import describe_process
+from score_rl.core.files import write_json
+from score_rl.core.records import read_json, validate
+from score_rl.core.runs import describe_process, verify
 from score_rl.deploy.bundle.bundle import default_steps
-from score_rl.evaluation.audit.panel import mismatches
+from score_rl.evaluation.audit.panel import check_mismatches, mismatches
 from score_rl.evaluation.audit.run import check, run_panel
 from score_rl.evaluation.audit.verdict import Verdict, as_json, judge
 from score_rl.evaluation.support.meter import SupportConfig
@@ -48,8 +49,10 @@ def audit(
     overwrite: bool = False, notify: Notify = silent,
 ) -> Audited:  # fmt: skip
     """Ask in variations of the calibrated twin what a policy would survive on the robot; the proxy is never used."""
+    validate(settings)
     parameters = get_task(settings.task).parameters
     domain = load_domain(settings.domain, parameters)
+    check_mismatches(settings.panel.only, mismatches(parameters))
     check(domain, settings.panel)
     base, steered, hashes = open_parts(policy, steering)
     deciders = compulsory_deciders(base, steered)
@@ -64,7 +67,8 @@ def audit(
         check_fit(base.spec, world.spec, steps)
         meter = support_meter(base, steered, world, SupportConfig()) if settings.panel.support else None
     hashes["domain"] = content_hash(Path(settings.domain))
-    run = open_run(Path(out), "audit", settings, hashes, overwrite, notify=notify)
+    inputs = {"policy": policy, "steering": steering, "domain": settings.domain}
+    run = open_run(Path(out), "audit", settings, hashes, inputs, overwrite, notify=notify)
     reused = run.finished
     torch.set_num_threads(1)
     # Of a finished run everything is in its log, and nothing is played again.
@@ -74,6 +78,7 @@ def audit(
         record = {"schema_version": SCHEMA_VERSION, **labels, **_provenance(), **as_json(verdict)}
         write_json(run.path(RESULT), record)
         run.finish({"nominal": verdict.nominal.success, "expected": verdict.expected})
+    verify(run.directory, RESULT)
     return Audited(run.directory, reused, read_json(run.path(RESULT)), verdict)
 
 

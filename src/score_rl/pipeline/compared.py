@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from score_rl.contracts import FlowPolicy, World
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json
+from score_rl.core.outputs import RECORD
+from score_rl.core.ranges import Natural, Seed
+from score_rl.core.records import parse
+from score_rl.core.runs import read_run
 from score_rl.evaluation.results import Labels
 from score_rl.pipeline.inputs import content_hash, steering_bundle
 from score_rl.sim.open import is_domain, world_label
 from score_rl.steering.controls import control, ranked
 from score_rl.steering.method import Decider, Trained
 from score_rl.steering.methods import load_trained
-from score_rl.steering.policy import DESCRIPTION, compulsory_deciders
+from score_rl.steering.policy import compulsory_deciders, read_description
 from score_rl.steering.ticket import TicketPolicy
 from score_rl.tasks.settings import EvaluateSettings
 
@@ -81,11 +85,33 @@ def labels_of(
 
 def _training(bundle: Path) -> dict[str, Any]:
     """How a steering policy was trained: from its bundle, and from the run directory around it if it is there."""
-    provenance = read_json(bundle / DESCRIPTION)["provenance"]
-    run = bundle.parent / "run.json"
-    wall_s = read_json(run)["summary"].get("wall_s") if run.exists() else None
+    description = read_description(bundle)
+    trained = parse(_Training, dict(description.provenance), f"the provenance in {bundle}", others=True)
+    run = bundle.parent
+    summary = read_run(run)[0].summary if (run / RECORD).exists() else {}
+    wall_s = parse(_Timed, dict(summary), run / RECORD, defaults=True, others=True).wall_s
     return {
-        "training_seed": provenance["config"]["seed"],
-        "control_steps_trained": provenance["control_steps"],
+        "training_seed": trained.config.seed,
+        "control_steps_trained": trained.control_steps,
         "train_wall_s": None if wall_s is None else round(wall_s, 1),
     }
+
+
+@dataclass(frozen=True)
+class _Seeded:
+    seed: Seed
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What is read of a trained policy's provenance."""
+
+    config: _Seeded
+    control_steps: Natural
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """What is read of a steering run's summary."""
+
+    wall_s: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,11 @@ import numpy as np
 import torch
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.runs import read_run
+from score_rl.core.files import write_bytes
+from score_rl.core.outputs import check_file, resolve_output
+from score_rl.core.ranges import Count
+from score_rl.core.records import check, parse
+from score_rl.core.runs import CONFIG, read_run
 from score_rl.core.seeding import rng
 from score_rl.data.dataset import load_dataset
 from score_rl.data.windows import Windows
@@ -73,30 +78,45 @@ def bundle(
 
 def export(
     path: str | Path, out: str | Path | None = None, *, fallback: bool = False, dataset: str | Path | None = None,
-    windows: int = 1000,
+    windows: int = 1000, overwrite: bool = False,
 ) -> Exported:  # fmt: skip
     """Write the policy of a bundle as one ONNX graph, and compare it with torch.
 
     out: the file; None: beside the bundle. fallback: the base policy alone. dataset: demonstrations on whose
     observations the two are compared (`windows` of them); None: on random numbers.
+    overwrite: replace an export that is there.
     Raises ScoreError where the graph does not give what torch gives; it is not kept then.
     """
+    check(Count, windows, "windows")
+    name = Path(path).resolve().name
+    file = Path(out or Path(path).with_name(f"{name}-base.onnx" if fallback else f"{name}.onnx"))
+    inputs = {"bundle": Path(path)} | ({"dataset": Path(dataset)} if dataset is not None else {})
+    check_file(resolve_output(file, inputs), overwrite, is_export, "export")
     packed = load_bundle(path)
     check_exportable(packed, fallback)
     window = real_windows(packed, dataset, windows) if dataset else random_windows(packed, 100)
-    name = Path(path).resolve().name
-    default = Path(path).with_name(f"{name}-base.onnx" if fallback else f"{name}.onnx")
-    file = export_onnx(packed, out or default, fallback)
     count = len(next(iter(window.values())))
-    difference = largest_difference(packed, OnnxPolicy(file), window, noise(packed, count), fallback)
+    with tempfile.TemporaryDirectory() as folder:
+        made = export_onnx(packed, Path(folder) / file.name, fallback)
+        difference = largest_difference(packed, OnnxPolicy(made), window, noise(packed, count), fallback)
+        model = made.read_bytes()
     limit = TOLERANCE if dataset else RANDOM_TOLERANCE
     unit = packed.spec.interface.action.unit
     if not difference <= limit:
-        file.unlink()
         raise ScoreError(
             f"the graph differs from torch by {difference:.2g} {unit}, more than {limit:g}; it was not kept"
         )
+    write_bytes(file, model)
     return Exported(file, difference, unit, count, dataset is not None)
+
+
+def is_export(path: Path) -> bool:
+    """Whether a file is one of `export`."""
+    try:
+        OnnxPolicy(path)
+    except ScoreError:
+        return False
+    return True
 
 
 def real_windows(bundle: Bundle, dataset: str | Path, count: int) -> dict[str, np.ndarray]:
@@ -123,19 +143,33 @@ def noise(bundle: Bundle, count: int) -> np.ndarray:
     return rng("export noise").standard_normal((count, *bundle.spec.policy.latent_shape), dtype=np.float32)
 
 
+@dataclass(frozen=True)
+class _AskedSettings:
+    task: str
+    execute_steps: int | None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is read of an evaluation's configuration."""
+
+    settings: _AskedSettings
+    inputs: Mapping[str, str]
+
+
 def _records(
     folder: Path, task: str, hashes: Mapping[str, str], steps: int, usual_steps: int
 ) -> list[dict[str, Any]]:
     """Records of an evaluation, after making sure that it was one of these policies, run as they will be."""
     run, config = read_run(folder)
-    if run["stage"] != "evaluate" or run["status"] != "finished":
-        raise ScoreError(f"{folder} is no finished evaluation (stage {run['stage']}, {run['status']})")
-    settings = config["settings"]
-    if settings["task"] != task:
-        raise ScoreError(f"{folder} evaluated the task {settings['task']}, not {task}")
-    if (ran := settings["execute_steps"] or usual_steps) != steps:
+    if run.stage != "evaluate" or not run.finished:
+        raise ScoreError(f"{folder} is no finished evaluation (stage {run.stage}, {run.status})")
+    asked = parse(_Asked, config, folder / CONFIG, others=True)
+    if asked.settings.task != task:
+        raise ScoreError(f"{folder} evaluated the task {asked.settings.task}, not {task}")
+    if (ran := asked.settings.execute_steps or usual_steps) != steps:
         raise ScoreError(f"{folder} ran {ran} steps of every chunk, the bundle is to run {steps}")
     for role, digest in hashes.items():
-        if (seen := config["inputs"].get(role)) not in (None, digest):
+        if (seen := asked.inputs.get(role)) not in (None, digest):
             raise ScoreError(f"{folder} evaluated another {role} ({seen[:12]}, this one is {digest[:12]})")
     return read_evaluation(folder)

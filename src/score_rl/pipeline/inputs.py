@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from score_rl.contracts import FlowPolicy
 from score_rl.core.files import require_free_space, sha256
+from score_rl.core.publish import files_below
 from score_rl.core.runs import Run, TensorBoardListener, start_run
 from score_rl.data.layout import INFO_PATH
 from score_rl.policies.open import policy_folder
@@ -18,7 +20,7 @@ from score_rl.steering.loop import BUNDLE
 from score_rl.steering.policy import DESCRIPTION
 
 Notify = Callable[[str], None]
-"""Told, in rich's markup, what a stage begins, resumes or reuses."""
+"""Told what a stage begins, resumes or reuses."""
 
 DATASET = "dataset"
 """Folder of a collection's run directory that holds the dataset."""
@@ -46,6 +48,7 @@ def open_run(
     stage: str,
     settings: Any,
     hashes: Mapping[str, str],
+    inputs: Mapping[str, str | Path | None],
     overwrite: bool = False,
     seeds: Mapping[str, int] | None = None,
     notify: Notify = silent,
@@ -53,18 +56,20 @@ def open_run(
 ) -> Run:
     """Start, resume or reuse a stage's run directory, and say which. Raises ScoreError; see `start_run`.
 
-    hashes: role -> hash of what the stage is given, see `content_hash` and the functions below. distributed: ranks of
-    torchrun may share the run.
+    hashes: role -> hash of what the stage is given, see `content_hash` and the functions below. inputs: role -> path
+    or URI of it; the output must stay clear of those that are files or folders. distributed: ranks of torchrun may
+    share the run.
     """
     require_free_space(directory, SPACE_NEEDED)
+    read = {role: Path(given) for role, given in inputs.items() if given is not None and os.path.exists(given)}
     config = StageConfig(settings, dict(hashes))
-    run = start_run(directory, stage, config, seeds or {}, overwrite, distributed)
+    run = start_run(directory, stage, config, seeds or {}, overwrite, distributed, read)
     if not run.writes:
         return run
     if run.finished:
-        notify(f"[dim]{stage}: done already, reusing {directory}[/dim]")
+        notify(f"{stage}: done already, reusing {directory}")
     else:
-        notify(f"[bold]{stage}[/bold]: {'resuming' if run.resumed else 'writing'} {directory}")
+        notify(f"{stage}: {'resuming' if run.resumed else 'writing'} {directory}")
         run.add_listener(TensorBoardListener(run.path("tensorboard")))
     return run
 
@@ -75,9 +80,10 @@ def content_hash(path: Path) -> str:
     if not path.is_dir():
         return sha256(path)
     digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and file.suffix in (".parquet", ".safetensors", ".json", ".toml") and file.name not in LOGS:
-            digest.update(f"{file.relative_to(path)} {sha256(file)}\n".encode())
+    for name in files_below(path):
+        file = path / name
+        if file.suffix in (".parquet", ".safetensors", ".json", ".toml") and file.name not in LOGS:
+            digest.update(f"{name} {sha256(file)}\n".encode())
     return digest.hexdigest()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -16,12 +16,14 @@ import torch
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import write_json
 from score_rl.core.progress import progress
+from score_rl.core.ranges import Count, Range, Seed
+from score_rl.core.records import validate
 from score_rl.core.statistics import paired_difference, wilson
 from score_rl.data.dataset import Dataset, load_dataset
 from score_rl.deploy.bundle.bundle import Bundle, load_bundle
-from score_rl.deploy.drivers.proxy import Faults, ProxyRobot, RobotProcessConfig, check_config, spawn_robot
+from score_rl.deploy.drivers.proxy import FASTEST, Faults, ProxyRobot, RobotProcessConfig, check_config, spawn_robot
 from score_rl.deploy.guard.support_alarm import SupportAlarm
-from score_rl.deploy.runtime.control_loop import EpisodeReport, RunConfig, check_run_config
+from score_rl.deploy.runtime.control_loop import EpisodeReport, RunConfig
 from score_rl.deploy.runtime.recorder import EventLog, Recorder
 from score_rl.deploy.runtime.runtime import Runtime
 from score_rl.evaluation.evaluate import Evaluation, evaluate
@@ -41,13 +43,13 @@ class RehearseSettings:
 
     world: str = "proxy"
     """Domain of the robot: twin, proxy or the path of a TOML file."""
-    robot_seed: int = 0
+    robot_seed: Seed = 0
     """Which robot of the domain; take the one that the demonstrations were recorded on."""
-    episodes: int = 20
+    episodes: Count = 20
     """Episodes, the same for deployment and evaluation."""
-    first_seed: int = 1_000_000
+    first_seed: Seed = 1_000_000
     """Seeds are first_seed, first_seed + 1, ..."""
-    speed: float = 1.0
+    speed: Annotated[float, Range(0, FASTEST)] = 1.0
     """Times real time; 0: the robot waits for every command, so that nothing can be late."""
     faults: Faults = field(default_factory=Faults)
     """What goes wrong on the wire."""
@@ -85,19 +87,19 @@ def rehearse(
 
     Raises ScoreError, also where the robot was lost before the end.
     """
+    validate(settings)
     policy = load_bundle(bundle)
     check_simulated(policy.spec.task, settings.world)
     check_config(_robot(policy, settings, Path("robot.sock")))
-    check_run_config(settings.runtime)
-    if settings.episodes < 1:
-        raise ScoreError(f"episodes is {settings.episodes}, expected at least 1")
     hashes = {"bundle": content_hash(Path(bundle))} | world_hashes(settings.world)
     seed = {"robot": settings.robot_seed}
-    run = open_run(Path(out), "rehearse", settings, hashes, overwrite, seed, notify)
+    inputs = {"bundle": bundle, "world": settings.world}
+    run = open_run(Path(out), "rehearse", settings, hashes, inputs, overwrite, seed, notify)
     if run.finished:
         return Rehearsed(run.directory, True, run.summary)
     seeds = range(settings.first_seed, settings.first_seed + settings.episodes)
     shutil.rmtree(run.path(RECORDING), ignore_errors=True)  # of an interrupted rehearsal: it starts again
+    run.own("robot.log", EVENTS)
     torch.set_num_threads(1)
     evaluated = _evaluate_in_process(policy, settings, seeds)
     reports = _deploy(policy, settings, seeds, run.directory, run_episodes)

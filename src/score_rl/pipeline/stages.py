@@ -23,6 +23,7 @@ from score_rl.core import ranks
 from score_rl.core.chunks import check_fit
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.progress import progress
+from score_rl.core.records import validate
 from score_rl.data.dataset import load_dataset
 from score_rl.data.windows import WindowBatch, Windows
 from score_rl.data.writer import DatasetWriter
@@ -143,16 +144,16 @@ def collect(
     settings: CollectSettings, out: str | Path, *, overwrite: bool = False, notify: Notify = silent
 ) -> Collected:
     """Record demonstrations of a scripted person into OUT/dataset (LeRobotDataset v3.0), failures included."""
+    validate(settings)
     routines = people.routine_names()
     if settings.task not in routines:
         raise unknown_choice("task with a demonstrator", settings.task, routines)
     check_world(settings.world, settings.task)
     if not is_domain(settings.world):
         raise ScoreError(f"demonstrators act in a task's own scene: {settings.world} is no domain (twin, PATH.toml)")
-    if settings.num_envs < 1 or settings.demonstrations.episodes < 1:
-        raise ScoreError("num_envs and episodes must be at least 1")
     seeds = {"robot": settings.robot_seed, "collect": settings.demonstrations.seed}
-    run = open_run(Path(out), "collect", settings, world_hashes(settings.world), overwrite, seeds, notify)
+    inputs = {"world": settings.world}
+    run = open_run(Path(out), "collect", settings, world_hashes(settings.world), inputs, overwrite, seeds, notify)
     if not run.finished:
         world = open_world(
             settings.world, settings.num_envs, settings.task, settings.robot_seed, nan_dump_dir=run.path("nan")
@@ -174,13 +175,15 @@ def pretrain(
     notify: Notify = silent,
 ) -> Pretrained:  # fmt: skip
     """Train the base policy on demonstrations: a LeRobot dataset, or the run directory of `collect`."""
+    validate(settings)
     root = dataset_root(dataset)
     demonstrations = load_dataset(root)
     train.check_config(settings.training)
     spec = train.policy_spec(demonstrations, settings.training)
     check_representation(spec, settings.training.policy.representation)
     seeds = {"training": settings.training.seed}
-    run = open_run(Path(out), "pretrain", settings, {"dataset": content_hash(root)}, overwrite, seeds, notify)
+    hashes, inputs = {"dataset": content_hash(root)}, {"dataset": root}
+    run = open_run(Path(out), "pretrain", settings, hashes, inputs, overwrite, seeds, notify)
     reused = run.finished
     if not reused:
         train.pretrain(demonstrations, settings.training, run)
@@ -192,12 +195,14 @@ def calibrate(
     notify: Notify = silent,
 ) -> Calibrated:  # fmt: skip
     """Fit the simulated twin to the robot that recorded the demonstrations."""
+    validate(settings)
     task, root = get_task(settings.task), dataset_root(dataset)
     twin = load_domain(settings.world, task.parameters)
     demonstrations = load_dataset(root)
     require_features(demonstrations, task.robot)
     hashes = {"dataset": content_hash(root)} | world_hashes(settings.world)
-    run = open_run(Path(out), "calibrate", settings, hashes, overwrite, notify=notify)
+    inputs = {"dataset": root, "world": settings.world}
+    run = open_run(Path(out), "calibrate", settings, hashes, inputs, overwrite, notify=notify)
     reused = run.finished
     if not reused:
         real2sim.calibrate(demonstrations, task, twin, settings.fit, run)
@@ -214,6 +219,7 @@ def steer(
     base policy: a run directory of this stage (a ticket, another steering), or the trained policy in it.
     Under torchrun the ranks learn together.
     """
+    validate(settings)
     ranks.join()
     method, out = find_method(settings.method, METHODS), Path(out)
     if len(settings.worlds) != len(settings.control_steps) or not settings.worlds:
@@ -238,8 +244,10 @@ def steer(
         check_settings(base, plan, settings.learner, dataset is not None)
         spec = loop.steering_spec(base, settings.learner, method, settings.options())
         method.check(base, spec, dataset is not None)
+        inputs = {"policy": policy, "dataset": dataset, "start": start}
+        inputs |= {f"world {number}": world for number, world in enumerate(settings.worlds)}
         seeds = {"training": settings.learner.seed}
-        run = open_run(out, "steer", settings, hashes, overwrite, seeds, notify, distributed=True)
+        run = open_run(out, "steer", settings, hashes, inputs, overwrite, seeds, notify, distributed=True)
         reused = run.finished
         if not reused:
             torch.set_num_threads(settings.threads)
@@ -274,6 +282,7 @@ def evaluate(
     that of the best constant latent, to compare with too. ranker: that of a best_of_n, which also ranks draws of the
     steering. guard: send every command through the guard of deployment, with the robot's limits.
     """
+    validate(settings)
     check_world(settings.world, settings.task)
     base, steered, hashes = open_parts(policy, steering)
     found, more = open_ticket(ticket, base)
@@ -284,7 +293,8 @@ def evaluate(
     with closing(_evaluation_world(settings, Path(out), steps if guard else None)) as world:
         check_fit(base.spec, world.spec, steps)
         stage, seeds = "evaluate guarded" if guard else "evaluate", {"robot": settings.robot_seed}
-        run = open_run(Path(out), stage, settings, hashes, overwrite, seeds, notify)
+        inputs = {"policy": policy, "steering": steering, "ticket": ticket, "ranker": ranker, "world": settings.world}
+        run = open_run(Path(out), stage, settings, hashes, inputs, overwrite, seeds, notify)
         if run.finished:
             return Evaluated(run.directory, True, read_evaluation(run.directory))
         labels = labels_of(settings, world, deciders, base, ((found, ticket), (steered, steering)))

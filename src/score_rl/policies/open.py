@@ -10,15 +10,16 @@ A policy that lives in no folder is stored as a reference: its URI and the finge
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from score_rl.contracts import FlowPolicy
 from score_rl.core import plugins
 from score_rl.core.errors import ScoreError, unknown_choice
-from score_rl.core.files import read_json, write_json
+from score_rl.core.files import write_json
+from score_rl.core.records import parse_kind, read_json
 from score_rl.policies.flow.policy import DESCRIPTION, WEIGHTS, load_policy
 
 POLICIES = "score_rl.policies"
@@ -31,6 +32,17 @@ KIND, VERSION = "score_rl.policy_reference", 1
 
 SCHEMES: Mapping[str, Callable[[str], FlowPolicy]] = {}
 """Scheme of a URI ("name" of "name://...") -> what opens such a URI."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The content of reference.json."""
+
+    kind: str
+    version: int
+    uri: str
+    fingerprint: str
+    """Of the policy when it was stored."""
 
 
 def open_policy(uri: str | Path) -> FlowPolicy:
@@ -65,28 +77,22 @@ def policy_folder(uri: str | Path) -> Path | None:
 
 def save_reference(directory: Path, uri: str, policy: FlowPolicy) -> None:
     """Write the reference to a policy that lives in no folder."""
-    reference = {"kind": KIND, "version": VERSION, "uri": uri, "fingerprint": policy.fingerprint()}
-    write_json(directory / REFERENCE, reference)
+    write_json(directory / REFERENCE, Reference(KIND, VERSION, uri, policy.fingerprint()))
 
 
-def read_reference(directory: Path) -> dict[str, Any]:
-    """The reference in a folder: its `uri` and `fingerprint`. Raises ScoreError where it is none."""
+def read_reference(directory: Path) -> Reference:
+    """The reference in a folder. Raises ScoreError where it is none."""
     path = directory / REFERENCE
-    values = read_json(path)
-    if not isinstance(values, dict) or (values.get("kind"), values.get("version")) != (KIND, VERSION):
-        raise ScoreError(f"{path} is no reference to a policy (kind {KIND!r}, version {VERSION})")
-    if set(values) != {"kind", "version", "uri", "fingerprint"} or not isinstance(values["uri"], str):
-        raise ScoreError(f"{path} must name a uri and a fingerprint, not {sorted(values)}")
-    return values
+    return parse_kind(Reference, read_json(path), path, KIND, VERSION)
 
 
 def _referred(folder: Path) -> FlowPolicy:
     reference = read_reference(folder)
-    policy = open_policy(reference["uri"])
-    if (found := policy.fingerprint()) != reference["fingerprint"]:
+    policy = open_policy(reference.uri)
+    if (found := policy.fingerprint()) != reference.fingerprint:
         raise ScoreError(
-            f"{folder / REFERENCE} refers to the policy {reference['uri']} with fingerprint "
-            f"{reference['fingerprint'][:12]}, but that one now is {found[:12]}: it was changed"
+            f"{folder / REFERENCE} refers to the policy {reference.uri} with fingerprint "
+            f"{reference.fingerprint[:12]}, but that one now is {found[:12]}: it was changed"
         )
     return policy
 

@@ -23,17 +23,19 @@ Delay and lag are known better as their sum.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 
 from score_rl.core.checkpoints import save_tensors
-from score_rl.core.files import write_json
-from score_rl.core.runs import Run
+from score_rl.core.files import to_plain, write_json
+from score_rl.core.ranges import Count, Natural, NonNegative, Positive, Range
+from score_rl.core.records import parse, read_json
+from score_rl.core.runs import Run, verify
 from score_rl.data.dataset import Dataset
 from score_rl.real2sim.camera import CameraFit, fit_camera
 from score_rl.real2sim.joints import DYNAMICS, OFFSETS, Belief, Fit, ReplayFunction, belief, fit_joints
@@ -57,28 +59,28 @@ EFFECTIVE = ("robot.lag_s", "robot.delay_s", "hand.backlash_rad")
 class CalibrateConfig:
     """What of the demonstrations is used."""
 
-    fit_episodes: int = 24
+    fit_episodes: Count = 24
     """Episodes whose contact-free beginnings are replayed for the fit, spread evenly; others judge it."""
-    max_frames: int = 25
+    max_frames: Count = 25
     """Frames of an episode's beginning that are used at most."""
-    min_frames: int = 5
+    min_frames: Count = 5
     """Shorter contact-free beginnings are left out."""
-    object_distance_m: float = 0.07
+    object_distance_m: NonNegative = 0.07
     """Free of contact: fingertips are this far from the object's centre (the palm twice as far)."""
-    table_clearance_m: float = 0.04
+    table_clearance_m: NonNegative = 0.04
     """Free of contact: fingertips are this high above the base plane."""
-    touching_m: float = 0.055
+    touching_m: Positive = 0.055
     """Fingertips this near to the centre of a lifted object hold it."""
-    width_scale: float = 1.0
+    width_scale: NonNegative = 1.0
     """Factor on the widths (not the values) that the calibrated twin randomises with."""
-    protective_stop_n: float = 0.0
+    protective_stop_n: NonNegative = 0.0
     """Contact force of the robot's own protective stop, known from its controller's settings; the calibrated twin
     gets it, so that steering sees such episodes end. 0: as in the twin, which has none."""
-    plot_episodes: int = 4
+    plot_episodes: Natural = 4
     """Held-out episodes whose trajectories are kept for plots."""
-    timestep_s: float = 1 / 240
+    timestep_s: Annotated[float, Range(0, 0.1, open="low")] = 1 / 240
     """Physics step of the replays that identify the robot (other settings of `Physics`: the defaults)."""
-    threads: int = 0
+    threads: Natural = 0
     """Simulation threads; 0: all cores."""
 
 
@@ -119,6 +121,34 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Known:
+    """A number and how well it is known."""
+
+    value: float
+    sd: NonNegative
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """The content of `ESTIMATES_FILE`; see `Calibration`."""
+
+    version: Literal[1]
+    estimates: Mapping[str, Estimate]
+    effective: Mapping[str, tuple[float, ...]]
+    lag_plus_delay_s: Known
+    replay: Comparison
+    used: Mapping[str, int]
+    joint_names: tuple[str, ...]
+
+
+def read_estimates(directory: Path) -> Estimates:
+    """What a calibration found out. Raises ScoreError where the directory holds none, or another than was written."""
+    path = Path(directory) / ESTIMATES_FILE
+    verify(directory, ESTIMATES_FILE)
+    return parse(Estimates, read_json(path), path)
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Everything that `score calibrate` found out."""
 
@@ -139,15 +169,18 @@ class Calibration:
 
     def summary(self) -> dict[str, Any]:
         """Everything but domain and trajectories, as plain data."""
-        return {
-            "version": FORMAT_VERSION,
-            "estimates": {name: asdict(estimate) for name, estimate in self.estimates.items()},
-            "effective": dict(self.effective),
-            "lag_plus_delay_s": {"value": self.lag_plus_delay_s[0], "sd": self.lag_plus_delay_s[1]},
-            "replay": asdict(self.comparison),
-            "used": dict(self.used),
-            "joint_names": list(self.joint_names),
-        }
+        lag_plus_delay_s = Known(*self.lag_plus_delay_s)
+        return to_plain(
+            Estimates(
+                FORMAT_VERSION,
+                self.estimates,
+                self.effective,
+                lag_plus_delay_s,
+                self.comparison,
+                self.used,
+                self.joint_names,
+            )
+        )
 
     def save(self, directory: Path, provenance: Mapping[str, str] | None = None) -> None:
         """Write `DOMAIN_FILE`, `ESTIMATES_FILE` and `REPLAY_FILE`."""
@@ -225,6 +258,7 @@ def calibrate(
         joint_names=robot.joint_names,
     )
     if run is not None:
+        run.own(DOMAIN_FILE, ESTIMATES_FILE, REPLAY_FILE)
         result.save(run.directory, {"robot": dataset.robot_type, "episodes": str(dataset.num_episodes)})
         run.finish(result.summary()["replay"])
     return result

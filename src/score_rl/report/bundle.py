@@ -7,10 +7,11 @@ from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from score_rl.deploy.bundle.manifest import Manifest
 from score_rl.deploy.bundle.spec import BundleSpec
-from score_rl.report.tables import results_table
+from score_rl.report.tables import plain_table, results_table
 
 
 def bundle_page(manifest: Manifest, spec: BundleSpec) -> Iterator[RenderableType]:
@@ -23,7 +24,7 @@ def bundle_page(manifest: Manifest, spec: BundleSpec) -> Iterator[RenderableType
         ("files", _files(manifest)),
         ("evaluation", results_table(spec.evaluation) if spec.evaluation else "none"),
     ):
-        yield f"\n[bold]{title}[/bold]"
+        yield Text(f"\n{title}", style="bold")
         yield table
 
 
@@ -41,7 +42,7 @@ def _overview(manifest: Manifest, spec: BundleSpec) -> Table:
         "chunk": f"{policy.horizon} actions, of which {spec.execute_steps} run ({spec.execute_steps / rate:.2g} s)",
         "latent": " x ".join(str(size) for size in policy.latent_shape),
     }.items():
-        table.add_row(f"[dim]{name}[/dim]", value)
+        table.add_row(Text(name, style="dim"), value)
     return table
 
 
@@ -74,7 +75,7 @@ def _actions(spec: BundleSpec) -> Table:
 def _provenance(provenance: Mapping[str, Any]) -> Table:
     table = _table()
     for name, value in _leaves(provenance, skip=("training", "config", "versions")):
-        table.add_row(f"[dim]{name}[/dim]", str(value))
+        table.add_row(Text(name, style="dim"), str(value))
     return table
 
 
@@ -97,7 +98,6 @@ def _leaves(values: Mapping[str, Any], skip: tuple[str, ...], prefix: str = "") 
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0), show_header=bool(columns))
-    for column in columns or ("", ""):
-        table.add_column(column, overflow="fold")
+    table = plain_table(*(columns or ("", "")))
+    table.show_header = bool(columns)
     return table

@@ -14,7 +14,11 @@ from typing import Any
 import numpy as np
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json_lines, write_text
+from score_rl.core.files import write_text
+from score_rl.core.outputs import check_file, resolve_output
+from score_rl.core.ranges import Natural
+from score_rl.core.records import read_bytes, read_json_lines
+from score_rl.core.runs import METRICS, verify
 from score_rl.evaluation.results import Episode, find_record, policy_name
 from score_rl.evaluation.run import read_episodes, read_evaluation, read_traces
 from score_rl.pipeline.loop import Loop
@@ -26,6 +30,10 @@ from score_rl.report.video import render_videos
 
 STEERED = "score_det"
 """The policy that the report is about."""
+
+
+PAGE_MARK = b'<meta name="generator" content="score-rl">'
+"""What every page of ours has in its head."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class ReportConfig:
     """Run directory of the calibration, for the twin before and after."""
     uncalibrated: Path | None = None
     """Evaluation of the base policy in the twin as it was before calibration."""
-    videos: int = 2
+    videos: Natural = 2
     """Episodes shown as videos, base against steered; 0 for none. At most as many as evaluation kept in full."""
 
 
@@ -75,13 +83,29 @@ def loop_report(loop: Loop) -> ReportConfig:
     )
 
 
-def write_report(path: Path, config: ReportConfig) -> list[str]:
-    """Write the report; returns remarks for the terminal, e.g. why there are no videos.
+def is_report(path: Path) -> bool:
+    """Whether a file is a page of ours."""
+    return PAGE_MARK in read_bytes(path)[:1000]
 
-    Raises ScoreError where there is no evaluation or a file is missing or corrupt.
-    """
+
+def check_report(path: Path, config: ReportConfig, overwrite: bool) -> None:
+    """Raise ScoreError where a report may not be written: over another file than a report, over a report without
+    `overwrite`, and where it would lie in, or be, one of the things that it reports on."""
     if not config.evaluations:
         raise ScoreError("a report needs at least one evaluation")
+    given = {"steering": config.steering, "calibration": config.calibration, "uncalibrated": config.uncalibrated}
+    given |= {f"evaluation {number}": folder for number, folder in enumerate(config.evaluations, start=1)}
+    place = resolve_output(path, {role: folder for role, folder in given.items() if folder is not None})
+    check_file(place, overwrite, is_report, "report")
+
+
+def write_report(path: Path, config: ReportConfig, overwrite: bool = False) -> list[str]:
+    """Write the report; returns remarks for the terminal, e.g. why there are no videos.
+
+    Raises ScoreError where there is no evaluation, a file is missing or corrupt, or the place is taken
+    (`check_report`).
+    """
+    check_report(path, config, overwrite)
     evaluations = [read(directory) for directory in config.evaluations]
     verdict = evaluations[-1]
     videos, remark = _videos(verdict, config.videos)
@@ -193,7 +217,8 @@ def learning_section(steering: Path | None) -> str:
     """Success against control steps, from the steering's log."""
     if steering is None:
         return ""
-    records = [r for r in read_json_lines(steering / "metrics.jsonl") if "success" in r and "control_steps" in r]
+    verify(steering, METRICS)
+    records = [r for r in read_json_lines(steering / METRICS) if "success" in r and "control_steps" in r]
     if not records:
         return ""
     curve = charts.learning_curve([r["control_steps"] for r in records], [r["success"] for r in records])

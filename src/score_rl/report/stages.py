@@ -45,7 +45,7 @@ def describe(result: Result) -> Iterator[RenderableType]:
 def export_line(result: Exported) -> str:
     """The file, and how far it is from torch."""
     return (
-        f"[bold]export[/bold]: {result.path}, {result.path.stat().st_size / 1e6:.1f} MB; within "
+        f"export: {result.path}, {result.path.stat().st_size / 1e6:.1f} MB; within "
         f"{result.difference:.1e} {result.action_unit} of torch on {result.observations} "
         f"{'real' if result.real else 'random'} observations"
     )
@@ -54,7 +54,7 @@ def export_line(result: Exported) -> str:
 def bundle_line(path: Any, bundle: Bundle) -> str:
     """The folder, its size and its identity."""
     size = sum(entry["size"] for entry in bundle.manifest.files.values())
-    return f"[bold]bundle[/bold]: {path}, {size / 1e6:.1f} MB, {bundle.digest}"
+    return f"bundle: {path}, {size / 1e6:.1f} MB, {bundle.digest}"
 
 
 def episode_lines(reports: Sequence[EpisodeReport]) -> Iterator[str]:

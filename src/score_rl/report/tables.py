@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from score_rl.evaluation.audit.verdict import Verdict
 from score_rl.evaluation.results import policy_name
@@ -15,15 +16,14 @@ from score_rl.report.page import STEERED, number, percent, share
 
 def results_table(records: Sequence[Mapping[str, Any]]) -> Table:
     """Success, interval, speed and force of every policy and world."""
-    table = plain_table()
-    table.add_column("policy", no_wrap=True)
+    table = plain_table("policy")
     for column in ("success", "95 %", "vs base", "vs z = 0", "steps", "force p95", "stops"):
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right", overflow="fold")
     world = None
     for record in records:
         if record["world"] != world:
             world = record["world"]
-            table.add_row(f"[dim]{world}, n = {record['n']}[/dim]")
+            table.add_row(Text(f"{world}, n = {record['n']}", style="dim"))
         low, high = record["wilson95"]
         table.add_row(
             "  " + policy_name(record["policy"]),
@@ -46,11 +46,10 @@ def support_table(records: Sequence[Mapping[str, Any]]) -> Table:
     def bare(rate: float | None) -> str:
         return share(rate).removesuffix(" %")
 
-    table = plain_table()
-    table.add_column("support", no_wrap=True)
+    table = plain_table("support")
     columns = ("chunks", "off", "95 %", "central", "typical", "AUC", "steered", "actions", "latent")
     for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right", overflow="fold")
     for record in (record for record in records if "support_violation_rate" in record):
         low, high = record["support_violation_95"]
         table.add_row(
@@ -71,20 +70,17 @@ def support_table(records: Sequence[Mapping[str, Any]]) -> Table:
 
 def audit_table(verdict: Verdict) -> Table:
     """At what size every mismatch halves success, and success by size."""
-    table = plain_table()
-    for column in HEADER[:2]:
-        table.add_column(column, no_wrap=True)
-    table.add_column(HEADER[3])
+    table = plain_table(*HEADER[:2], HEADER[3])
     for row in rows(verdict):
         table.add_row(*row[:2], row[3])
     return table
 
 
 def plain_table(*columns: str) -> Table:
-    """A table without lines."""
+    """A table without lines, whose cells fold where the terminal is narrow."""
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     return table
 
 

@@ -9,6 +9,7 @@ write one's own hardware down.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import tomllib
@@ -22,6 +23,8 @@ import numpy as np
 
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import write_text
+from score_rl.core.records import read_toml
+from score_rl.core.runs import verify
 from score_rl.sim.engines.settings import ENGINES, EngineSettings, MujocoSettings
 from score_rl.sim.parameters import Parameter, Parameters
 
@@ -57,6 +60,8 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "uniform": ("low", "high"),
 }
 """Kind of distribution -> its arguments."""
+DIGEST = "sha256"
+"""Key of the provenance with the digest of a file that we wrote; people's own files need none."""
 _LEVELS = ("robot", "episode")
 
 
@@ -161,7 +166,8 @@ def load_domain(name_or_path: str | Path, parameters: Parameters | None = None) 
     """Read a domain: a shipped name ("twin", "proxy") or the path of a TOML file.
 
     With the `parameters` of a task its names, sizes and bounds are checked at once; otherwise when a world is made.
-    Raises ScoreError for an unknown name, key or distribution, a missing file, or a value out of physical bounds.
+    Raises ScoreError for an unknown name, key or distribution, a file that is missing, cut off or was changed since
+    `save_domain` wrote it, or a value out of physical bounds.
     """
     shipped = shipped_domains()
     path = shipped.get(str(name_or_path), Path(name_or_path))
@@ -169,11 +175,11 @@ def load_domain(name_or_path: str | Path, parameters: Parameters | None = None) 
         if path.suffix == ".toml":
             raise ScoreError(f"domain file {path} does not exist")
         raise unknown_choice("domain", str(name_or_path), [*shipped, "PATH.toml"])
-    try:
-        table = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ScoreError(f"{path} is not valid TOML: {error}") from error
-    return parse_domain(table, str(path), parameters)
+    verify(path.parent, path.name)
+    table = read_toml(path)
+    domain = parse_domain(table, str(path), parameters)
+    _check_whole(table, path)
+    return domain
 
 
 def parse_domain(table: Mapping[str, Any], source: str = "domain", parameters: Parameters | None = None) -> Domain:
@@ -224,12 +230,36 @@ def _known(parameters: Parameters, name: str, source: str) -> Parameter:
 
 def save_domain(path: Path, domain: Domain, provenance: Mapping[str, str] | None = None) -> None:
     """Write a domain as TOML, atomically; `provenance` says where it comes from."""
-    table = domain.describe()
-    lines = [f"name = {_toml(table.pop('name'))}", ""]
-    lines += _section("provenance", provenance or {})
+    table, provenance = domain.describe(), dict(provenance or {})
+    digest = _digest(tomllib.loads(_document(table, provenance)))
+    write_text(path, _document(table, provenance | {DIGEST: digest}))
+
+
+def _document(table: Mapping[str, Any], provenance: Mapping[str, str]) -> str:
+    """The text of a domain's file."""
+    lines = [f"name = {_toml(table['name'])}", "", *_section("provenance", provenance)]
     for key, entry in table.items():
-        lines += _section(key, entry)
-    write_text(path, "\n".join(lines))
+        lines += _section(key, entry) if key != "name" else ()
+    return "\n".join(lines)
+
+
+def _check_whole(table: Mapping[str, Any], path: Path) -> None:
+    """Raise ScoreError where a domain's file was cut off, or changed since we wrote it.
+
+    A file that people write needs `name` and `[physics]`, so that an empty one is no nominal robot.
+    """
+    if missing := [key for key in ("name", "physics") if key not in table]:
+        raise ScoreError(f"{path} is no domain, or cut off: it lacks {' and '.join(missing)}")
+    provenance = table.get("provenance")
+    written = provenance.get(DIGEST) if isinstance(provenance, Mapping) else None
+    if written is not None and written != _digest(table):
+        raise ScoreError(f"{path} was changed or cut off; to make it a domain of your own, remove its line {DIGEST}")
+
+
+def _digest(table: Mapping[str, Any]) -> str:
+    """SHA-256 of a domain's table, of which the digest itself is left out."""
+    provenance = {key: value for key, value in table.get("provenance", {}).items() if key != DIGEST}
+    return hashlib.sha256(json.dumps({**table, "provenance": provenance}, sort_keys=True).encode()).hexdigest()
 
 
 def _section(header: str, table: Mapping[str, Any]) -> list[str]:

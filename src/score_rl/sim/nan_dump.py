@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json, write_json
+from score_rl.core.files import write_json
+from score_rl.core.records import read_json
 from score_rl.sim.domain import Domain
 
 _KEYS = {"task", "domain", "robot_seed", "seed", "episode", "actions"}

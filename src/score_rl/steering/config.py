@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from score_rl.contracts import COMMAND, FlowPolicy, World
 from score_rl.core import ranks
 from score_rl.core.chunks import check_fit
-from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.errors import ScoreError
+from score_rl.core.ranges import Count, NonNegative, Seed
+from score_rl.core.records import validate
 from score_rl.steering.latent import LatentConfig, LatentMap
+from score_rl.steering.networks import check_network
 from score_rl.steering.ppo import PPOConfig
 from score_rl.steering.start import StartConfig
 
@@ -21,21 +24,21 @@ Between = Literal["base", "hold"]
 class SteerConfig:
     """Everything that determines a steering run besides policy and worlds."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Training seed: initial weights, episodes and all noise follow from it."""
-    execute_steps: int = 8
+    execute_steps: Count = 8
     """k: control steps that run of every chunk before the next decision."""
-    decisions: int = 38
+    decisions: Count = 38
     """Decisions per environment and iteration. decisions x execute_steps should cover the world's time limit, so
     that every iteration sees episodes from their start to their end."""
     latent: LatentConfig = field(default_factory=LatentConfig)
     """What part of the latent is chosen, and its bound."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
     """The learner."""
-    prior_kl_coefficient: float = 0.0
+    prior_kl_coefficient: NonNegative = 0.0
     """Weight of KL(N(mu, sigma^2) || N(0, I)) on real observations [0.05 in the paper, as an option]: in states that
     were never simulated, fall back to the base policy. Needs `real_observations`."""
-    prior_kl_batch: int = 256
+    prior_kl_batch: Count = 256
     """Real observations per gradient step [256]."""
     between_decisions: Between = "base"
     """What an episode does that begins while the other rows are inside a chunk, until the next decision. base: it
@@ -43,7 +46,7 @@ class SteerConfig:
     actions are absolute targets."""
     start: StartConfig = field(default_factory=StartConfig)
     """The actor before the first update, for score alone."""
-    checkpoint_every: int = 1
+    checkpoint_every: Count = 1
     """Iterations between two checkpoints."""
 
 
@@ -71,10 +74,9 @@ def check_settings(policy: FlowPolicy, stages: Sequence[Stage], config: SteerCon
 
     real_observations: whether there will be some.
     """
-    config.ppo.validate()
+    validate(config)
+    check_network(config.ppo.hidden, config.ppo.activation)
     LatentMap(config.latent, policy.spec.latent_shape)  # raises what is wrong with it
-    if config.decisions < 1 or config.checkpoint_every < 1:
-        raise ScoreError("decisions and checkpoint_every must be positive")
     if not stages:
         raise ScoreError("steering needs at least one stage")
     if not callable(getattr(policy, "fingerprint", None)):
@@ -86,8 +88,6 @@ def check_settings(policy: FlowPolicy, stages: Sequence[Stage], config: SteerCon
         config.ppo.minibatch_size(stage.world.spec.num_envs * config.decisions)
         if stage.control_steps < 1:
             raise ScoreError(f"a stage needs a positive budget of control steps, got {stage.control_steps}")
-    if config.between_decisions not in get_args(Between):
-        raise unknown_choice("between_decisions", config.between_decisions, get_args(Between))
     if config.between_decisions == "hold" and COMMAND not in policy.spec.interface.observation:
         raise ScoreError(f"between_decisions = hold needs a policy that sees the last command ({COMMAND!r})")
     if config.prior_kl_coefficient > 0 and not real_observations:

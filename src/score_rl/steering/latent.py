@@ -15,15 +15,16 @@ has the first K rows, for a base policy whose rows are temporal modes already.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from score_rl.core.dct import dct_basis
-from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.errors import ScoreError
+from score_rl.core.ranges import Count, Positive
+from score_rl.core.records import validate
 
 Kind = Literal["full", "subspace", "leading"]
 Complement = Literal["zero", "noise"]
@@ -39,9 +40,9 @@ class LatentConfig:
     kind: Kind = "subspace"
     """full: all h x a elements. subspace: `modes` temporal modes of every action dimension. leading: the first
     `modes` rows, for a base policy whose latent rows already are temporal modes (its actions are "modes")."""
-    modes: int = 1
+    modes: Count = 1
     """K: modes that steering chooses (not for full)."""
-    bound: float = LATENT_BOUND
+    bound: Positive = LATENT_BOUND
     """Elements of z are clamped to +-bound; no tanh, which would bend the prior."""
     complement: Complement = "zero"
     """What deterministic deployment puts into the modes that steering does not choose: their mean (zero), or
@@ -54,14 +55,9 @@ class LatentMap:
     def __init__(self, config: LatentConfig, latent_shape: tuple[int, int], device: str = "cpu") -> None:
         """Raises ScoreError for an unknown kind, or modes or a bound out of range."""
         steps, width = latent_shape
-        if config.kind not in get_args(Kind):
-            raise unknown_choice("latent.kind", config.kind, get_args(Kind))
-        if config.complement not in get_args(Complement):
-            raise unknown_choice("latent.complement", config.complement, get_args(Complement))
-        if config.kind != "full" and not 1 <= config.modes <= steps:
+        validate(config, "latent")
+        if config.kind != "full" and config.modes > steps:
             raise ScoreError(f"latent.modes must lie in [1, {steps}] (the latent steps), got {config.modes}")
-        if not 0.0 < config.bound < math.inf:
-            raise ScoreError(f"latent.bound must be positive and finite, got {config.bound}")
         self.config = config
         self.basis = _basis(config, steps).to(device)
         self.dim = self.basis.shape[1] * width

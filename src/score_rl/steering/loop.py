@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -39,6 +39,8 @@ from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.chunks import ChunkRunner
 from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.progress import progress
+from score_rl.core.ranges import Count, Natural, NonNegative
+from score_rl.core.records import parse
 from score_rl.core.runs import Run
 from score_rl.core.seeding import derive_seed, seeded
 from score_rl.data.windows import WindowBatch
@@ -118,6 +120,28 @@ def _learn(session: _Session) -> tuple[Trained, Mapping[str, Any]]:
         finished = session.method.finish(session.learner)
     made = {"control_steps": session.control_steps, "iterations": len(plan), **session.started, **finished}
     return session.trained_policy(), made
+
+
+@dataclass(frozen=True)
+class CheckpointMetadata:
+    """What a checkpoint knows besides the learner's tensors."""
+
+    kind: str
+    base: str
+    """Fingerprint of the base policy."""
+    control_steps: Natural
+    filler_steps: Natural
+    iteration: Natural
+    """The one to go on with."""
+    records: Natural
+    """Records of the log that were written before it."""
+    wall_s: NonNegative
+    ranks: Count
+    """Processes that learned together."""
+    started: Mapping[str, Any]
+    """What putting the actor where it starts has cost and given."""
+    optimizer: Mapping[str, Any]
+    """The learner's plain settings."""
 
 
 class _Session:
@@ -231,18 +255,19 @@ class _Session:
         if not self.run.writes:
             return
         tensors, settings = self.learner.state()
-        counters = {"control_steps": self.control_steps, "filler_steps": self.filler_steps}
-        progress_made = {"iteration": iteration, "records": len(self.run.metrics), "wall_s": self.run.wall_s}
-        metadata = {
-            "kind": CHECKPOINT_KIND,
-            "base": self.spec.base,
-            **counters,
-            **progress_made,
-            "ranks": ranks.count(),
-            "started": self.started,
-            "optimizer": settings,
-        }
-        save_tensors(self.run.path(CHECKPOINT), tensors, metadata)
+        about = CheckpointMetadata(
+            kind=CHECKPOINT_KIND,
+            base=self.spec.base,
+            control_steps=self.control_steps,
+            filler_steps=self.filler_steps,
+            iteration=iteration,
+            records=len(self.run.metrics),
+            wall_s=self.run.wall_s,
+            ranks=ranks.count(),
+            started=self.started,
+            optimizer=settings,
+        )
+        save_tensors(self.run.path(CHECKPOINT), tensors, vars(about))
 
     def resume(self) -> int:
         """Load the checkpoint if there is one and rewind the log to it; the iteration to go on with."""
@@ -253,15 +278,16 @@ class _Session:
             self.run.rewind(0)
             return 0
         tensors, metadata = load_tensors(path, CHECKPOINT_KIND)
-        if metadata["base"] != (own := self.spec.base):
-            raise ScoreError(f"{path} belongs to the base policy {metadata['base'][:12]}, not to {own[:12]}")
-        if metadata["ranks"] != ranks.count():
-            raise ScoreError(f"{path} was made by {metadata['ranks']} rank(s), here are {ranks.count()}: use as many")
-        self.learner.load_state(tensors, metadata["optimizer"], path)
-        self.control_steps, self.filler_steps = metadata["control_steps"], metadata["filler_steps"]
-        self.started = metadata["started"]
-        self.run.rewind(metadata["records"], metadata["wall_s"])
-        self.saved = metadata["iteration"]
+        about = parse(CheckpointMetadata, metadata, path)
+        if about.base != (own := self.spec.base):
+            raise ScoreError(f"{path} belongs to the base policy {about.base[:12]}, not to {own[:12]}")
+        if about.ranks != ranks.count():
+            raise ScoreError(f"{path} was made by {about.ranks} rank(s), here are {ranks.count()}: use as many")
+        self.learner.load_state(tensors, about.optimizer, path)
+        self.control_steps, self.filler_steps = about.control_steps, about.filler_steps
+        self.started = dict(about.started)
+        self.run.rewind(about.records, about.wall_s)
+        self.saved = about.iteration
         ranks.agree(self.saved, f"the iteration of {path}")
         return self.saved
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from score_rl.contracts import Context, FlowPolicy, PolicySpec, Window
 from score_rl.core.errors import unknown_choice
+from score_rl.core.ranges import Count, Length
+from score_rl.core.records import parse
 from score_rl.data.windows import WindowBatch
 from score_rl.steering.heads import Decision, Head, LatentHead
 from score_rl.steering.latent import LatentConfig, LatentMap
@@ -30,24 +32,26 @@ COMPLEMENT = "complement"
 OBSERVES = "observes"
 """Option of methods whose actor can read what only a simulator knows: "actor" or "privileged"."""
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class SteeringSpec:
     """Everything that determines a trained policy but its weights."""
 
-    context_dim: int
+    context_dim: Count
     """c: width of the base policy's features."""
-    chunk_shape: tuple[int, int]
+    chunk_shape: tuple[Count, Count]
     """(h, a) of the base policy."""
     latent_shape: tuple[int, int]
     """(l, w) of the base policy."""
     latent: LatentConfig
     """Parametrisation of the latent."""
-    hidden: tuple[int, ...]
+    hidden: Annotated[tuple[Count, ...], Length(1)]
     """Widths of the actor."""
     activation: str
     """Activation of the actor."""
-    execute_steps: int
+    execute_steps: Count
     """Control steps that were run of every chunk in training."""
     base: str
     """Fingerprint of the base policy that it belongs to; it means nothing to any other."""
@@ -65,6 +69,10 @@ class SteeringSpec:
     def network(self) -> tuple[tuple[int, ...], str, bool]:
         """Widths, activation and layer norm of the actor."""
         return (self.hidden, self.activation, self.layer_norm)
+
+    def own(self, config: type[T]) -> T:
+        """The method's own settings as its dataclass. Raises ScoreError where they are none of it."""
+        return parse(config, dict(self.options), f"options of {self.method}", defaults=True)
 
 
 class Decider(Protocol):

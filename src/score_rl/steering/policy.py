@@ -7,7 +7,7 @@ policy before training decides, number for number, what the base policy decides.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from torch import Tensor
 from score_rl.contracts import Context, FlowPolicy, Window
 from score_rl.core.checkpoints import load_module, load_tensors, save_tensors
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json, write_json
+from score_rl.core.files import write_json
+from score_rl.core.records import parse_kind, read_json
+from score_rl.core.runs import verify
 from score_rl.core.seeding import rng
 from score_rl.steering.heads import Decision, Head
-from score_rl.steering.latent import LATENT_BOUND, LatentConfig
+from score_rl.steering.latent import LATENT_BOUND
 from score_rl.steering.method import SCORE, Decider, Method, SteeringSpec, Trained, find_method, latent_head
 from score_rl.steering.networks import GaussianActor
 
@@ -73,13 +75,29 @@ def steering_policy(policy: FlowPolicy, spec: SteeringSpec, head: Head, device: 
     return SteeringPolicy(spec, GaussianActor(spec.context_dim, head.dim, *spec.network), device, head)
 
 
+@dataclass(frozen=True)
+class Description:
+    """The content of steering.json."""
+
+    kind: str
+    version: int
+    spec: SteeringSpec
+    provenance: Mapping[str, Any]
+    """How the policy was trained: `config`, `control_steps`, `iterations`."""
+
+
+def read_description(directory: str | Path) -> Description:
+    """What a bundle says about itself. Raises ScoreError where it is no bundle of a steering policy."""
+    path = Path(directory) / DESCRIPTION
+    return parse_kind(Description, read_json(path), path, KIND, VERSION)
+
+
 def save_steering(directory: str | Path, steering: Trained, provenance: Mapping[str, Any]) -> None:
     """Write the bundle: `steering.safetensors` (weights) and `steering.json` (the rest, and where it comes from)."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     save_tensors(directory / WEIGHTS, steering.actor.state_dict(), {"kind": KIND, "version": VERSION})
-    description = {"kind": KIND, "version": VERSION, "spec": asdict(steering.spec)}
-    write_json(directory / DESCRIPTION, {**description, "provenance": dict(provenance)})
+    write_json(directory / DESCRIPTION, Description(KIND, VERSION, steering.spec, provenance))
 
 
 def load_steering(
@@ -87,16 +105,11 @@ def load_steering(
 ) -> Trained:
     """Read a bundle of `save_steering` for its base policy; `methods` by name, SCORE alone where None.
 
-    Raises ScoreError where a file is missing, corrupt or of another version or method, or where `policy` is not
-    the base policy that the bundle was trained on.
+    Raises ScoreError where a file is missing, changed, corrupt or of another version or method, or where `policy` is
+    not the base policy that the bundle was trained on.
     """
-    path = Path(directory) / DESCRIPTION
-    description = read_json(path)
-    if not isinstance(description, dict) or description.get("kind") != KIND:
-        raise ScoreError(f"{path} does not describe a steering policy (kind {KIND!r})")
-    if description.get("version") != VERSION:
-        raise ScoreError(f"{path} has format version {description.get('version')}; this program reads {VERSION}")
-    spec = _parse_spec(description.get("spec"), path)
+    spec = read_description(directory).spec
+    verify(directory, DESCRIPTION, WEIGHTS)
     if spec.base != policy.fingerprint():
         raise ScoreError(
             f"{directory} steers the base policy {spec.base[:12]}, but was given {policy.fingerprint()[:12]}: "
@@ -153,16 +166,3 @@ def decision_noise(seeds: Sequence[int], decision: int, latent_shape: tuple[int,
     """
     rows = [rng("decision", seed, decision) for seed in seeds]
     return torch.from_numpy(np.stack([row.standard_normal(latent_shape, dtype=np.float32) for row in rows]))
-
-
-def _parse_spec(values: Any, path: Path) -> SteeringSpec:
-    """Spec of plain JSON values: no unknown field, and all but those with a default, which older bundles lack."""
-    latent = values.get("latent") if isinstance(values, dict) else None
-    for cls, given in ((SteeringSpec, values), (LatentConfig, latent)):
-        names = {field.name for field in fields(cls)}
-        optional = {"method", "options", "privileged", "layer_norm"} if cls is SteeringSpec else set()
-        if not isinstance(given, dict) or not names - optional <= given.keys() <= names:
-            found = sorted(given) if isinstance(given, dict) else given
-            raise ScoreError(f"{path}: {cls.__name__} has the fields {found}, expected {sorted(names)}")
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return SteeringSpec(**{**plain, "latent": LatentConfig(**latent)})

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,8 @@ from score_rl.contracts import Context, Window
 from score_rl.core import ranks
 from score_rl.core.checkpoints import load_module, optimizer_to_tensors, restore_optimizer, take_prefix, with_prefix
 from score_rl.core.errors import Diverged, ScoreError
+from score_rl.core.ranges import Count, Length, NonNegative, Positive, Share
+from score_rl.core.records import validate
 from score_rl.steering.networks import Critic, GaussianActor, check_network, explained_variance
 from score_rl.steering.penalties import Penalty
 
@@ -36,44 +38,34 @@ from score_rl.steering.penalties import Penalty
 class PPOConfig:
     """The learner. Defaults suit 10^5 to 10^6 control steps on a CPU; the paper's values are in brackets."""
 
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Adam step size [3e-4, for the full latent]; 1e-3 suits a subspace of a few dozen dimensions."""
-    final_learning_rate: float = 1.0
+    final_learning_rate: Share = 1.0
     """Adam step size at the end of training, as a share of `learning_rate`; it falls linearly on the way. Small
     last steps leave a policy that depends less on the last rollouts. 1: constant [1]."""
-    epochs: int = 8
+    epochs: Count = 8
     """Passes over a rollout [8]."""
-    minibatches: int = 4
+    minibatches: Count = 4
     """Minibatches per pass [4096 decisions each]; they are drawn once per rollout."""
-    gamma: float = 0.99
+    gamma: Share = 0.99
     """Discount per CONTROL step [0.99 per decision of one step]."""
-    gae_lambda: float = 0.95
+    gae_lambda: Share = 0.95
     """Lambda of generalised advantage estimation, per decision [0.95]."""
-    clip: float = 0.2
+    clip: Positive = 0.2
     """PPO's clip of the probability ratio [0.2]."""
-    value_coefficient: float = 1.0
+    value_coefficient: NonNegative = 1.0
     """Weight of the value loss [1e-4]. Actor and critic share no weights and gradients are clipped for each, so
     with Adam its size hardly matters."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Positive = 1.0
     """Largest gradient norm, of actor and of critic [1.0]."""
     advantage_per_minibatch: bool = True
     """Normalise advantages per minibatch [yes], else once per rollout."""
-    hidden: tuple[int, ...] = (256, 128, 64)
+    hidden: Annotated[tuple[Count, ...], Length(1)] = (256, 128, 64)
     """Widths of actor and critic [256, 128, 64]."""
     activation: str = "elu"
     """Activation of actor and critic: elu, gelu, identity, relu, selu, silu or tanh [elu]."""
     layer_norm: bool = False
     """Normalise the hidden layers of actor and critic (nn.LayerNorm), as residual RL often does [no]."""
-
-    def validate(self) -> None:
-        """Raise ScoreError for values out of range."""
-        for name in ("learning_rate", "epochs", "minibatches", "clip", "max_grad_norm"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise ScoreError(f"ppo.{name} must be positive, got {getattr(self, name)}")
-        for name in ("gamma", "gae_lambda", "final_learning_rate"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ScoreError(f"ppo.{name} must lie in [0, 1], got {getattr(self, name)}")
-        check_network(self.hidden, self.activation)
 
     @property
     def network(self) -> tuple[tuple[int, ...], str, bool]:
@@ -123,7 +115,8 @@ class Learner:
 
         `penalties`: further terms of the actor's loss. Raises ScoreError for a configuration out of range.
         """
-        config.validate()
+        validate(config, "ppo")
+        check_network(config.hidden, config.activation)
         self.config, self.penalties, self.device = config, tuple(penalties), device
         self.gamma = config.gamma**decision_steps
         self.actor = GaussianActor(sizes.context, sizes.action, *config.network).to(device)

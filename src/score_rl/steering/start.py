@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from score_rl.contracts import FlowPolicy, World
 from score_rl.core.errors import ScoreError
+from score_rl.core.ranges import Count, Positive, Share
+from score_rl.core.records import validate
 from score_rl.core.seeding import derive_seed, torch_generator
 from score_rl.data.dataset import Dataset
 from score_rl.data.windows import WindowBatch
@@ -39,32 +41,24 @@ TOLERANCE = 1e-3
 class StartConfig:
     """The actor before the first update."""
 
-    std: float = 1.0
+    std: Positive = 1.0
     """Standard deviation of the actor; 1 is the prior's. A smaller one explores around a ticket or cloned latents."""
-    demonstrations: float = 0.0
+    demonstrations: Share = 0.0
     """Share of the successful demonstrations, the shortest first, whose inverted latents are cloned. 0: none."""
-    episodes: int = 128
+    episodes: Count = 128
     """Episodes that a policy of another method, given as start, plays in the first world; the latents of its
     successes are cloned."""
-    examples: int = 2048
+    examples: Count = 2048
     """Most chunks that are inverted, evenly spaced over all of them."""
-    reach: float = 2.0
+    reach: Positive = 2.0
     """Cloned coordinates are clamped to +-reach, in the prior's standard deviations: a chunk that the base policy
     would hardly draw has latents far outside, and only the direction towards it is wanted."""
-    steps: int = 1000
+    steps: Count = 1000
     """Gradient steps of the cloning."""
-    batch: int = 256
+    batch: Count = 256
     """Examples per gradient step."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Adam step size of the cloning."""
-
-    def validate(self) -> None:
-        """Raise ScoreError for values out of range."""
-        for name in ("std", "episodes", "examples", "reach", "steps", "batch", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ScoreError(f"start.{name} must be positive, got {getattr(self, name)}")
-        if not 0.0 <= self.demonstrations <= 1.0:
-            raise ScoreError(f"start.demonstrations is a share, 0 to 1, got {self.demonstrations}")
 
 
 def start_options(initial: Trained | None, method: str, latent: LatentConfig) -> dict[str, Any]:
@@ -78,7 +72,7 @@ def start_options(initial: Trained | None, method: str, latent: LatentConfig) ->
 
 def check_start(spec: SteeringSpec, initial: Trained | None, cloned: bool, config: StartConfig) -> None:
     """Raise ScoreError for a start that cannot be. cloned: whether examples are given to clone."""
-    config.validate()
+    validate(config, "start")
     if initial is not None and initial.spec.base != spec.base:
         raise ScoreError(f"cannot start from another base policy's: {initial.spec.base[:12]} is not {spec.base[:12]}")
     if initial is not None and cloned:

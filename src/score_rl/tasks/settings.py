@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from score_rl.core.ranges import Count, Envs, Seed
 from score_rl.evaluation.audit.run import AuditConfig
 from score_rl.evaluation.run import EvaluateConfig
 from score_rl.policies.flow.train import PretrainConfig
@@ -39,9 +40,9 @@ class CollectSettings:
     """What to demonstrate; the defaults of all other options are this task's."""
     world: str = "proxy"
     """Robot to record on: a shipped domain (twin, proxy) or the path of a TOML file."""
-    robot_seed: int = 0
+    robot_seed: Seed = 0
     """Which robot of the domain: its systematic errors are drawn from this seed."""
-    num_envs: int = 50
+    num_envs: Envs = 50
     """Episodes recorded side by side."""
     demonstrations: CollectConfig = field(default_factory=CollectConfig)
     """How many, and how the person behaves."""
@@ -79,11 +80,11 @@ class SteerSettings:
     worlds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--world"])] = ("twin",)
     """Worlds to learn in, one after the other, usually the calibrated twin: domains (twin, proxy, PATH.toml),
     installed worlds or package.module:factory, with options as in NAME?key=value."""
-    control_steps: tuple[int, ...] = (1_200_000,)
+    control_steps: tuple[Count, ...] = (1_200_000,)
     """Budget of control steps in each of the worlds."""
-    num_envs: int = 128
+    num_envs: Envs = 128
     """Environments that run side by side."""
-    threads: int = 1
+    threads: Count = 1
     """CPU threads of torch (the simulator uses all cores); results are bit-exact for the same number only."""
     learner: SteerConfig = field(default_factory=SteerConfig)
     """Latent, PPO and optional prior on real observations."""
@@ -168,9 +169,9 @@ class EvaluateSettings:
     """Task; the defaults of all other options are this task's."""
     world: str = "proxy"
     """Where to evaluate: a domain (twin, proxy, PATH.toml), an installed world or package.module:factory."""
-    robot_seed: int = 0
+    robot_seed: Seed = 0
     """Which robot of the domain; take the one that the demonstrations were recorded on."""
-    execute_steps: int | None = None
+    execute_steps: Count | None = None
     """Control steps run of every chunk; by default as in steering, or half the horizon without steering."""
     policies: tuple[str, ...] = ()
     """Only these of the policies, by name or by how it ends (base_z0, det); by default all."""

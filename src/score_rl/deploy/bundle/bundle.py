@@ -24,17 +24,13 @@ from torch import Tensor
 from score_rl.contracts import ArraySpec, FlowPolicy, PolicySpec
 from score_rl.core.arrays import check_window
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import (
-    previous_folder,
-    read_json,
-    replace_folder,
-    restore_folder,
-    write_bytes,
-    write_json,
-)
+from score_rl.core.files import previous_folder, replace_folder, restore_folder, write_bytes, write_json
 from score_rl.core.interfaces import as_array, check_offer
+from score_rl.core.locks import Lock
+from score_rl.core.outputs import resolve_output
+from score_rl.core.records import read_json
 from score_rl.core.runs import read_run
-from score_rl.deploy.bundle.manifest import MANIFEST, Manifest, verify_manifest, write_manifest
+from score_rl.deploy.bundle.manifest import Manifest, foreign_files, verify_manifest, write_manifest
 from score_rl.deploy.bundle.spec import (
     VERSION,
     BundleSpec,
@@ -126,7 +122,26 @@ def create_bundle(
     A bundle whose replacement was killed between its two renames is put back first. Raises ScoreError before
     anything is written where the parts do not belong together.
     """
-    out = Path(out)
+    given = {"policy": policy_folder(policy), "steering": steering_dir}
+    inputs = {role: Path(folder) for role, folder in given.items() if folder is not None}
+    place = resolve_output(out, inputs)
+    if Path.cwd().is_relative_to(place):
+        raise ScoreError(f"the output {str(out)!r} is or contains the current folder; choose a folder of its own")
+    with Lock(place.with_name(f".{place.name}.lock"), Path(out)):
+        return _create(place, policy, steering_dir, limits, task, evaluation, execute_steps, overwrite)
+
+
+def _create(
+    out: Path,
+    policy: str | Path,
+    steering_dir: str | Path | None,
+    limits: RobotLimits,
+    task: str,
+    evaluation: Sequence[Mapping[str, Any]],
+    execute_steps: int | None,
+    overwrite: bool,
+) -> Bundle:
+    """See `create_bundle`; `out` is free to be written."""
     restore_folder(out)
     base = open_policy(policy)
     steering = load_trained(steering_dir, base) if steering_dir is not None else None
@@ -144,7 +159,10 @@ def create_bundle(
     write_json(partial / SPEC, spec)
     write_manifest(partial, KIND, VERSION)
     load_bundle(partial)
-    replace_folder(partial, out)
+    try:
+        replace_folder(partial, out)
+    except OSError as error:
+        raise ScoreError(f"cannot write {out}: {error.strerror or error}") from error
     return load_bundle(out)
 
 
@@ -230,8 +248,8 @@ def _provenance(base: FlowPolicy, policy: str | Path, steering_dir: str | Path |
     provenance: dict[str, Any] = {"base_fingerprint": base.fingerprint(), "base": about}
     if steering_dir is not None:
         folder = Path(steering_dir)
-        description = read_json(folder / steering_files.DESCRIPTION)
-        provenance["steering"] = description["provenance"] | _run(folder, folder.parent)
+        description = steering_files.read_description(folder)
+        provenance["steering"] = dict(description.provenance) | _run(folder, folder.parent)
     return provenance
 
 
@@ -240,7 +258,9 @@ def _run(*folders: Path) -> dict[str, Any]:
     for folder in folders:
         if (folder / "run.json").is_file():
             run, config = read_run(folder)
-            kept = {name: run.get(name) for name in ("stage", "command", "commit", "seeds", "versions", "started_at")}
+            kept = {
+                name: getattr(run, name) for name in ("stage", "command", "commit", "seeds", "versions", "started_at")
+            }
             return {"run": kept | {"inputs": config.get("inputs", {})}}
     return {}
 
@@ -250,8 +270,8 @@ def _check_target(out: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise ScoreError(f"{out} exists; choose another folder or pass --overwrite")
-    if not (out / MANIFEST).is_file():
-        raise ScoreError(f"{out} is no bundle (no {MANIFEST}); not deleting it")
+    if others := foreign_files(out, KIND):
+        raise ScoreError(f"{out} holds {others[0]}, which no `score bundle` wrote; move it away, or choose another")
 
 
 def _store_base(uri: str | Path, base: FlowPolicy, target: Path) -> None:

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import sha256, write_text
+from score_rl.core.files import sha256, to_plain, write_text
+from score_rl.core.publish import files_below
+from score_rl.core.ranges import Natural
+from score_rl.core.records import parse_json, parse_kind, read_bytes, read_json
 
 MANIFEST = "manifest.json"
 
@@ -33,6 +36,22 @@ class Manifest:
     """Path relative to the folder (with /) -> {"sha256", "size"}; the manifest itself is left out."""
     digest: str
     """SHA-256 of the rest of the manifest, and so of everything: the folder's identity."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    sha256: str
+    size: Natural
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The content of the manifest's file."""
+
+    kind: str
+    version: int
+    files: Mapping[str, _Entry]
+    sha256: str
 
 
 def write_manifest(root: Path, kind: str, version: int) -> Manifest:
@@ -68,26 +87,32 @@ def verify_manifest(root: Path, kind: str, version: int) -> Manifest:
     return manifest
 
 
+def foreign_files(root: Path, kind: str) -> list[str]:
+    """Files of a folder that are not its own: those that the manifest of this kind does not list, and all files where
+    there is no such manifest. Raises ScoreError for a manifest of another kind."""
+    path = root / MANIFEST
+    listed: set[str] = set()
+    if path.is_file():
+        values = read_json(path)
+        if not isinstance(values, dict) or values.get("kind") != kind:
+            raise ScoreError(f"{path} is no manifest of a {kind!r}; not replacing its folder")
+        listed = set(parse_kind(_Stored, values, path, kind, values.get("version", 0)).files)
+    if not root.is_dir():
+        raise ScoreError(f"{root} is a file, not a folder")
+    found = files_below(root)
+    return [name for name in found if name not in listed and (not listed or name != MANIFEST)]
+
+
 def _read(root: Path, kind: str, version: int) -> Manifest:
     path = root / MANIFEST
     if not path.is_file():
         raise ScoreError(f"{root} is no {kind}: it has no {MANIFEST}")
-    text = path.read_bytes()
-    try:
-        values = json.loads(text)
-        body = {name: values[name] for name in ("kind", "version", "files")}
-        files = {str(name): {"sha256": str(e["sha256"]), "size": int(e["size"])} for name, e in body["files"].items()}
-        digest = str(values["sha256"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ScoreError(f"{path} was changed or is no manifest: {error!r}") from error
-    if body["kind"] != kind:
-        raise ScoreError(f"{path} describes a {body['kind']!r}, expected {kind!r}")
-    if body["version"] != version:
-        raise ScoreError(f"{path} has format version {body['version']}; this program reads {version}")
-    canonical = {"kind": kind, "version": version, "files": files}
-    if _digest(canonical) != digest or _text(canonical | {"sha256": digest}).encode() != text:
+    text = read_bytes(path)
+    stored = parse_kind(_Stored, parse_json(text, str(path)), path, kind, version)
+    body = {"kind": kind, "version": version, "files": to_plain(stored.files)}
+    if _digest(body) != stored.sha256 or _text(body | {"sha256": stored.sha256}).encode() != text:
         raise ScoreError(f"{path} was changed: it does not agree with its own SHA-256")
-    return Manifest(kind, version, files, digest)
+    return Manifest(kind, version, body["files"], stored.sha256)
 
 
 def _listing(root: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from score_rl.core.errors import ScoreError
+from score_rl.core.records import parse_json
 
 NOISE, CHUNK, LATENT = "noise", "chunk", "latent"
 """Names of an input and of the outputs; the other inputs are the keys and views that the policy reads."""
@@ -55,7 +55,7 @@ class OnnxPolicy:
             raise ScoreError(
                 f"{path} is no policy that `score export` of this version (format {FORMAT_VERSION}) has written"
             )
-        self.spec, self.digest = json.loads(metadata[SPEC_KEY]), metadata[BUNDLE_KEY]
+        self.spec, self.digest = parse_json(metadata[SPEC_KEY], f"the specification in {path}"), metadata[BUNDLE_KEY]
 
     @property
     def latent_shape(self) -> tuple[int, int]:

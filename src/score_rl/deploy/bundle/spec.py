@@ -9,7 +9,9 @@ from typing import Any
 
 from score_rl.contracts import Interface, PolicySpec, WorldSpec
 from score_rl.core.errors import ScoreError
-from score_rl.core.interfaces import check_interface, parse_fields, parse_policy_spec
+from score_rl.core.interfaces import check_interface, check_policy_spec
+from score_rl.core.ranges import Count
+from score_rl.core.records import parse, validate
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.robot import Robot, robot_interface
 
@@ -59,7 +61,7 @@ class BundleSpec:
     """What it was made for."""
     policy: PolicySpec
     """What the policy reads, with the robot's units, frames and names; history, horizon, latent and actions."""
-    execute_steps: int
+    execute_steps: Count
     """Control steps to run of every chunk before the next decision, as in training."""
     action_low: tuple[float, ...]
     """Bounds of every action dimension; chunks are clipped to them."""
@@ -109,8 +111,9 @@ def check_spec(spec: BundleSpec) -> None:
     """Raise ScoreError where a specification contradicts itself or cannot be acted on."""
     if spec.version != VERSION:
         raise ScoreError(f"the bundle has format version {spec.version}; this program reads {VERSION}")
+    validate(spec)
     check_interface(spec.interface, "the bundle")
-    if spec.policy.history < 1 or not 1 <= spec.execute_steps <= spec.policy.horizon:
+    if spec.policy.history < 1 or spec.execute_steps > spec.policy.horizon:
         raise ScoreError(
             f"the bundle needs history >= 1 and 1 <= execute_steps <= horizon, not {spec.policy.history}, "
             f"{spec.execute_steps} and {spec.policy.horizon}"
@@ -164,14 +167,7 @@ def _parts(policy: PolicySpec) -> dict[str, Any]:
 
 def parse_spec(values: Any, source: object) -> BundleSpec:
     """Specification of plain JSON values: every field and no other. Raises ScoreError that names `source`."""
-    plain = parse_fields(BundleSpec, values, source)
-    plain |= {
-        "policy": parse_policy_spec(plain["policy"], source),
-        "robot": RobotInfo(**parse_fields(RobotInfo, plain["robot"], source)),
-    }
-    spec = BundleSpec(**plain)
-    try:
-        check_spec(spec)
-    except (TypeError, AttributeError) as error:
-        raise ScoreError(f"{source}: a value has the wrong type: {error}") from error
+    spec = parse(BundleSpec, values, source)
+    check_policy_spec(spec.policy, source)
+    check_spec(spec)
     return spec

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,16 @@ from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import to_plain
 from score_rl.core.interfaces import parse_interface
+from score_rl.core.ranges import Range, Seed, Share
+from score_rl.core.records import check, validate
 from score_rl.deploy.drivers.address import answers, check_address
 from score_rl.deploy.drivers.lines import LineError, Lines, decode, encode
 from score_rl.deploy.drivers.protocol import Reading, RobotLost, RobotSpec
 
+LONGEST_S = 3600.0
+"""No delay or time to wait is longer."""
+FASTEST = 1000.0
+"""No robot lives faster, times real time."""
 CONNECT_S = 180.0
 """How long a robot that is just starting is waited for."""
 
@@ -38,21 +44,21 @@ CONNECT_S = 180.0
 class Faults:
     """What goes wrong, at random, on the way between robot and client. Times are the robot's."""
 
-    delay_s: float = 0.0
+    delay_s: Annotated[float, Range(0, LONGEST_S)] = 0.0
     """Every measurement is sent this late."""
-    jitter_s: float = 0.0
+    jitter_s: Annotated[float, Range(0, LONGEST_S)] = 0.0
     """And up to this much later still."""
-    drop_readings: float = 0.0
+    drop_readings: Share = 0.0
     """Probability that a measurement is never sent."""
-    drop_commands: float = 0.0
+    drop_commands: Share = 0.0
     """Probability that a command does not arrive."""
-    freeze: float = 0.0
+    freeze: Share = 0.0
     """Probability, per control step, that the sensors freeze."""
-    freeze_steps: int = 6
+    freeze_steps: Annotated[int, Range(1, 10**9)] = 6
     """Control steps for which they then do."""
-    disconnect: float = 0.0
+    disconnect: Share = 0.0
     """Probability, per control step, that the connection breaks."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all of it, together with the episode's."""
 
 
@@ -64,13 +70,13 @@ class RobotProcessConfig:
     """What it has before it; `score tasks` lists the names."""
     world: str = "proxy"
     """Its domain: twin, proxy or the path of a TOML file."""
-    robot_seed: int = 0
+    robot_seed: Seed = 0
     """Which robot of the domain."""
     address: Path = Path("robot.sock")
     """Unix socket to listen at."""
-    speed: float = 1.0
+    speed: Annotated[float, Range(0, FASTEST)] = 1.0
     """Times real time; 0: it waits for every command."""
-    grace: float = 0.5
+    grace: Annotated[float, Range(1e-3, 1)] = 0.5
     """Share of a control period within which a command still counts for it."""
     sense_forces: bool = False
     """The fingertips sense contact forces."""
@@ -78,32 +84,14 @@ class RobotProcessConfig:
     """What goes wrong."""
 
 
-LONGEST_S = 3600.0
-"""No delay or time to wait is longer."""
-FASTEST = 1000.0
-"""No robot lives faster, times real time."""
-
-
 def check_config(config: RobotProcessConfig) -> None:
     """Raise ScoreError for settings out of range."""
-    faults = config.faults
-    if config.speed:
-        check_range("speed", config.speed, 1 / FASTEST, FASTEST, "0 (it waits for every command), or ")
-    check_range("grace", config.grace, 1e-3, 1.0)
-    for name in ("delay_s", "jitter_s"):
-        check_range(f"faults.{name}", getattr(faults, name), 0.0, LONGEST_S)
-    for name in ("drop_readings", "drop_commands", "freeze", "disconnect"):
-        check_range(f"faults.{name}", getattr(faults, name), 0.0, 1.0)
-    check_range("faults.freeze_steps", faults.freeze_steps, 1, 10**9)
-    check_range("faults.seed", faults.seed, 0, 2**53 - 1)
-    check_range("robot_seed", config.robot_seed, 0, 2**53 - 1)
     check_address(config.address)
-
-
-def check_range(name: str, value: float, low: float, high: float, otherwise: str = "") -> None:
-    """Raise ScoreError for a number that is not within [low, high], NaN among them."""
-    if not low <= value <= high:
-        raise ScoreError(f"{name} is {value}, expected {otherwise}{low:g} to {high:g}")
+    validate(config)
+    if 0 < config.speed < 1 / FASTEST:
+        raise ScoreError(
+            f"speed is {config.speed}, expected 0 (it waits for every command), or {1 / FASTEST:g} or more"
+        )
 
 
 class ProxyRobot:
@@ -307,7 +295,7 @@ def _seconds(name: str, value: float | str) -> float:
         seconds = float(value)
     except ValueError:
         raise ScoreError(f"{name} is {value!r}, expected a number of seconds") from None
-    check_range(name, seconds, 0.0, LONGEST_S)
+    check(Annotated[float, Range(0, LONGEST_S)], seconds, name)
     return seconds
 
 

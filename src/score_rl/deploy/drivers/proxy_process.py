@@ -16,7 +16,6 @@ gives way to the next who begins.
 
 from __future__ import annotations
 
-import json
 import selectors
 import signal
 import socket
@@ -24,7 +23,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,11 +30,12 @@ import torch
 from score_rl.contracts import Frame, StepResult
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import to_plain
+from score_rl.core.records import parse, parse_json
 from score_rl.core.seeding import rng
 from score_rl.deploy.bundle.spec import franka_leap_limits
 from score_rl.deploy.drivers.address import listening
 from score_rl.deploy.drivers.lines import LineError, Lines, decode, encode
-from score_rl.deploy.drivers.proxy import Faults, RobotProcessConfig, check_config
+from score_rl.deploy.drivers.proxy import RobotProcessConfig, check_config
 from score_rl.deploy.guard.guard import Guard, GuardAction, summarize_counts
 from score_rl.deploy.guard.limits import guard_limits
 from score_rl.sim.world import SimulatedWorld, make_world
@@ -343,9 +342,7 @@ def run_robot(config: RobotProcessConfig) -> None:
 
 
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    faults = Faults(**given.pop("faults", {}))
     try:
-        run_robot(RobotProcessConfig(**given | {"address": Path(given["address"]), "faults": faults}))
+        run_robot(parse(RobotProcessConfig, parse_json(sys.argv[1], "the robot's settings"), "the robot's settings"))
     except ScoreError as error:
         sys.exit(str(error))

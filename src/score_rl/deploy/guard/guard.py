@@ -27,6 +27,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from score_rl.core.errors import ScoreError
+from score_rl.core.ranges import Count, NonNegative, Positive
+from score_rl.core.records import validate
 from score_rl.deploy.guard.limits import GuardLimits
 
 Log = Callable[[Mapping[str, Any]], None]
@@ -58,23 +60,23 @@ ACTIONS = tuple(GuardAction)
 class GuardConfig:
     """When the guard doubts what it is given."""
 
-    blend_steps: int = 4
+    blend_steps: Count = 4
     """Control steps in which the command moves over to a chunk that does not start where the robot is. A chunk that
     starts farther away than the robot can move in that time is refused."""
-    stale_s: float = 0.25
+    stale_s: Positive = 0.25
     """Age of the newest observation above which the robot holds."""
-    frozen_steps: int = 3
+    frozen_steps: Count = 3
     """Control steps of bit-identical joint readings, while the command moves, after which sensors count as frozen."""
-    frozen_motion: float = 0.05
+    frozen_motion: NonNegative = 0.05
     """How far apart the commands of that time must be in some dimension, action units (rad). Ways there and back do
     not add up: encoders that are coarser than a dither rightly show nothing of it."""
-    frozen_span_s: float = 1.0
+    frozen_span_s: NonNegative = 1.0
     """Time within which the command must have moved so far; one that creeps may push against something."""
-    stop_s: float = 1.0
+    stop_s: Positive = 1.0
     """Time of uninterrupted holding above which the robot stops."""
-    force_limit_n: float | None = None
+    force_limit_n: Positive | None = None
     """Sensed fingertip force above which the robot stops; None: no limit."""
-    support_limit: float | None = None
+    support_limit: NonNegative | None = None
     """Support score of a chunk above which the base policy is asked instead; None: no alarm. The score of
     `SupportAlarm` is a rank in [0, 1]: 0.99 would refuse one in a hundred of the base policy's own chunks."""
 
@@ -373,9 +375,4 @@ def _check(limits: GuardLimits, config: GuardConfig) -> None:
         raise ScoreError("limits must be finite, with low < high, and velocity and acceleration above 0")
     if not limits.control_rate_hz > 0:
         raise ScoreError(f"control_rate_hz is {limits.control_rate_hz}, expected a positive number")
-    if config.blend_steps < 1 or config.frozen_steps < 1:
-        raise ScoreError("blend_steps and frozen_steps must be at least 1")
-    for name in ("stale_s", "frozen_motion", "frozen_span_s", "stop_s", "force_limit_n", "support_limit"):
-        value = getattr(config, name)
-        if value is not None and not 0 <= value < np.inf:
-            raise ScoreError(f"guard.{name} is {value}, expected a number that is 0 or more")
+    validate(config)

@@ -21,6 +21,7 @@ from score_rl.contracts import COMMAND
 from score_rl.core.chunks import advance_window, start_window
 from score_rl.core.errors import ScoreError
 from score_rl.core.interfaces import as_array
+from score_rl.core.ranges import Natural, Positive, Share
 from score_rl.deploy.bundle.spec import BundleSpec
 from score_rl.deploy.clock import Clock
 from score_rl.deploy.drivers.protocol import Reading, RobotDriver
@@ -44,22 +45,22 @@ UNPACED_S = 30.0
 class RunConfig:
     """How a robot is driven. Shares are of one control period; seconds are the robot's."""
 
-    time_limit_s: float = 60.0
+    time_limit_s: Positive = 60.0
     """An episode that neither the robot nor a person ended is ended after this long."""
-    lead_steps: int | None = None
+    lead_steps: Natural | None = None
     """Control steps ahead of its first action at which a decision is asked for; None: as few as the policy's measured
     latency needs (none where it decides within its share of a period)."""
-    reading_share: float = 0.2
+    reading_share: Share = 0.2
     """How long after its tick a step waits for its measurement before the last one must do."""
-    decision_share: float = 0.4
+    decision_share: Share = 0.4
     """How long after its tick a step waits for a decision before the rest of the old chunk must do."""
-    first_decision_s: float = 10.0
+    first_decision_s: Positive = 10.0
     """How long a robot stands at an episode's start and waits for the first decision, before the episode ends."""
-    deadline_share: float = 0.5
+    deadline_share: Share = 0.5
     """A command that is sent later than this after its tick has missed its deadline."""
-    watchdog_hold_s: float = 0.4
+    watchdog_hold_s: Positive = 0.4
     """Silence of the loop after which the watchdog brakes and holds."""
-    watchdog_stop_s: float = 1.5
+    watchdog_stop_s: Positive = 1.5
     """Silence after which it stops the robot for good."""
     guard: GuardConfig = field(default_factory=GuardConfig)
     """When commands and sensors are doubted."""
@@ -127,16 +128,6 @@ class Parts:
     """Times real time; 0: the robot waits for every command."""
     lead_steps: int
     clock: Clock
-
-
-def check_run_config(config: RunConfig) -> None:
-    """Raise ScoreError for settings out of range, NaN and infinities among them."""
-    for name in ("time_limit_s", "first_decision_s", "watchdog_hold_s", "watchdog_stop_s"):
-        if not 0 < getattr(config, name) < np.inf:
-            raise ScoreError(f"{name} is {getattr(config, name)}, expected a positive number of seconds")
-    for name in ("reading_share", "decision_share", "deadline_share"):
-        if not 0 <= getattr(config, name) <= 1:
-            raise ScoreError(f"{name} is {getattr(config, name)}, expected 0 to 1 of a control period")
 
 
 class ControlLoop:

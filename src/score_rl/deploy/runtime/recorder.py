@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 
 from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json, to_plain, write_json
+from score_rl.core.files import to_plain, write_json
+from score_rl.core.ranges import Natural
+from score_rl.core.records import parse, read_bytes, read_json
 from score_rl.data.writer import DatasetWriter
 from score_rl.deploy.drivers.protocol import RobotSpec
 
@@ -39,6 +42,14 @@ def recorded_features(spec: RobotSpec) -> dict[str, ArraySpec]:
     action = spec.interface.action
     table |= {"action": action, ASKED: action, GUARD: ArraySpec((1,), "int64"), LATENCY: ArraySpec((1,), unit="s")}
     return table | ({SUCCESS: ArraySpec((1,), "bool")} if spec.reports_success else {})
+
+
+@dataclass(frozen=True)
+class _Began:
+    """What is known of an episode before its first step."""
+
+    number: Natural
+    seed: int
 
 
 class Recorder:
@@ -69,7 +80,7 @@ class Recorder:
     def begin(self, seed: int) -> None:
         """An episode starts."""
         folder = self.root / "journal"
-        write_json(folder / "episode.json", {"number": self.episodes, "seed": seed})
+        write_json(folder / "episode.json", _Began(self.episodes, seed))
         self._journal = (folder / "steps.bin").open("wb", buffering=0)
 
     def add(
@@ -113,15 +124,15 @@ class Recorder:
     def _store(self, ended: str, success: bool | None) -> None:
         """Turn the journal into an episode of the dataset, and then delete it."""
         folder = self.root / "journal"
-        about = read_json(folder / "episode.json")
+        about = parse(_Began, read_json(folder / "episode.json"), folder / "episode.json")
         steps = read_steps(folder / "steps.bin", self._features)
-        if len(steps["action"]) and about["number"] == self.episodes:  # else: stored just before a kill
+        if len(steps["action"]) and about.number == self.episodes:  # else: stored just before a kill
             if SUCCESS in steps:
                 held = steps[SUCCESS][:, 0]
                 final = held[-1] if success is None else success
                 steps[SUCCESS] = np.append(held[1:], final)[:, None].astype(bool)
             succeeded = bool(steps[SUCCESS][-1, 0]) if SUCCESS in steps else False
-            extra = {"seed": about["seed"], "ended": ended, "success": succeeded}
+            extra = {"seed": about.seed, "ended": ended, "success": succeeded}
             self._writer.add_episode(steps, self.task, extra)
         (folder / "steps.bin").unlink()
         (folder / "episode.json").unlink()
@@ -137,7 +148,7 @@ def read_steps(path: Path, features: Mapping[str, ArraySpec]) -> dict[str, NDArr
     """{feature: (steps, *shape)} of a journal; what stands behind the last whole record is left out."""
     layout = np.dtype([(name, _stored(feature), feature.shape) for name, feature in features.items()])
     size = layout.itemsize + 4
-    data, rows = path.read_bytes(), []
+    data, rows = read_bytes(path), []
     for start in range(0, len(data) - size + 1, size):
         row, check = data[start : start + size - 4], data[start + size - 4 : start + size]
         if zlib.crc32(row).to_bytes(4, "little") != check:

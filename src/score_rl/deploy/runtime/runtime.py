@@ -21,13 +21,14 @@ from torch import Tensor
 from score_rl.core.arrays import blank_window
 from score_rl.core.errors import ScoreError
 from score_rl.core.interfaces import check_offer
+from score_rl.core.records import validate
 from score_rl.deploy.bundle.spec import BundleSpec
 from score_rl.deploy.clock import Clock
 from score_rl.deploy.drivers.protocol import RobotDriver, RobotLost, RobotSpec
 from score_rl.deploy.guard.guard import Guard, Log, summarize_counts
 from score_rl.deploy.guard.limits import guard_limits
 from score_rl.deploy.guard.watchdog import Watchdog
-from score_rl.deploy.runtime.control_loop import ControlLoop, EpisodeReport, Parts, RunConfig, check_run_config
+from score_rl.deploy.runtime.control_loop import ControlLoop, EpisodeReport, Parts, RunConfig
 from score_rl.deploy.runtime.planner import Planner, SupportScore
 from score_rl.deploy.runtime.recorder import Recorder
 from score_rl.steering.policy import Decision
@@ -81,7 +82,7 @@ class Runtime:
         asks the policy. Raises ScoreError where policy and robot do not fit, and for settings out of range."""
         check_robot(policy.spec, robot)
         self.config, clock = config or RunConfig(), clock or Clock()
-        check_run_config(self.config)
+        validate(self.config)
         self.guard = Guard(guard_limits(policy.spec), self.config.guard, log)
         lead = self.config.lead_steps
         if lead is not None and not 0 <= lead < policy.spec.execute_steps:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from score_rl.core.errors import ScoreError
+from score_rl.core.ranges import Count, Natural, NonNegative, Positive, Range, Seed
+from score_rl.core.records import validate
 
 
 @dataclass(frozen=True)
@@ -15,30 +18,30 @@ class ServerConfig:
 
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 opens the server to the network: give it an API key and TLS then."""
-    port: int = 8000
+    port: Annotated[int, Range(0, 65535)] = 8000
     """TCP port; 0 chooses a free one."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the noise of clients that send none of their own."""
-    frame_steps: int = 0
+    frame_steps: Natural = 0
     """Control steps that a client with single frames is taken to run between two messages, unless it says so itself;
     0: the bundle's execute_steps, as clients with a chunk broker do."""
-    batch_window_s: float = 0.002
+    batch_window_s: NonNegative = 0.002
     """Time that a request waits for others, to be decided together."""
-    max_batch: int = 32
+    max_batch: Count = 32
     """Most requests decided together."""
-    max_connections: int = 64
+    max_connections: Count = 64
     """Connections at a time, those that are still opening included."""
-    max_message_bytes: int = 262144
+    max_message_bytes: Count = 262144
     """Largest message."""
-    open_timeout_s: float = 5.0
+    open_timeout_s: Positive = 5.0
     """Time for the TLS and WebSocket handshakes."""
-    ping_interval_s: float = 10.0
+    ping_interval_s: Positive = 10.0
     """Time between pings; a client that leaves one unanswered for as long is dropped."""
-    idle_timeout_s: float = 600.0
+    idle_timeout_s: Positive = 600.0
     """Time without a complete message after which a client is dropped."""
-    decide_timeout_s: float = 5.0
+    decide_timeout_s: Positive = 5.0
     """Time for one answer, and for the client to take it."""
-    shutdown_timeout_s: float = 5.0
+    shutdown_timeout_s: Positive = 5.0
     """Time that requests in work have when the server is told to stop."""
     tls_certificate: Path | None = None
     """Certificate chain (PEM); with `tls_key`, the server speaks wss:// only."""
@@ -48,18 +51,7 @@ class ServerConfig:
 
 def check_config(config: ServerConfig) -> None:
     """Raise ScoreError for settings out of range."""
-    if not 0 <= config.port <= 65535:
-        raise ScoreError(f"port is {config.port}, expected 0 to 65535")
-    for name in ("max_batch", "max_connections", "max_message_bytes"):
-        if getattr(config, name) < 1:
-            raise ScoreError(f"{name} is {getattr(config, name)}, expected at least 1")
-    for name in ("open", "idle", "decide", "shutdown"):
-        if not getattr(config, f"{name}_timeout_s") > 0:
-            raise ScoreError(f"{name}_timeout_s must be positive, not {getattr(config, f'{name}_timeout_s')}")
-    if not config.ping_interval_s > 0 or not config.batch_window_s >= 0:
-        raise ScoreError("ping_interval_s must be positive, and batch_window_s not negative")
-    if config.frame_steps < 0:
-        raise ScoreError(f"frame_steps is {config.frame_steps}, expected 0 (the bundle's) or more")
+    validate(config)
     if (config.tls_certificate is None) != (config.tls_key is None):
         raise ScoreError("TLS needs both tls_certificate and tls_key")
 

@@ -112,10 +112,7 @@ def panel(
     robots: virtual robots of a joint variation; half as many where a mismatch has many directions.
     only: mismatches (or `joint`) to look at; all by default. Raises ScoreError for an unknown one.
     """
-    known = [*(m.parameter for m in mismatches), JOINT]
-    for name in only:
-        if name not in known:
-            raise unknown_choice("mismatch", name, known)
+    check_mismatches(only, mismatches)
     cells = [Variation(NOMINAL, "", 0.0, "", (domain,))]
     for mismatch in mismatches:
         if not only or mismatch.parameter in only:
@@ -125,6 +122,14 @@ def panel(
             together = tuple(joint(domain, mismatches, size, robot) for robot in range(robots))
             cells.append(Variation(JOINT, "", size, f"all at {size:g}", together))
     return cells
+
+
+def check_mismatches(only: Sequence[str], mismatches: Sequence[Mismatch]) -> None:
+    """Raise ScoreError for a name that is no mismatch and not `joint`."""
+    known = [*(m.parameter for m in mismatches), JOINT]
+    for name in only:
+        if name not in known:
+            raise unknown_choice("mismatch", name, known)
 
 
 def single(domain: Domain, mismatch: Mismatch, sizes: Sequence[float], robots: int) -> list[Variation]:

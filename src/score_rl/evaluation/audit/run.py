@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from score_rl.contracts import World
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import JsonLines
 from score_rl.core.progress import progress
+from score_rl.core.ranges import Count, Length, Natural, Positive, Seed
+from score_rl.core.records import parse, shown, validate
 from score_rl.core.runs import Run
 from score_rl.evaluation.audit.panel import JOINT, NOMINAL, Mismatch, Variation, panel
 from score_rl.evaluation.evaluate import evaluate
@@ -26,19 +28,19 @@ LOG = "panel.jsonl"
 class AuditConfig:
     """How much is asked."""
 
-    sizes: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
+    sizes: Annotated[tuple[Positive, ...], Length(1)] = (0.5, 1.0, 2.0, 4.0, 8.0)
     """Sizes of every mismatch, in its unit."""
-    episodes: int = 48
+    episodes: Count = 48
     """Episodes of every mismatch and size."""
-    joint_episodes: int = 96
+    joint_episodes: Count = 96
     """Episodes of all mismatches together, per size."""
-    robots: int = 12
+    robots: Count = 12
     """Virtual robots of the joint variations; half as many for a mismatch with a direction per joint or axis."""
     only: tuple[str, ...] = ()
     """Only these mismatches (names of domain parameters, physics_step, joint); by default all."""
     support: bool = True
     """Also measure support, in the nominal twin and in the joint variations."""
-    first_seed: int = 2_000_000
+    first_seed: Seed = 2_000_000
     """Episodes have the seeds first_seed, first_seed + 1, ..., the same in every variation."""
 
 
@@ -65,9 +67,10 @@ def check(domain: Domain, config: AuditConfig) -> None:
     """Raise ScoreError for settings out of range, or for the proxy, which an audit must not know."""
     if domain.name.startswith("proxy"):
         raise ScoreError(f"{domain.name} is the robot's stand-in: an audit asks in the calibrated twin (--domain)")
-    if not config.sizes or min(config.sizes) <= 0 or list(config.sizes) != sorted(set(config.sizes)):
-        raise ScoreError(f"sizes must be positive and increase, got {config.sizes}")
-    if min(config.episodes, config.joint_episodes) < config.robots or config.robots < 1:
+    validate(config)
+    if list(config.sizes) != sorted(set(config.sizes)):
+        raise ScoreError(f"sizes is {config.sizes}, expected increasing numbers")
+    if min(config.episodes, config.joint_episodes) < config.robots:
         raise ScoreError(
             f"every virtual robot needs an episode: robots is {config.robots}, episodes {config.episodes}"
         )
@@ -98,20 +101,45 @@ def run_panel(
         for variation, robot, seeds in cells[len(log) :]:
             measured = meter if variation.mismatch in (NOMINAL, JOINT) else None
             played = _play(world_of(variation.robots[robot], len(seeds)), decider, seeds, execute_steps, measured)
-            label = {"mismatch": variation.mismatch, "direction": variation.direction, "size": variation.size}
-            log.append({**label, "robot": robot, "episodes": [_without_none(vars(episode)) for episode in played]})
+            log.append(
+                {
+                    **_label(variation),
+                    "robot": robot,
+                    "episodes": [_without_none(vars(episode)) for episode in played],
+                }
+            )
             advance(note=f"{variation.mismatch} {variation.direction} {variation.text}")
     records = iter(log.read())
     outcomes: dict[int, Outcome] = {}
-    for variation, robot, _ in cells:
+    for number, (variation, robot, _) in enumerate(cells, start=1):
         found = outcomes.setdefault(id(variation), Outcome(variation, {}))
-        kept = [Episode(**{**MISSING, **episode}) for episode in next(records)["episodes"]]
+        line = f"{log.path}, line {number}"
+        cell = parse(Cell, next(records), line)
+        if (cell.mismatch, cell.direction, cell.size, cell.robot) != (*_label(variation).values(), robot):
+            raise ScoreError(f"{line} is another variation than the panel's: {shown(cell.mismatch)}")
+        kept = [parse(Episode, {**MISSING, **episode}, line, defaults=True) for episode in cell.episodes]
         found.episodes[robot] = kept  # type: ignore[index]
     return list(outcomes.values())
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One line of the log: a virtual robot of a variation."""
+
+    mismatch: str
+    direction: str
+    size: float
+    robot: Natural
+    episodes: tuple[dict[str, Any], ...]
+    """Fields of `Episode` that have a value."""
+
+
 MISSING = {"steps_to_success": None, "peak_force_n": None}
 """Fields of an episode without a default, as they are where they were left out of the log."""
+
+
+def _label(variation: Variation) -> dict[str, Any]:
+    return {"mismatch": variation.mismatch, "direction": variation.direction, "size": variation.size}
 
 
 def _play(

@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ from score_rl.contracts import Context, FlowPolicy, Window
 from score_rl.core.arrays import repeat_rows
 from score_rl.core.dct import to_modes
 from score_rl.core.errors import ScoreError
+from score_rl.core.ranges import Count, Natural, Range
+from score_rl.core.records import validate
 from score_rl.core.seeding import rng
 from score_rl.steering.latent import LATENT_BOUND, LatentConfig, LatentMap
 
@@ -46,18 +49,18 @@ SHRINKAGE = 0.3
 class SupportConfig:
     """How support is measured."""
 
-    samples: int = 99
+    samples: Count = 99
     """m: base samples that an executed chunk is compared with; the level must be a multiple of 1 / (m + 1)."""
-    level: float = 0.01
+    level: Annotated[float, Range(0, 1, open="both")] = 0.01
     """Share of the base policy's own chunks that counts as off its support: its false alarms."""
-    probes: int = 64
+    probes: Count = 64
     """Further base samples of every state, for scales and for the steered directions; at least twice as many as
     steering has coordinates are drawn."""
-    inversions: int = 200
+    inversions: Natural = 200
     """Executed chunks that are mapped back to latents, where the policy can be inverted; 0 for none."""
-    inversion_iterations: int = 300
+    inversion_iterations: Count = 300
     """Iterations of each step of the inversion; chunks that need more count as not invertible."""
-    rows: int = 16_384
+    rows: Count = 16_384
     """Chunks decoded at once: memory against speed, it does not change the figures."""
 
 
@@ -153,13 +156,9 @@ class SupportMeter:
         """Actions of base samples are clipped to the bounds; `latent` names the steered coordinates (default: those
         of SCORE). Raises ScoreError where the level cannot be met exactly with so many samples."""
         self.policy, self.config = policy, config or SupportConfig()
+        validate(self.config)
         alarms = self.config.level * (self.config.samples + 1)
-        if (
-            self.config.samples < 1
-            or round(alarms) < 1
-            or abs(alarms - round(alarms)) > 1e-9
-            or alarms > 0.5 * (self.config.samples + 1)
-        ):
+        if round(alarms) < 1 or abs(alarms - round(alarms)) > 1e-9 or alarms > 0.5 * (self.config.samples + 1):
             raise ScoreError(
                 f"level {self.config.level:g} is no multiple of 1 / (samples + 1) = 1 / {self.config.samples + 1} "
                 "up to 0.5, so its false alarms would not be known; 99 samples make 0.01 exact"

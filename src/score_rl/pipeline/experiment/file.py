@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
 from itertools import product
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.records import read_toml
 from score_rl.pipeline.experiment.definition import (
     BASE,
     EVALUATIONS,
@@ -40,11 +40,7 @@ def load_experiment(path: Path) -> Experiment:
     path = Path(path)
     if not path.is_file():
         raise ScoreError(f"experiment file {path} does not exist")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ScoreError(f"{path} is not valid TOML: {error}") from error
-    return parse_experiment(table, str(path))
+    return parse_experiment(read_toml(path), str(path))
 
 
 def parse_experiment(table: Mapping[str, Any], source: str) -> Experiment:

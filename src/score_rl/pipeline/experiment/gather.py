@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json, read_json_lines
+from score_rl.core.records import read_json, read_json_lines
+from score_rl.core.runs import read_run
 from score_rl.evaluation.results import Episode, compare
 from score_rl.evaluation.run import read_episodes, read_evaluation
 from score_rl.pipeline.audit import RESULT
@@ -101,7 +102,7 @@ def _settings_text(method: Method) -> str:
 
 
 def _pretrained(base: Path) -> dict[str, Any]:
-    summary = read_json(base / "run.json")["summary"]
+    summary = read_run(base)[0].summary
     return {key: summary[key] for key in PRETRAINED if key in summary}
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json, write_json
+from score_rl.core.files import write_json
+from score_rl.core.records import parse, read_json
 from score_rl.pipeline.experiment.job import Job
 
 DONE, FAILED, SKIPPED, RUNNING, UNFINISHED, READY, WAITING = (
@@ -54,7 +55,7 @@ class Ledger:
         if job.name in self._done:
             return self._done[job.name]
         path = self._path(job, "json")
-        record = read_json(path) if path.exists() else {}
+        record = parse(dict[str, Any], read_json(path), path) if path.exists() else {}
         if record.get("status") == DONE:
             self._done[job.name] = record
         return record

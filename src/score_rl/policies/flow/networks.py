@@ -11,12 +11,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
-from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.errors import ScoreError
+from score_rl.core.ranges import Count, Length, Range
+from score_rl.core.records import validate
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ class NetworkConfig:
 
     kind: Literal["mlp", "unet"] = "mlp"
     """"mlp": for CPUs. "unet": 1-D convolutions over the chunk with FiLM, as in the paper."""
-    widths: tuple[int, ...] = (256, 256, 256)
+    widths: Annotated[tuple[Count, ...], Length(1)] = (256, 256, 256)
     """Hidden widths: layers of the MLP; resolutions of the U-Net, finest first (the paper: 256 512 1024)."""
-    time_features: int = 32
+    time_features: Annotated[int, Range(2)] = 32
     """Sinusoidal features of the flow time (even)."""
 
 
@@ -145,10 +147,7 @@ NETWORKS: dict[str, Callable[[NetworkConfig, tuple[int, int], int], nn.Module]] 
 
 def make_network(config: NetworkConfig, shape: tuple[int, int], context_width: int) -> nn.Module:
     """Network for chunks of shape (h, a) and contexts of width c. Raises ScoreError for impossible sizes."""
-    if config.kind not in NETWORKS:
-        raise unknown_choice("network", config.kind, NETWORKS)
-    if config.time_features < 2 or config.time_features % 2:
-        raise ScoreError(f"time_features must be even and positive, not {config.time_features}")
-    if not config.widths or min(config.widths) < 1:
-        raise ScoreError(f"network widths must be positive and at least one, not {config.widths}")
+    validate(config, "network")
+    if config.time_features % 2:
+        raise ScoreError(f"network: time_features is {config.time_features}, expected an even number")
     return NETWORKS[config.kind](config, shape, context_width)

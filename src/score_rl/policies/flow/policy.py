@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,14 @@ from score_rl.contracts import PolicySpec, Window
 from score_rl.core import flow
 from score_rl.core.arrays import check_window
 from score_rl.core.checkpoints import load_module, load_tensors, save_tensors
-from score_rl.core.errors import ScoreError, unknown_choice
-from score_rl.core.files import read_json, write_json
+from score_rl.core.errors import ScoreError
+from score_rl.core.files import write_json
 from score_rl.core.fingerprint import fingerprint
-from score_rl.core.interfaces import parse_policy_spec
+from score_rl.core.interfaces import check_policy_spec
 from score_rl.core.parallel import map_rows
+from score_rl.core.ranges import Count, Positive, Range
+from score_rl.core.records import parse_kind, read_json, validate
+from score_rl.core.runs import verify
 from score_rl.policies.flow.networks import NetworkConfig, make_network
 from score_rl.policies.flow.representation import FlowContext, Representation, RepresentationConfig
 
@@ -31,13 +34,13 @@ KIND, VERSION = "score_rl.flow_policy", 2
 class FlowConfig:
     """The flow itself."""
 
-    steps: int = 5
+    steps: Count = 5
     """Midpoint steps of the sampler (two network evaluations each)."""
-    width: float | None = 0.1
+    width: Annotated[float, Range(0, 1, open="low")] | None = 0.1
     """Width s of the actions given the observation, in normalised units, for the analytic skip of
     `core.flow.gaussian_skip`. None: the network is the whole velocity, which a small one can not be: it
     would have to pass all h x a numbers of x through its hidden layers."""
-    context_limit: float = 10.0
+    context_limit: Positive = 10.0
     """The network sees the context clamped to this many units, so that states far from the data stay finite."""
 
 
@@ -50,6 +53,18 @@ class PolicyConfig:
     flow: FlowConfig = field(default_factory=FlowConfig)
 
 
+@dataclass(frozen=True)
+class Description:
+    """The content of policy.json."""
+
+    kind: str
+    version: int
+    spec: PolicySpec
+    config: PolicyConfig
+    provenance: Mapping[str, Any]
+    """Where the policy comes from."""
+
+
 class ConditionalFlow(nn.Module):
     """A `contracts.FlowPolicy`: frozen after pretraining, deterministic given the latent.
 
@@ -59,7 +74,7 @@ class ConditionalFlow(nn.Module):
 
     def __init__(self, spec: PolicySpec, config: PolicyConfig, representation: Representation) -> None:
         super().__init__()
-        check_flow(config.flow)
+        validate(config)
         self.spec, self.config = spec, config
         self.representation = representation
         self.network = make_network(config.network, spec.chunk_shape, representation.context_width)
@@ -154,14 +169,6 @@ class ConditionalFlow(nn.Module):
             raise ScoreError(f"{name} has shape {tuple(chunk.shape)}, expected (n, *{self.spec.chunk_shape})")
 
 
-def check_flow(config: FlowConfig) -> None:
-    """Raise ScoreError for settings of the flow that can not work."""
-    if config.steps < 1:
-        raise ScoreError(f"the sampler's steps must be at least 1, not {config.steps}")
-    if config.width is not None and not 0.0 < config.width <= 1.0:
-        raise ScoreError(f"flow.width must lie in (0, 1] or be None, not {config.width}")
-
-
 def save_policy(directory: str | Path, policy: ConditionalFlow, provenance: Mapping[str, Any]) -> None:
     """Write the bundle: `policy.safetensors` (weights and normalisers) and `policy.json` (everything else).
 
@@ -170,26 +177,19 @@ def save_policy(directory: str | Path, policy: ConditionalFlow, provenance: Mapp
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     save_tensors(directory / WEIGHTS, policy.state_dict(), {"kind": KIND, "version": VERSION})
-    description = {
-        "kind": KIND,
-        "version": VERSION,
-        "spec": asdict(policy.spec),
-        "config": asdict(policy.config),
-        "provenance": dict(provenance),
-    }
-    write_json(directory / DESCRIPTION, description)
+    write_json(directory / DESCRIPTION, Description(KIND, VERSION, policy.spec, policy.config, provenance))
 
 
 def load_policy(directory: str | Path, device: str = "cpu") -> ConditionalFlow:
     """Read a bundle written by `save_policy`; the policy comes frozen and in evaluation mode.
 
-    Raises ScoreError where a file is missing, corrupt, of another version, or does not fit the other.
+    Raises ScoreError where a file is missing, changed, corrupt, of another version, or does not fit the other.
     """
     directory = Path(directory)
-    description = read_json(directory / DESCRIPTION)
-    _check_description(directory / DESCRIPTION, description)
-    spec = parse_policy_spec(description["spec"], directory / DESCRIPTION)
-    config = _parse(PolicyConfig, description["config"], "config")
+    description = _read_description(directory)
+    verify(directory, DESCRIPTION, WEIGHTS)
+    spec, config = description.spec, description.config
+    check_policy_spec(spec, directory / DESCRIPTION)
     tensors, _ = load_tensors(directory / WEIGHTS, KIND)
     with torch.random.fork_rng(devices=[]):  # the initial weights, drawn to be overwritten, leave no trace
         policy = ConditionalFlow(spec, config, Representation(spec, config.representation))
@@ -199,37 +199,8 @@ def load_policy(directory: str | Path, device: str = "cpu") -> ConditionalFlow:
 
 def load_provenance(directory: str | Path) -> dict[str, Any]:
     """Where the policy of a bundle comes from."""
-    description = read_json(Path(directory) / DESCRIPTION)
-    _check_description(Path(directory) / DESCRIPTION, description)
-    return description["provenance"]
+    return dict(_read_description(Path(directory)).provenance)
 
 
-def _check_description(path: Path, description: Any) -> None:
-    if not isinstance(description, dict) or description.get("kind") != KIND:
-        raise ScoreError(f"{path} does not describe a flow policy (kind {KIND!r})")
-    if description.get("version") != VERSION:
-        raise ScoreError(f"{path} has format version {description.get('version')}; this program reads {VERSION}")
-    if missing := {"spec", "config", "provenance"} - description.keys():
-        raise ScoreError(f"{path} lacks {', '.join(sorted(missing))}")
-
-
-_NESTED = {"representation": RepresentationConfig, "network": NetworkConfig, "flow": FlowConfig}
-
-
-def _parse(cls: type, values: Any, where: str) -> Any:
-    """Dataclass of plain JSON values; every field must be there and no other."""
-    names = [f.name for f in fields(cls)]
-    if not isinstance(values, dict) or (missing := [name for name in names if name not in values]):
-        raise ScoreError(f"{DESCRIPTION}: {where} lacks {', '.join(missing) if isinstance(values, dict) else names}")
-    for name in values:
-        if name not in names:
-            raise unknown_choice(f"field of {where} in {DESCRIPTION}", name, names)
-    parsed = {
-        name: _parse(_NESTED[name], value, f"{where}.{name}")
-        if name in _NESTED
-        else tuple(value)
-        if isinstance(value, list)
-        else value
-        for name, value in values.items()
-    }
-    return cls(**parsed)
+def _read_description(directory: Path) -> Description:
+    return parse_kind(Description, read_json(directory / DESCRIPTION), directory / DESCRIPTION, KIND, VERSION)

@@ -20,6 +20,8 @@ from score_rl.core import dct, normalization
 from score_rl.core.arrays import blank_window
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.normalization import Affine
+from score_rl.core.ranges import Count, Positive
+from score_rl.core.records import validate
 from score_rl.policies.flow.encoders import ENCODERS, PALM_KEYS, FrameFeatures
 
 
@@ -31,9 +33,9 @@ class RepresentationConfig:
     """Observed keys that the policy reads, in the order of the context."""
     views: tuple[str, ...] = ()
     """Views that it reads: keys that are looked at for a decision only, their newest look without a history."""
-    history: int = 1
+    history: Count = 1
     """Consecutive frames of every observed key in one window."""
-    horizon: int = 8
+    horizon: Count = 8
     """Control steps in one action chunk."""
     observation: str = "identity"
     """Encoder of all observed keys together that `encoders` does not name. "identity": the keys as they are. "palm":
@@ -51,10 +53,10 @@ class RepresentationConfig:
     """Normalisation of actions: range to [-1, 1], or zero mean and unit standard deviation."""
     per_step: bool = False
     """Separate action statistics for every step of the chunk: relative targets grow along it."""
-    feature_floor: float = 0.01
+    feature_floor: Positive = 0.01
     """Smallest standard deviation of a feature (rad, m or the feature's own unit): smaller ones count as this,
     so that a feature which hardly moved in the data can not explode outside of them."""
-    action_floor: float = 1e-3
+    action_floor: Positive = 1e-3
     """Smallest scale of an action dimension, in units of the action."""
 
 
@@ -139,6 +141,7 @@ def fit_representation(
 
 def check_representation(spec: PolicySpec, config: RepresentationConfig) -> None:
     """Raise ScoreError where the configuration asks for keys or widths that the policy does not have."""
+    validate(config, "representation")
     for name in (config.observation, *config.encoders.values()):
         if name not in ENCODERS:
             raise unknown_choice("encoder", name, ENCODERS)
@@ -146,16 +149,12 @@ def check_representation(spec: PolicySpec, config: RepresentationConfig) -> None
     for key in config.encoders:
         if key not in (*config.keys, *config.views):
             raise unknown_choice("key with an encoder of its own", key, (*config.keys, *config.views))
-    if config.action_scale not in ACTION_SCALES:
-        raise unknown_choice("action scale", config.action_scale, ACTION_SCALES)
     shared = [key for key in observed if key not in config.encoders]
     if config.observation == "palm" and (missing := [key for key in PALM_KEYS if key not in shared]):
         raise ScoreError(
             f"palm features need the keys {', '.join(PALM_KEYS)}; missing: {', '.join(missing)}. "
             'Add them to `keys` or use observation "identity".'
         )
-    if config.action not in ACTIONS:
-        raise unknown_choice("action coordinates", config.action, ACTIONS)
     if config.action in FROM_COMMAND:
         have, wanted = observed.get(COMMAND), spec.interface.action.shape
         if have is None or have.shape != wanted:

@@ -12,21 +12,30 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from score_rl.contracts import Interface, PolicySpec, Window
-from score_rl.core import checkpoints
+from score_rl.core import checkpoints, records
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.interfaces import check_interface
+from score_rl.core.parallel import check_device
 from score_rl.core.progress import progress
+from score_rl.core.ranges import Count, Natural, NonNegative, Positive, Range, Seed
 from score_rl.core.runs import Run
 from score_rl.core.seeding import torch_generator
 from score_rl.data.dataset import ACTION, OBSERVATION, Dataset
 from score_rl.data.windows import WindowBatch, Windows, split_episodes
-from score_rl.policies.flow.policy import ConditionalFlow, PolicyConfig, check_flow, load_policy, save_policy
+from score_rl.policies.flow.policy import (
+    DESCRIPTION,
+    WEIGHTS,
+    ConditionalFlow,
+    PolicyConfig,
+    load_policy,
+    save_policy,
+)
 from score_rl.policies.flow.representation import check_representation, fit_representation
 
 CHECKPOINT, CHECKPOINT_KIND = "checkpoint.safetensors", "pretrain_checkpoint"
@@ -40,45 +49,43 @@ class PretrainConfig:
     """Representation, network and flow."""
     action_units: str = "rad"
     """Unit of the actions, recorded in the policy's specification, where the dataset does not name one."""
-    steps: int = 6000
+    steps: Count = 6000
     """Optimiser steps."""
-    batch_size: int = 256
+    batch_size: Count = 256
     """Examples per step, drawn uniformly over all frames of the training episodes."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Peak of the cosine schedule (AdamW)."""
-    warmup_steps: int = 200
+    warmup_steps: Natural = 200
     """Steps of linear warm-up."""
-    weight_decay: float = 1e-6
+    weight_decay: NonNegative = 1e-6
     """Decoupled weight decay."""
-    grad_norm: float = 1.0
+    grad_norm: Positive = 1.0
     """Gradients are clipped to this norm."""
-    ema_power: float = 0.75
+    ema_power: NonNegative = 0.75
     """The averaged weights, which are deployed, decay by 1 - (1 + step)^-power."""
-    ema_max: float = 0.9999
+    ema_max: Annotated[float, Range(0, 1, open="high")] = 0.9999
     """Largest decay of the average."""
-    observation_noise: dict[str, float] = field(default_factory=dict)
+    observation_noise: dict[str, NonNegative] = field(default_factory=dict)
     """Key -> standard deviation [unit of the key] of a constant offset added to training windows; labels stay."""
     loss_weighting: Literal["velocity", "network"] = "network"
     """"velocity": squared error of the velocity, the flow-matching loss proper. "network": of the network's
     output, i.e. the former divided by c(t)^2 of the analytic skip, so that all flow times count alike: with a
     narrow width the former is nearly all at late times, and early ones stay noisy. Same without a skip."""
-    held_out_fraction: float = 0.1
+    held_out_fraction: Annotated[float, Range(0, 1, open="high")] = 0.1
     """Share of episodes kept out of training to measure loss and action error."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the split, the initial weights and every draw."""
-    threads: int = 1
+    threads: Count = 1
     """CPU threads of torch; results are bit-exact for the same number only."""
-    log_every: int = 100
+    log_every: Count = 100
     """Steps between records of the training loss."""
-    validate_every: int = 1000
+    validate_every: Count = 1000
     """Steps between measurements on held-out episodes."""
-    checkpoint_every: int = 1000
+    checkpoint_every: Count = 1000
     """Steps between checkpoints, from which an interrupted run resumes."""
     device: str = "cpu"
     """Torch device."""
 
-
-LOSS_WEIGHTINGS = ("velocity", "network")
 
 VALIDATION_WINDOWS = 512
 """Held-out windows measured, evenly spaced."""
@@ -93,6 +100,19 @@ class TrainState:
     """Exponential moving average of the policy's weights: what is deployed."""
     optimizer: torch.optim.Optimizer
     step: int = 0
+
+
+@dataclass(frozen=True)
+class CheckpointMetadata:
+    """What a checkpoint knows besides its tensors."""
+
+    kind: str
+    step: Natural
+    records: Natural
+    """Records of the log that were written before it."""
+    wall_s: NonNegative
+    optimizer: Mapping[str, Any]
+    """Plain settings of the optimiser."""
 
 
 def pretrain(dataset: Dataset, config: PretrainConfig, run: Run) -> ConditionalFlow:
@@ -124,6 +144,7 @@ def pretrain(dataset: Dataset, config: PretrainConfig, run: Run) -> ConditionalF
         "training": config,
         "results": summary,
     }
+    run.own(DESCRIPTION, WEIGHTS)
     save_policy(run.directory, state.average, provenance)
     run.finish({"steps": state.step, **summary})
     return load_policy(run.directory)
@@ -134,8 +155,10 @@ def policy_spec(dataset: Dataset, config: PretrainConfig) -> PolicySpec:
     r, offered = config.policy.representation, dataset.interface()
     arrays = offered.observation
     if missing := [OBSERVATION + key for key in (*r.keys, *r.views) if key not in arrays]:
-        have = ", ".join(sorted(dataset.columns))
-        raise ScoreError(f"{dataset.root} has no feature {', '.join(missing)}; it has {have}")
+        if missing[0] in dataset.skipped:
+            raise ScoreError(f"{missing[0]} is in {dataset.root}, but only arrays can be read")
+        choices = unknown_choice("feature", missing[0], dataset.columns)
+        raise ScoreError(f"{dataset.root} has no feature {', '.join(missing)}: {choices}")
     interface = Interface(
         observation={key: arrays[key] for key in r.keys},
         action=replace(offered.action, unit=offered.action.unit or config.action_units),
@@ -162,15 +185,25 @@ def train(state: TrainState, training: Windows, held_out: Windows | None, config
         while state.step < config.steps:
             loss = train_step(state, training, config)
             note = ""
+            if state.step % config.log_every == 0 or state.step % config.checkpoint_every == 0:
+                _check_finite(loss, state.step, run)
             if state.step % config.log_every == 0:
                 rate = learning_rate(config, state.step - 1)
                 run.log({"step": state.step, "loss": loss.item(), "learning_rate": rate})
                 note = f"loss {loss.item():.4f}"
             if state.step % config.validate_every == 0 or state.step == config.steps:
+                _check_finite(loss, state.step, run)
                 run.log({"step": state.step, **validate(state.average, held_out, config)})
             if state.step % config.checkpoint_every == 0:
                 checkpoint(state, run)
             advance(1, note)
+
+
+def _check_finite(loss: Tensor, step: int, run: Run) -> None:
+    """Raise ScoreError where training has diverged: nothing that follows would be of use."""
+    if not loss.isfinite():
+        kept = f"the last good checkpoint is {path}" if (path := run.path(CHECKPOINT)).exists() else "none was saved"
+        raise ScoreError(f"training diverged: the loss is {loss.item()} at step {step}; {kept}")
 
 
 def initial_state(spec: PolicySpec, training: Windows, config: PretrainConfig) -> TrainState:
@@ -283,14 +316,8 @@ def checkpoint(state: TrainState, run: Run) -> None:
         **checkpoints.with_prefix("average", state.average.state_dict()),
         **checkpoints.with_prefix("optimizer", moments),
     }
-    metadata = {
-        "kind": CHECKPOINT_KIND,
-        "step": state.step,
-        "records": len(run.metrics),
-        "wall_s": run.wall_s,
-        "optimizer": settings,
-    }
-    checkpoints.save_tensors(run.path(CHECKPOINT), tensors, metadata)
+    about = CheckpointMetadata(CHECKPOINT_KIND, state.step, len(run.metrics), run.wall_s, settings)
+    checkpoints.save_tensors(run.path(CHECKPOINT), tensors, vars(about))
 
 
 def restore(state: TrainState, run: Run) -> None:
@@ -303,9 +330,10 @@ def restore(state: TrainState, run: Run) -> None:
     checkpoints.load_module(state.policy, checkpoints.take_prefix("policy", tensors), path)
     checkpoints.load_module(state.average, checkpoints.take_prefix("average", tensors), path)
     moments = checkpoints.take_prefix("optimizer", tensors)
-    checkpoints.restore_optimizer(state.optimizer, moments, metadata["optimizer"], path)
-    state.step = metadata["step"]
-    run.rewind(metadata["records"], metadata["wall_s"])
+    about = records.parse(CheckpointMetadata, metadata, path)
+    checkpoints.restore_optimizer(state.optimizer, moments, about.optimizer, path)
+    state.step = about.step
+    run.rewind(about.records, about.wall_s)
 
 
 @contextmanager
@@ -321,20 +349,11 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 def check_config(config: PretrainConfig) -> None:
     """Raise ScoreError for settings that can not work."""
-    for name in ("steps", "batch_size", "threads", "log_every", "validate_every", "checkpoint_every"):
-        if getattr(config, name) < 1:
-            raise ScoreError(f"{name} must be at least 1, not {getattr(config, name)}")
-    for name in ("learning_rate", "grad_norm"):
-        if not 0.0 < getattr(config, name) < math.inf:
-            raise ScoreError(f"{name} must be positive, not {getattr(config, name)}")
-    if not 0.0 <= config.ema_max <= 1.0:
-        raise ScoreError(f"ema_max must lie in [0, 1], not {config.ema_max}")
-    check_flow(config.policy.flow)
-    if config.loss_weighting not in LOSS_WEIGHTINGS:
-        raise unknown_choice("loss weighting", config.loss_weighting, LOSS_WEIGHTINGS)
+    records.validate(config)
     keys = (*config.policy.representation.keys, *config.policy.representation.views)
-    if unknown := sorted(config.observation_noise.keys() - set(keys)):
-        raise ScoreError(f"observation_noise names {', '.join(unknown)}; the policy reads {', '.join(keys)}")
+    for key in sorted(config.observation_noise.keys() - set(keys)):
+        raise unknown_choice("key of observation_noise", key, keys)
+    check_device(config.device)
 
 
 def check_noise(spec: PolicySpec, config: PretrainConfig) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from score_rl.core import ranks
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.errors import ScoreError
 from score_rl.core.progress import progress
+from score_rl.core.ranges import Range
 from score_rl.core.runs import Run
 from score_rl.core.seeding import derive_seed, torch_generator
 from score_rl.core.statistics import wilson
@@ -39,7 +40,7 @@ CHECKPOINT, CHECKPOINT_KIND = "checkpoint.safetensors", "score_rl.ticket_checkpo
 class TicketConfig:
     """The search. Where candidates come from is --learner.latent: `full`, or the given modes with all others 0."""
 
-    candidates: int = 128
+    candidates: Annotated[int, Range(2)] = 128
     """N: latents to begin with, 0 among them; fewer where the budget does not reach for an episode of each."""
 
 
@@ -128,7 +129,7 @@ class _Search:
     def __init__(self, policy: FlowPolicy, world: World, budget: int, config: Any, spec: SteeringSpec, run: Run):
         self.policy, self.world, self.spec, self.run, self.seed = policy, world, spec, run, config.seed
         self.cost = batch_cost(world, spec.execute_steps)
-        wanted = TicketConfig(**spec.options).candidates
+        wanted = spec.own(TicketConfig).candidates
         if budget < self.cost:
             raise ScoreError(f"a search needs {self.cost:,} control steps for one roll-out, got {budget:,}")
         self.rounds = plan_rounds(wanted, budget // self.cost, world.spec.num_envs)
@@ -250,8 +251,7 @@ def _no_learner(*_: Any) -> Any:
 
 
 def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
-    if (wanted := TicketConfig(**spec.options).candidates) < 2:
-        raise ScoreError(f"{NAME} needs at least 2 candidates, got {wanted}")
+    spec.own(TicketConfig)  # raises what is wrong with it
 
 
 BASE_TICKET = Method(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from score_rl.contracts import FlowPolicy
 from score_rl.core.errors import ScoreError
+from score_rl.core.ranges import Count, NonNegative
 from score_rl.core.seeding import torch_generator
 from score_rl.data.windows import WindowBatch
 from score_rl.steering.method import Method, SteeringSpec
@@ -27,9 +28,9 @@ from score_rl.steering.penalties import Penalty
 class BCConfig:
     """The free shift and what pulls it back."""
 
-    coefficient: float = 100.0
+    coefficient: NonNegative = 100.0
     """Weight of the cloning loss, the mean square error of an action in normalised units. 0: none."""
-    batch: int = 256
+    batch: Count = 256
     """Windows of the demonstrations per gradient step."""
     shift: UnconstrainedConfig = field(default_factory=UnconstrainedConfig)
     """The policy."""
@@ -60,7 +61,7 @@ def cloning_penalty(
 
 
 def _config(spec: SteeringSpec) -> BCConfig:
-    return BCConfig(**{**spec.options, "shift": UnconstrainedConfig(**spec.options["shift"])})
+    return spec.own(BCConfig)
 
 
 def _head(spec: SteeringSpec, device: str) -> ShiftHead:
@@ -73,10 +74,6 @@ def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None
     if config.shift.observes != "actor":
         raise ScoreError(
             "bc_regularized clones demonstrations, which hold what the actor sees: observes must be actor"
-        )
-    if config.coefficient < 0 or config.batch < 1:
-        raise ScoreError(
-            f"bc_regularized needs coefficient >= 0 and batch >= 1, got {config.coefficient}, {config.batch}"
         )
     if config.coefficient > 0 and not demonstrations:
         raise ScoreError("bc_regularized reads the demonstrations: give them (--dataset), or coefficient 0")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,8 @@ from score_rl.core.checkpoints import (
     with_prefix,
 )
 from score_rl.core.errors import Diverged, ScoreError
+from score_rl.core.ranges import Count, Range
+from score_rl.core.records import validate
 from score_rl.steering.heads import Decision, LatentHead, more_noise
 from score_rl.steering.method import Decider, Method, SteeringSpec, latent_head
 from score_rl.steering.methods.unconstrained import check_coordinates
@@ -46,13 +48,13 @@ if TYPE_CHECKING:
 class BestOfNConfig:
     """The search and its value function; widths, learning rate and discount are those of --learner.ppo."""
 
-    n: int = 16
+    n: Annotated[int, Range(2)] = 16
     """Latents per decision."""
-    base_iterations: int = 8
+    base_iterations: Count = 8
     """First iterations, in which the base policy decides."""
-    memory: int = 12
+    memory: Count = 12
     """Newest iterations whose decisions are regressed on; they are part of the checkpoint."""
-    epochs: int = 4
+    epochs: Count = 4
     """Passes over them per iteration, in minibatches of the same size as PPO's."""
 
 
@@ -61,7 +63,7 @@ class Ranker(nn.Module):
 
     def __init__(self, spec: SteeringSpec) -> None:
         super().__init__()
-        self.count = BestOfNConfig(**spec.options).n
+        self.count = spec.own(BestOfNConfig).n
         width = spec.context_dim + math.prod(spec.chunk_shape)
         self.value = Critic(width, *spec.network)
 
@@ -116,9 +118,9 @@ class BestOfNLearner:
 
     def __init__(self, sizes: Sizes, ppo: PPOConfig, policy: FlowPolicy, spec: SteeringSpec, device: str) -> None:
         """Initial weights come from torch's global generator. Raises ScoreError for settings out of range."""
-        ppo.validate()
+        validate(ppo, "ppo")
         self.policy, self.spec, self.ppo, self.device = policy, spec, ppo, device
-        self.config = BestOfNConfig(**spec.options)
+        self.config = spec.own(BestOfNConfig)
         self.actor = Ranker(spec).to(device)
         self.critic = Critic(sizes.critic, *ppo.network).to(device)
         self.optimizer = torch.optim.Adam([*self.actor.parameters(), *self.critic.parameters()], lr=ppo.learning_rate)
@@ -239,9 +241,7 @@ def _learner(
 
 def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
     check_coordinates(policy)
-    config = BestOfNConfig(**spec.options)
-    if config.n < 2 or config.base_iterations < 1 or config.memory < 1 or config.epochs < 1:
-        raise ScoreError(f"best_of_n needs n >= 2 and positive base_iterations, memory and epochs, got {config}")
+    spec.own(BestOfNConfig)
 
 
 BEST_OF_N = Method(

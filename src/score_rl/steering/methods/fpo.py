@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,9 @@ from score_rl.contracts import Context, FlowPolicy, Window
 from score_rl.core import ranks
 from score_rl.core.arrays import repeat_rows
 from score_rl.core.checkpoints import load_module, optimizer_to_tensors, restore_optimizer, take_prefix, with_prefix
-from score_rl.core.errors import Diverged, ScoreError, unknown_choice
+from score_rl.core.errors import Diverged, ScoreError
+from score_rl.core.ranges import Count, Positive
+from score_rl.core.records import validate
 from score_rl.steering.method import Method, SteeringSpec
 from score_rl.steering.networks import Critic, explained_variance
 from score_rl.steering.own_flow import check_trainable, chunk_head, own_flow, sample
@@ -46,13 +48,13 @@ _LARGEST_DIFFERENCE = 3.0
 class FPOConfig:
     """The learner; epochs, minibatches, discount and the critic's widths are those of --learner.ppo."""
 
-    learning_rate: float = 3e-5
+    learning_rate: Positive = 3e-5
     """Adam step size of the flow."""
-    critic_learning_rate: float = 1e-3
+    critic_learning_rate: Positive = 1e-3
     """Adam step size of the critic."""
-    clip: float = 0.01
+    clip: Positive = 0.01
     """Clip of the ratio of every (decision, draw)."""
-    draws: int = 8
+    draws: Count = 8
     """Pairs of flow time and noise per decision."""
     trust_region: TrustRegion = "clip"
     """clip: PPO's. asymmetric: PPO's for advantages above 0; below, a quadratic penalty of the ratio's distance to 1,
@@ -88,8 +90,8 @@ class FPOLearner:
 
     def __init__(self, sizes: Sizes, ppo: PPOConfig, policy: FlowPolicy, spec: SteeringSpec, device: str) -> None:
         """Initial weights of the critic come from torch's global generator. Raises ScoreError for bad settings."""
-        ppo.validate()
-        self.spec, self.ppo, self.device, self.config = spec, ppo, device, FPOConfig(**spec.options)
+        validate(ppo, "ppo")
+        self.spec, self.ppo, self.device, self.config = spec, ppo, device, spec.own(FPOConfig)
         self.actor = copy.deepcopy(policy).to(device).requires_grad_(True)
         self.critic = Critic(sizes.critic, *ppo.network).to(device)
         self.optimizer = torch.optim.Adam(
@@ -228,12 +230,7 @@ def _learner(
 
 def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
     check_trainable(policy)
-    config = FPOConfig(**spec.options)
-    for name in ("learning_rate", "critic_learning_rate", "clip", "draws"):
-        if not getattr(config, name) > 0:
-            raise ScoreError(f"fpo.{name} must be positive, got {getattr(config, name)}")
-    if config.trust_region not in get_args(TrustRegion):
-        raise unknown_choice("fpo.trust_region", config.trust_region, get_args(TrustRegion))
+    validate(spec.own(FPOConfig), "fpo")
 
 
 FPO = Method("fpo", make_head=chunk_head, check=_check, make_learner=_learner, make_trained=own_flow)

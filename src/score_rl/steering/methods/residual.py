@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from score_rl.contracts import Context, FlowPolicy
-from score_rl.core.errors import ScoreError
+from score_rl.core.ranges import Positive
 from score_rl.steering.heads import Decision, more_noise
 from score_rl.steering.method import Method, SteeringSpec
 
@@ -22,10 +22,10 @@ from score_rl.steering.method import Method, SteeringSpec
 class ResidualConfig:
     """How far an action may be moved."""
 
-    scale: float = 0.01
+    scale: Positive = 0.01
     """Correction of an action per unit of the actor's output, in action units: rad for joint targets; where actions
     are normalised to [-1, 1], a share of half their range. It is the width of the first exploration, too."""
-    bound: float = 3.0
+    bound: Positive = 3.0
     """The actor's output is clamped to +-bound, so that no action moves by more than bound x scale."""
 
 
@@ -67,14 +67,12 @@ class ResidualHead:
 
 
 def check_residual(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
-    """Raise ScoreError for a scale or bound that is not positive."""
-    config = ResidualConfig(**spec.options)
-    if not (config.scale > 0 and config.bound > 0):
-        raise ScoreError(f"a residual needs a positive scale and bound, got {config.scale} and {config.bound}")
+    """Raise ScoreError for a scale or bound out of range."""
+    spec.own(ResidualConfig)
 
 
 def _head(spec: SteeringSpec, device: str) -> ResidualHead:
-    return ResidualHead(ResidualConfig(**spec.options), spec.chunk_shape[1], spec.latent.bound)
+    return ResidualHead(spec.own(ResidualConfig), spec.chunk_shape[1], spec.latent.bound)
 
 
 RESIDUAL = Method("residual", make_head=_head, check=check_residual)

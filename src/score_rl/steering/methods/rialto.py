@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +27,10 @@ from score_rl.contracts import Context, FlowPolicy, PlainContext, PolicySpec, Wi
 from score_rl.core import ranks
 from score_rl.core.arrays import blank_window
 from score_rl.core.checkpoints import load_module, take_prefix, with_prefix
-from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.errors import ScoreError
 from score_rl.core.normalization import Affine, standard
+from score_rl.core.ranges import Count, NonNegative, Positive, Range
+from score_rl.core.records import validate
 from score_rl.steering.latent import LatentMap
 from score_rl.steering.method import Learns, Method, SteeringSpec
 from score_rl.steering.networks import GaussianActor
@@ -49,23 +51,23 @@ _LIMIT = 10.0
 class RialtoConfig:
     """The three phases."""
 
-    collect_share: float = 0.1
+    collect_share: Annotated[float, Range(0, 1, open="both")] = 0.1
     """Share of the iterations in which the base policy decides."""
-    distil_share: float = 0.1
+    distil_share: Annotated[float, Range(0, 1, open="both")] = 0.1
     """Share of the iterations, the last ones, in which the teacher's mean decides."""
     teacher: Observes = "privileged"
     """What the teacher reads: the simulator's state, or (actor) what the robot sees."""
-    std: float = 0.3
+    std: Positive = 0.3
     """Standard deviation of the teacher when PPO begins, in normalised actions."""
-    coefficient: float = 10.0
+    coefficient: NonNegative = 10.0
     """Weight of the cloning loss beside PPO's."""
-    clone_steps: int = 2000
+    clone_steps: Count = 2000
     """Gradient steps of cloning before PPO."""
-    distil_steps: int = 4000
+    distil_steps: Count = 4000
     """Gradient steps of flow matching at the end, with a step size that falls to 0 as a cosine."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Adam step size of cloning and (at first) of distilling."""
-    batch: int = 256
+    batch: Count = 256
     """Decisions per gradient step of cloning, of its penalty and of distilling."""
 
 
@@ -113,7 +115,7 @@ class RialtoLearner:
         """Initial weights come from torch's global generator. Raises ScoreError for a budget without three phases."""
         from score_rl.steering.ppo import Learner  # a robot decides without what learns
 
-        self.policy, self.spec, self.device, self.config = policy, spec, device, RialtoConfig(**spec.options)
+        self.policy, self.spec, self.device, self.config = policy, spec, device, spec.own(RialtoConfig)
         self.collecting, self.distilling = phase_lengths(self.config, sizes.iterations)
         self.last = sizes.iterations
         self.modes = LatentMap(spec.latent, spec.chunk_shape, device)
@@ -290,14 +292,7 @@ def _finish(learner: Learns) -> dict[str, float]:
 
 def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
     check_trainable(policy, "fresh")
-    config = RialtoConfig(**spec.options)
-    if config.teacher not in get_args(Observes):
-        raise unknown_choice("rialto.teacher", config.teacher, get_args(Observes))
-    for name in ("collect_share", "distil_share", "std", "clone_steps", "distil_steps", "learning_rate", "batch"):
-        if not getattr(config, name) > 0:
-            raise ScoreError(f"rialto.{name} must be positive, got {getattr(config, name)}")
-    if config.coefficient < 0:
-        raise ScoreError(f"rialto.coefficient must be 0 or more, got {config.coefficient}")
+    validate(spec.own(RialtoConfig), "rialto")
 
 
 RIALTO = Method(

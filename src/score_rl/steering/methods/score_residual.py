@@ -38,7 +38,7 @@ class ScoreResidualHead:
 
 
 def _head(spec: SteeringSpec, device: str) -> ScoreResidualHead:
-    return ScoreResidualHead(latent_head(spec, device), ResidualConfig(**spec.options), spec.chunk_shape[1])
+    return ScoreResidualHead(latent_head(spec, device), spec.own(ResidualConfig), spec.chunk_shape[1])
 
 
 SCORE_RESIDUAL = Method("score_residual", make_head=_head, check=check_residual)

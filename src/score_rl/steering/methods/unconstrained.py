@@ -19,13 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from score_rl.contracts import Context, FlowPolicy
-from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.errors import ScoreError
+from score_rl.core.ranges import Positive
 from score_rl.steering.heads import Decision, Head, more_noise
 from score_rl.steering.latent import LatentMap
 from score_rl.steering.method import Learns, Method, SteeringSpec, Trained
@@ -48,7 +49,7 @@ class UnconstrainedConfig:
     form: Form = "chunk"
     """chunk: shift the modes of a chunk that SCORE would choose in the latent (--learner.latent). per_step: shift the
     one action of every control step; it needs --learner.execute-steps 1."""
-    std: float = 1.0
+    std: Positive = 1.0
     """Shift per unit of the actor's output, in normalised actions; 1 is the prior's scale."""
     centre: Centre = "zero"
     """What is shifted: the chunk of latent 0, (noise) the base policy's chunk of a fresh random latent, or (data) 0
@@ -124,27 +125,19 @@ def check_shift(policy: FlowPolicy, config: UnconstrainedConfig, spec: SteeringS
             f"a shift of chunks {spec.chunk_shape} along the latent's modes needs latents of the same shape, "
             f"not {spec.latent_shape}"
         )
-    if config.form not in get_args(Form):
-        raise unknown_choice("form", config.form, get_args(Form))
-    if config.centre not in get_args(Centre):
-        raise unknown_choice("centre", config.centre, get_args(Centre))
-    if config.observes not in get_args(Observes):
-        raise unknown_choice("observes", config.observes, get_args(Observes))
     if config.form == "per_step" and execute_steps != 1:
         raise ScoreError(
             f"the per_step form decides anew at every step: it needs --learner.execute-steps 1 (not {execute_steps}) "
             "and --learner.decisions that cover the time limit"
         )
-    if not config.std > 0:
-        raise ScoreError(f"std must be positive, got {config.std}")
 
 
 def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
-    check_shift(policy, UnconstrainedConfig(**spec.options), spec)
+    check_shift(policy, spec.own(UnconstrainedConfig), spec)
 
 
 def _head(spec: SteeringSpec, device: str) -> ShiftHead:
-    return shift_head(spec, UnconstrainedConfig(**spec.options), device)
+    return shift_head(spec, spec.own(UnconstrainedConfig), device)
 
 
 def _learner(

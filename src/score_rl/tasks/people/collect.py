@@ -12,6 +12,7 @@ import torch
 from score_rl.contracts import ArraySpec
 from score_rl.core import plugins
 from score_rl.core.errors import ScoreError
+from score_rl.core.ranges import Count, Seed
 from score_rl.core.seeding import derive_seed
 from score_rl.data.writer import DatasetWriter
 from score_rl.sim.task import TASKS
@@ -30,9 +31,9 @@ _IDLE_STEPS = 12
 class CollectConfig:
     """Which demonstrations to record."""
 
-    episodes: int = 250
+    episodes: Count = 250
     """Demonstrations, failures included."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the episodes (objects, poses, the person's choices)."""
     habits: Habits = field(default_factory=Habits)
     """How the person behaves."""
