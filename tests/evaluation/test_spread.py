@@ -6,6 +6,7 @@ import pytest
 import torch
 from toys import ScaledToyPolicy, ToyWorld
 
+from score_rl.core.records import validate
 from score_rl.core.errors import ScoreError
 from score_rl.core.runs import start_run
 from score_rl.evaluation.results import Labels
@@ -76,5 +77,5 @@ def test_it_can_be_left_out_and_bad_settings_are_refused(tmp_path):
     labels = {"base": Labels("toy", "base", "base", "toy")}
     (record,) = run_evaluation(ToyWorld(2), {"base": BaseDecider(policy)}, labels, 4, config, run)
     assert "spread_action" not in record
-    with pytest.raises(ScoreError, match="samples >= 2, got 256 and 1"):
-        SpreadConfig(samples=1).validate()
+    with pytest.raises(ScoreError, match="samples is 1, expected >= 2"):
+        validate(SpreadConfig(samples=1))

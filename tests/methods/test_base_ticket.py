@@ -151,7 +151,7 @@ def test_a_ticket_is_a_policy_of_its_own(tmp_path):
 def test_what_cannot_be_searched_is_refused_before_any_work(tmp_path):
     with pytest.raises(ScoreError, match="128 control steps for one roll-out, got 127"):
         search(tmp_path / "budget", budget=ROLLOUT - 1)
-    with pytest.raises(ScoreError, match="at least 2 candidates, got 1"):
+    with pytest.raises(ScoreError, match="candidates is 1, expected >= 2"):
         search(tmp_path / "candidates", candidates=1)
     run = start_run(tmp_path / "stages", "steer", CONFIG, {})
     stages = [Stage(ToyWorld(ENVS), ROLLOUT)] * 2

@@ -103,7 +103,7 @@ def test_it_learns_and_deploys_its_own_flow(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"clip": 0.0}, "fpo.clip must be positive"), ({"trust_region": "clipp"}, "clip")],
+    [({"clip": 0.0}, "clip is 0.0, expected > 0"), ({"trust_region": "clipp"}, "clip")],
 )
 def test_settings_that_cannot_work(options, message):
     policy = LearnableToyPolicy()

@@ -94,7 +94,7 @@ def test_without_any_success_there_is_nothing_to_distil(tmp_path):
 
 
 def test_settings_that_cannot_work(tmp_path):
-    for options, message in ({"teacher": "privilege"}, "privileged"), ({"batch": 0}, "rialto.batch"):
+    for options, message in ({"teacher": "privilege"}, "privileged"), ({"batch": 0}, "batch is 0, expected >= 1"):
         with pytest.raises(ScoreError, match=message):
             train(tmp_path / message, options={**OPTIONS, **options})
     with pytest.raises(ScoreError, match="the budget has 2 in all"):

@@ -132,7 +132,7 @@ def edit(bundle, change):
         (lambda d: d["config"]["network"].update(kind="transformer"), r"unknown config\.network\.kind 'transformer'"),
         (lambda d: d["config"]["representation"].update(observation="plam"), "did you mean 'palm'"),
         (lambda d: d["config"]["flow"].update(steps=0), "steps"),
-        (lambda d: d["spec"]["interface"]["observation"].update(state="3"), "ArraySpec must map"),
+        (lambda d: d["spec"]["interface"]["observation"].update(state="3"), "expected a record"),
         (lambda d: d["spec"]["interface"]["observation"]["state"].update(shape=[3, -1]), "positive sizes"),
         (lambda d: d["spec"]["interface"]["action"].update(dtype="float23"), "did you mean 'float32'"),
         (lambda d: d["spec"].update(latent_shape=[8]), "latent_shape"),

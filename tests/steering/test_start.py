@@ -154,8 +154,8 @@ def test_start_from_a_best_of_n_clones_its_successes(tmp_path):
 @pytest.mark.parametrize(
     ("change", "given", "message"),
     [
-        ({"std": 0.0}, {}, "start.std must be positive"),
-        ({"demonstrations": 1.5}, {}, "a share, 0 to 1, got 1.5"),
+        ({"std": 0.0}, {}, "start.std is 0.0, expected > 0"),
+        ({"demonstrations": 1.5}, {}, "demonstrations is 1.5, expected 0 to 1"),
         ({"std": 0.5}, {"method": "fpo"}, "fpo cannot start from std 0.5"),
         ({}, {"method": "fpo", "examples": examples([1.0])}, "fpo cannot start from cloned latents"),
     ],

@@ -191,9 +191,10 @@ class Run:
         self.close()
 
     def _save(self, **changes: Any) -> None:
-        self._check_ours()
         self._record = replace(self._record, **changes)
-        _write_record(self.directory, self._record)
+        if self.writes:
+            self._check_ours()
+            _write_record(self.directory, self._record)
 
     def _check_ours(self) -> None:
         if self._lock is not None:
