@@ -18,6 +18,8 @@ ROLLING = {"cup": {"friction": {"robot": {"distribution": "constant", "value": 0
 
 @pytest.mark.parametrize("name", sorted(ENGINES))
 def test_the_engine_keeps_its_promises(name: str) -> None:
+    if name != "mujoco":
+        pytest.importorskip({"physx": "sapien"}[name])
     check_engine(Physics(name, settings=ENGINES[name]()))
 
 

@@ -1,0 +1,94 @@
+"""Joints of one articulation in PhysX: servos, and the passive torques that PhysX has not, or has otherwise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from score_rl.sim.plant import Plant
+
+if TYPE_CHECKING:
+    from sapien import physx
+
+    from score_rl.sim.engines.physx_scene import Blueprint
+
+
+class Tree:
+    """The joints of one articulation, in the engine's order (breadth first).
+
+    Servos are PhysX's drives, which are implicit in position and velocity, as MuJoCo's integrators are. Coulomb
+    friction is a bristle: a damped spring that slides when its force reaches the limit. PhysX's own joint friction is
+    a share of the transmitted load instead, and stays off.
+    """
+
+    def __init__(self, articulation: physx.PhysxArticulation, blueprint: Blueprint, plant: Plant, row: int) -> None:
+        model, robot = blueprint.model, blueprint.task.robot
+        self._articulation, self._joints = articulation, articulation.active_joints
+        self._dt = blueprint.timestep_s
+        ids = [model.joint(joint.name).id for joint in self._joints]
+        self._qpos, self._qvel = model.jnt_qposadr[ids], model.jnt_dofadr[ids]
+        self._zero = model.qpos0[self._qpos]
+        names = list(robot.joint_names)
+        mine = [(k, names.index(joint.name)) for k, joint in enumerate(self._joints) if joint.name in names]
+        self._servos, self._column = (np.array([pair[side] for pair in mine], int) for side in (0, 1))
+        self._gains(blueprint, plant, row)
+        dofs = self._qvel
+        self._damping, self._spring = model.dof_damping[dofs], model.jnt_stiffness[ids]
+        self._rest = model.qpos_spring[self._qpos] - self._zero
+        self._dry = model.dof_frictionloss[dofs].copy()
+        self._dry[self._servos] = plant.dry_friction_nm[row, self._column]
+        # A quarter of what an explicit spring on this inertia would bear.
+        self._bristle = np.minimum(blueprint.settings.bristle_nm_rad, 0.25 * model.dof_M0[dofs] / self._dt**2)
+        self._bristle_damping = np.sqrt(self._bristle * model.dof_M0[dofs])
+        self._bent = np.zeros(len(ids))
+        self._passive = bool(self._damping.any() or self._spring.any() or self._dry.any())
+        self._told: list[float] = [np.nan] * len(mine)
+        for joint, dof in zip(self._joints, dofs):
+            joint.set_friction(0.0)
+            joint.set_armature(np.array([model.dof_armature[dof]], np.float32))
+
+    def _gains(self, blueprint: Blueprint, plant: Plant, row: int) -> None:
+        """Position gains, velocity gains and torque limits of the servos."""
+        model, robot, columns = blueprint.model, blueprint.task.robot, self._column
+        servo = [model.actuator(robot.joint_names[column]).id for column in columns]
+        self._kp = model.actuator_gainprm[servo, 0] * plant.gain_scale[row, columns]
+        self._kd = -model.actuator_biasprm[servo, 2]
+        self._limit = plant.torque_limit_nm[row, columns]
+        for k, servo_k in enumerate(self._servos):
+            figures = float(self._kp[k]), float(self._kd[k]), float(self._limit[k])
+            self._joints[servo_k].set_drive_properties(*figures, "force")
+
+    def write(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
+        """Set the state from MuJoCo's layout."""
+        self._articulation.set_qpos((qpos[self._qpos] - self._zero).astype(np.float32))
+        self._articulation.set_qvel(qvel[self._qvel].astype(np.float32))
+
+    def read(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
+        """Write the state in MuJoCo's layout."""
+        qpos[self._qpos] = self._articulation.get_qpos() + self._zero
+        qvel[self._qvel] = self._articulation.get_qvel()
+
+    def push(self, targets: list[float], torques: np.ndarray) -> None:
+        """Before a physics step: what the joints are told, by the robot's order, and what acts by itself; the servos'
+        torques go into (a,)."""
+        position = self._articulation.get_qpos().astype(float)
+        velocity = self._articulation.get_qvel().astype(float)
+        if self._passive:
+            force = -self._damping * velocity - self._spring * (position - self._rest)
+            self._articulation.set_qf((force - self._friction(velocity)).astype(np.float32))
+        if not len(self._servos):
+            return
+        wanted = [targets[column] for column in self._column.tolist()]
+        for k, (target, last) in enumerate(zip(wanted, self._told)):
+            if target != last:
+                self._joints[self._servos[k]].set_drive_target(target)
+        self._told = wanted
+        servo = self._kp * (np.array(wanted) - position[self._servos]) - self._kd * velocity[self._servos]
+        torques[self._column] = np.clip(servo, -self._limit, self._limit)
+
+    def _friction(self, velocity: np.ndarray) -> np.ndarray:
+        """(joints,) Coulomb friction, N m."""
+        slides = self._dry / self._bristle
+        self._bent = np.clip(self._bent + velocity * self._dt, -slides, slides)
+        return np.clip(self._bristle * self._bent + self._bristle_damping * velocity, -self._dry, self._dry)
