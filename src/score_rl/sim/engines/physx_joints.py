@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,16 +35,17 @@ class Tree:
         self._servos, self._column = (np.array([pair[side] for pair in mine], int) for side in (0, 1))
         self._gains(blueprint, plant, row)
         dofs = self._qvel
-        self._damping, self._spring = model.dof_damping[dofs], model.jnt_stiffness[ids]
-        self._rest = model.qpos_spring[self._qpos] - self._zero
-        self._dry = model.dof_frictionloss[dofs].copy()
-        self._dry[self._servos] = plant.dry_friction_nm[row, self._column]
-        # A quarter of what an explicit spring on this inertia would bear.
-        self._bristle = np.minimum(blueprint.settings.bristle_nm_rad, 0.25 * model.dof_M0[dofs] / self._dt**2)
-        self._bristle_damping = np.sqrt(self._bristle * model.dof_M0[dofs])
-        self._bent = np.zeros(len(ids))
-        self._passive = bool(self._damping.any() or self._spring.any() or self._dry.any())
-        self._told: list[float] = [np.nan] * len(mine)
+        self._dry_friction(blueprint, plant, row)
+        self._damping, self._spring = (
+            values.astype(np.float32) for values in (model.dof_damping[dofs], model.jnt_stiffness[ids])
+        )
+        self._rest = (model.qpos_spring[self._qpos] - self._zero).astype(np.float32)
+        self._sprung = bool(self._spring.any())
+        self._passive = self._sprung or bool(self._damping.any() or self._dry.any())
+        self._drives = [(self._joints[k], int(column)) for k, column in zip(self._servos, self._column)]
+        self._targets: Sequence[float] = [np.nan] * len(names)
+        self._told: list[tuple] = []
+        """(targets, position, velocity) of the physics steps of this control period."""
         for joint, dof in zip(self._joints, dofs):
             joint.set_friction(0.0)
             joint.set_armature(np.array([model.dof_armature[dof]], np.float32))
@@ -59,6 +61,18 @@ class Tree:
             figures = float(self._kp[k]), float(self._kd[k]), float(self._limit[k])
             self._joints[servo_k].set_drive_properties(*figures, "force")
 
+    def _dry_friction(self, blueprint: Blueprint, plant: Plant, row: int) -> None:
+        """Coulomb torques and the bristles' stiffness, damping and largest bend."""
+        model, dofs = blueprint.model, self._qvel
+        dry = model.dof_frictionloss[dofs].copy()
+        dry[self._servos] = plant.dry_friction_nm[row, self._column]
+        # A quarter of what an explicit spring on this inertia would bear.
+        bristle = np.minimum(blueprint.settings.bristle_nm_rad, 0.25 * model.dof_M0[dofs] / self._dt**2)
+        self._dry, self._bristle, self._slides, self._bristle_damping = (
+            values.astype(np.float32) for values in (dry, bristle, dry / bristle, np.sqrt(bristle * model.dof_M0[dofs]))
+        )
+        self._bent = np.zeros(len(dofs), np.float32)
+
     def write(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
         """Set the state from MuJoCo's layout."""
         self._articulation.set_qpos((qpos[self._qpos] - self._zero).astype(np.float32))
@@ -69,26 +83,32 @@ class Tree:
         qpos[self._qpos] = self._articulation.get_qpos() + self._zero
         qvel[self._qvel] = self._articulation.get_qvel()
 
-    def push(self, targets: list[float], torques: np.ndarray) -> None:
-        """Before a physics step: what the joints are told, by the robot's order, and what acts by itself; the servos'
-        torques go into (a,)."""
-        position = self._articulation.get_qpos().astype(float)
-        velocity = self._articulation.get_qvel().astype(float)
+    def push(self, targets: Sequence[float]) -> None:
+        """Before a physics step: what the joints are told (a,), in the robot's order, and what acts by itself."""
+        position, velocity = self._articulation.get_qpos(), self._articulation.get_qvel()
+        self._told.append((targets, position, velocity))
         if self._passive:
-            force = -self._damping * velocity - self._spring * (position - self._rest)
-            self._articulation.set_qf((force - self._friction(velocity)).astype(np.float32))
-        if not len(self._servos):
-            return
-        wanted = [targets[column] for column in self._column.tolist()]
-        for k, (target, last) in enumerate(zip(wanted, self._told)):
-            if target != last:
-                self._joints[self._servos[k]].set_drive_target(target)
-        self._told = wanted
-        servo = self._kp * (np.array(wanted) - position[self._servos]) - self._kd * velocity[self._servos]
-        torques[self._column] = np.clip(servo, -self._limit, self._limit)
+            force = self._friction(velocity) + self._damping * velocity
+            if self._sprung:
+                force += self._spring * (position - self._rest)
+            self._articulation.set_qf(-force)
+        for joint, column in self._drives:
+            target = targets[column]
+            if target != self._targets[column]:
+                joint.set_drive_target(target)
+        self._targets = targets
+
+    def tell(self, torques: np.ndarray) -> None:
+        """Torques of the servos, N m, in the physics steps since the last call, into (s, a)."""
+        if self._drives:
+            targets, position, velocity = (np.array(part, float) for part in zip(*self._told))
+            away = targets[:, self._column] - position[:, self._servos]
+            servo = self._kp * away - self._kd * velocity[:, self._servos]
+            torques[:, self._column] = np.clip(servo, -self._limit, self._limit)
+        self._told.clear()
 
     def _friction(self, velocity: np.ndarray) -> np.ndarray:
-        """(joints,) Coulomb friction, N m."""
-        slides = self._dry / self._bristle
-        self._bent = np.clip(self._bent + velocity * self._dt, -slides, slides)
-        return np.clip(self._bristle * self._bent + self._bristle_damping * velocity, -self._dry, self._dry)
+        """(joints,) Coulomb friction, N m, against which a joint moves."""
+        self._bent = np.minimum(np.maximum(self._bent + velocity * self._dt, -self._slides), self._slides)
+        force = self._bristle * self._bent + self._bristle_damping * velocity
+        return np.minimum(np.maximum(force, -self._dry), self._dry)

@@ -312,7 +312,7 @@ class PhysxScene:
         net = np.zeros((self.blueprint.outputs, 3))
         for k, row in enumerate(wanted):
             for tree in self._trees:
-                tree.push(row, torques[k])
+                tree.push(row)
             for item in self._free:
                 if item.rolling_m > 0:
                     self._resist(item)
@@ -320,10 +320,12 @@ class PhysxScene:
             if self.blueprint.outputs:
                 self._add_forces(net)
                 forces[k] = np.sqrt(np.einsum("kx,kx->k", net, net))
+        for tree in self._trees:
+            tree.tell(torques)
 
     def _add_forces(self, net: np.ndarray) -> None:
         """Normal forces of all contacts, into (b + c, 3)."""
-        net[:] = 0
+        net.fill(0.0)
         slots, resting, rate = self.blueprint.slots, self._resting, 1 / self.blueprint.timestep_s
         for force in resting.values():
             force[:] = 0
