@@ -257,7 +257,9 @@ def main(config: Benchmark) -> None:
             "load_average": os.getloadavg()[0],
         }  # fmt: skip
         print(name, {key: round(x, 5) if isinstance(x, float) else x for key, x in table[name].items()}, flush=True)
-    table = {name: {k: x if isinstance(x, (str, int)) else float(x) for k, x in row.items()} for name, row in table.items()}
+    table = {
+        name: {k: x if isinstance(x, (str, int)) else float(x) for k, x in row.items()} for name, row in table.items()
+    }
     write_json(config.result, {**describe_process(), "engines": table})
 
 

@@ -69,7 +69,8 @@ class Tree:
         # A quarter of what an explicit spring on this inertia would bear.
         bristle = np.minimum(blueprint.settings.bristle_nm_rad, 0.25 * model.dof_M0[dofs] / self._dt**2)
         self._dry, self._bristle, self._slides, self._bristle_damping = (
-            values.astype(np.float32) for values in (dry, bristle, dry / bristle, np.sqrt(bristle * model.dof_M0[dofs]))
+            values.astype(np.float32)
+            for values in (dry, bristle, dry / bristle, np.sqrt(bristle * model.dof_M0[dofs]))
         )
         self._bent = np.zeros(len(dofs), np.float32)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -24,6 +25,7 @@ with warnings.catch_warnings():  # about Vulkan, for pictures that are drawn els
     from sapien import Pose, physx
 
 _GEOM, _JOINT = mujoco.mjtGeom, mujoco.mjtJoint
+_KINDS = (_GEOM.mjGEOM_BOX, _GEOM.mjGEOM_SPHERE, _GEOM.mjGEOM_CAPSULE, _GEOM.mjGEOM_CYLINDER, _GEOM.mjGEOM_PLANE)
 _Z_TO_X = np.array([np.sqrt(0.5), 0.0, -np.sqrt(0.5), 0.0])
 """PhysX's capsules, cylinders and planes lie along x, MuJoCo's along z."""
 _GRAVITY = np.array([0.0, 0.0, -9.81], np.float32)
@@ -56,11 +58,13 @@ class Blueprint:
                 for second in members(spec, task, other):
                     self._count(first, second, row)
         self.outputs = len(self.links) + len(pairs)
-        self.rolling_m = {body: max(model.geom_friction[g, 2] for g in geoms)
-                          for body, geoms in self.shapes.items()
-                          if body and geoms and (model.geom_condim[geoms] == 6).any()}
+        self.rolling_m = {
+            body: max(model.geom_friction[g, 2] for g in geoms)
+            for body, geoms in self.shapes.items()
+            if body and geoms and (model.geom_condim[geoms] == 6).any()
+        }
         """Body -> coefficient of its rolling friction."""
-        _refuse_what_cannot_be(model)
+        _refuse_what_cannot_be(model, [geom for geoms in self.shapes.values() for geom in geoms])
 
     def _shapes(self, body: int) -> list[int]:
         """Geoms of a body that touch something."""
@@ -74,8 +78,15 @@ class Blueprint:
         self.slots.setdefault((other, one), []).append((row, -1.0))
 
 
-def _refuse_what_cannot_be(model: mujoco.MjModel) -> None:
-    """Raise ScoreError for what a scene has and this engine does not."""
+def _refuse_what_cannot_be(model: mujoco.MjModel, touching: Sequence[int]) -> None:
+    """Raise ScoreError for what a scene has and this engine does not; touching: geoms that collide."""
+    for geom in touching:
+        kind = _GEOM(model.geom_type[geom])
+        if kind not in _KINDS:
+            named, word = model.geom(geom).name, kind.name.removeprefix("mjGEOM_").lower()
+            raise ScoreError(
+                f"engine 'physx': geom '{named}' is of the kind {word}; it has box, sphere, capsule, cylinder"
+            )
     for body in range(1, model.nbody):
         name, joints = model.body(body).name, int(model.body_jntnum[body])
         free = joints and model.jnt_type[model.body_jntadr[body]] == _JOINT.mjJNT_FREE
@@ -373,13 +384,8 @@ def _shape(
         return physx.PhysxCollisionShapeBox(half_size=size, material=material), straight
     if kind == _GEOM.mjGEOM_SPHERE:
         return physx.PhysxCollisionShapeSphere(radius=float(size[0]), material=material), straight
-    long = {
-        _GEOM.mjGEOM_CAPSULE: physx.PhysxCollisionShapeCapsule,
-        _GEOM.mjGEOM_CYLINDER: physx.PhysxCollisionShapeCylinder,
-    }.get(kind)
-    if long is None:
-        named, word = model.geom(geom).name, kind.name.removeprefix("mjGEOM_").lower()
-        raise ScoreError(f"engine 'physx': geom '{named}' is a {word}; it has box, sphere, capsule and cylinder")
+    capsule = kind == _GEOM.mjGEOM_CAPSULE
+    long = physx.PhysxCollisionShapeCapsule if capsule else physx.PhysxCollisionShapeCylinder
     return long(radius=float(size[0]), half_length=float(size[1]), material=material), _Z_TO_X
 
 
