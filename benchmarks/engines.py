@@ -2,8 +2,8 @@
 
     python benchmarks/engines.py
 
-Physics are those of the shipped domains `proxy` and `proxy_physx`. Blocks slide, balls roll and drop, a pendulum swings,
-a robot waves, and a careful demonstrator grasps a cube and holds it for ten seconds.
+Physics are those of the shipped domains `proxy` and `proxy_physx`. Blocks slide, balls roll and drop, a pendulum
+swings, a robot waves, a fingertip hits the table, and a careful demonstrator grasps a cube and holds it for ten seconds.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def grasping(domain: Domain, episodes: int, robot_seed: int) -> dict[str, float]
     first, last = np.array(poses)[-101, kept], np.array(poses)[-1, kept]
     turned = np.abs((first[:, 3:] * last[:, 3:]).sum(1)).clip(max=1)
     return {
-        "held": int(len(kept)),
+        "held": len(kept),
         "episodes": episodes,
         "slip_m": float(np.linalg.norm(first[:, :3] - last[:, :3], axis=1).max()),
         "slip_rad": float(2 * np.arccos(turned).max()),

@@ -44,12 +44,14 @@ class Loop:
 
 def run_loop(
     recipe: Recipe, out: str | Path, *, hardware: str = "", robot_seed: int = 0, seed: int = 0,
-    twin_episodes: int = 100, overwrite: bool = False, notify: Notify = silent, done: Callable[[Any], None] = lambda result: None,
+    twin_episodes: int = 100, overwrite: bool = False, notify: Notify = silent,
+    done: Callable[[Any], None] = lambda result: None,
 ) -> Loop:  # fmt: skip
     """Run all stages of a recipe, each into its own run directory below OUT.
 
-    hardware: world of demonstrations and verdict; "": the recipe's. robot_seed: the robot that is demonstrated on, calibrated and judged. seed: of demonstrations, pretraining and
-    steering. twin_episodes: at most as many of every policy in the twin. done: hears every stage's result at once.
+    hardware: world of demonstrations and verdict; "": the recipe's. robot_seed: the robot that is demonstrated on,
+    calibrated and judged. seed: of demonstrations, pretraining and steering. twin_episodes: at most as many of every
+    policy in the twin. done: hears every stage's result at once.
     Raises ScoreError for a recipe that needs demonstrations from elsewhere.
     """
     recipe, out = of_robot(recipe, robot_seed, seed), Path(out)

@@ -248,11 +248,7 @@ class PhysxScene:
         base.name = f"base of {names[root]}"  # stands still; without shape
         components, entities = {0: base}, [sapien.Entity()]
         entities[0].add_component(base)
-        for body in range(root, model.nbody):
-            if body != root and int(model.body_parentid[body]) not in components or body in components:
-                continue
-            if model.body_rootid[body] != root:
-                continue
+        for body in np.flatnonzero(model.body_rootid == root).tolist():  # parents come first
             link = physx.PhysxArticulationLinkComponent(components[int(model.body_parentid[body])])
             self._attach_shapes(link, body)
             self._weigh(link, body)
