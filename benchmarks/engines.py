@@ -3,7 +3,7 @@
     python benchmarks/engines.py
 
 Physics are those of the shipped domains `proxy` and `proxy_physx`. Blocks slide, balls roll and drop, a pendulum
-swings, a robot waves, a fingertip hits the table, and a careful demonstrator grasps a cube and holds it for ten seconds.
+swings, a robot waves, its hand hits the table, and a careful demonstrator grasps a cube and holds it for ten seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from score_rl.sim.plant import PlantBuilder
 from score_rl.sim.robot import HAND, OBJECT
 from score_rl.sim.scene import joint_addresses
 from score_rl.sim.task import Task, TaskObject, get_task
-from score_rl.sim.world import SimulatedWorld
+from score_rl.sim.world import SimulatedWorld, low_pass
 from score_rl.tasks.people.collect import get_routine
 from score_rl.tasks.people.demonstrator import Demonstrator
 from score_rl.tasks.people.habits import careful
@@ -176,6 +176,29 @@ def energy(physics: Physics) -> dict[str, float]:
     return {"energy_change": now() / before - 1}
 
 
+def impacts(physics: Physics) -> dict[str, float]:
+    """Hand and table: largest force on a link in a physics step, as the protective stop of the proxies filters it
+    (10 ms), and its mean over 50 ms, N; the arm swings down gently (fingertip) and hard (palm)."""
+    found = {}
+    for name, speed_rad_s in (("tap", 0.3), ("crash", 0.6)):
+        yard = Yard(physics)
+        times = np.arange(20 * yard.steps) * physics.timestep_s
+        path = np.tile(FRANKA_LEAP.home, (len(times), 1))
+        path[:, 1] += np.minimum(speed_rad_s * times, 0.85)
+        forces = np.concatenate(
+            [yard.engine.advance(path[None, k : k + yard.steps]).forces[0] for k in range(0, len(path), yard.steps)]
+        )
+        sums = np.cumsum(np.vstack([np.zeros_like(forces[:1]), forces]), axis=0)
+        window = round(0.05 / physics.timestep_s)
+        filtered = low_pass(forces[None], np.zeros_like(forces[:1]), np.exp(-physics.timestep_s / 0.01))
+        found |= {
+            f"{name}_step_n": forces.max(),
+            f"{name}_stop_n": filtered.max(),
+            f"{name}_50ms_n": (sums[window:] - sums[:-window]).max() / window,
+        }
+    return found
+
+
 def free_motion(physics: Physics) -> np.ndarray:
     """(periods, a) true joints, rad, over 4 s of waving with all joints in free space."""
     yard = Yard(physics, free_space=True)
@@ -246,21 +269,19 @@ def main(config: Benchmark) -> None:
         physics = domain.physics
         free[name] = free_motion(physics)
         apart = np.abs(free[name] - free["mujoco"])
-        table[name] = {
+        row = {
             "domain": DOMAINS[name],
             "timestep_s": physics.timestep_s,
             "arm_apart_rad": float(apart[:, :7].max()),
             "hand_apart_rad": float(apart[:, 7:].max()),
-            **sliding(physics), **rolling(physics), **energy(physics),
+            **sliding(physics), **rolling(physics), **energy(physics), **impacts(physics),
             **grasping(domain, config.episodes, config.robot_seed),
             "control_steps_per_second_two_cores": wall_rate(domain, config.robot_seed),
             "load_average": os.getloadavg()[0],
         }  # fmt: skip
-        print(name, {key: round(x, 5) if isinstance(x, float) else x for key, x in table[name].items()}, flush=True)
-    table = {
-        name: {k: x if isinstance(x, (str, int)) else float(x) for k, x in row.items()} for name, row in table.items()
-    }
-    write_json(config.result, {**describe_process(), "engines": table})
+        table[name] = {key: value if isinstance(value, (str, int)) else float(value) for key, value in row.items()}
+        print(name, table[name], flush=True)
+    write_json(config.result, {"benchmark": "engines", **describe_process(), "engines": table})
 
 
 if __name__ == "__main__":
