@@ -135,7 +135,7 @@ def test_the_proxy_in_another_engine_has_the_same_robots_and_objects() -> None:
     proxy, other = load_domain("proxy"), load_domain("proxy_physx")
     assert (other.robot, other.episode) == (proxy.robot, proxy.episode)
     assert other.physics.timestep_s == proxy.physics.timestep_s and other.physics.engine == "physx"
-    assert other.physics.not_applied == ("contact.time_constant_s",)
+    assert other.protective_stop == proxy.protective_stop and not other.physics.not_applied
 
 
 def test_the_proxy_is_another_robot_and_the_twin_is_nominal() -> None:

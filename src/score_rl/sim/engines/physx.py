@@ -23,9 +23,9 @@ def load(task: Task, physics: Physics, num_envs: int, threads: int, free_space: 
 
 
 class PhysxEngine:
-    """See `engines.Engine`. Contact forces are normal forces: SAPIEN does not tell those of friction."""
+    """See `engines.Engine`. Contacts are rigid, and their forces told as `PhysxScene.run` says."""
 
-    not_represented: frozenset[str] = frozenset({"contact.time_constant_s"})
+    not_represented: frozenset[str] = frozenset()
 
     def __init__(self, task: Task, physics: Physics, num_envs: int, threads: int, free_space: bool = False) -> None:
         """threads: processes, where that is possible."""

@@ -16,6 +16,7 @@ from score_rl.sim.engines.physx_joints import Tree
 from score_rl.sim.engines.settings import PhysxSettings
 from score_rl.sim.plant import ObjectParts, Plant
 from score_rl.sim.scene import TABLE_GEOM, hand_bodies, members
+from score_rl.sim.strain import low_pass
 from score_rl.sim.task import Task
 
 os.environ.setdefault("SAPIEN_NO_DISPLAY", "1")
@@ -149,6 +150,9 @@ class PhysxScene:
                     self._build_free(body)
                 else:
                     self._build_tree(body)
+        self._pad = np.zeros((2, blueprint.outputs))
+        """Two equal first-order stages make the critically damped pad behind which forces are told, newtons."""
+        self._pad_decay = np.exp(-blueprint.timestep_s / float(plant.contact_time_constant_s[row]))
         self._resting = {item.name: np.zeros(3) for item in self._free if item.rolling_m > 0}
         """Body -> force of what does not move on it, newtons, in the last step."""
 
@@ -314,7 +318,12 @@ class PhysxScene:
 
     def run(self, targets: np.ndarray, forces: np.ndarray, torques: np.ndarray) -> None:
         """Physics steps with servo targets (s, a); what acted goes into forces (s, b + c), newtons, of links and of
-        pairs of contacts, and torques (s, a)."""
+        pairs of contacts, and torques (s, a).
+
+        Forces are the contacts' normal forces (SAPIEN does not tell those of friction) behind a critically damped pad
+        of the contacts' time constant. Contacts themselves are rigid: an impact that soft ones spread over 20 ms is
+        one of several hundred newtons for a step or two, which says more about the step than about the hand.
+        """
         wanted = targets.tolist()
         net = np.zeros((self.blueprint.outputs, 3))
         for k, row in enumerate(wanted):
@@ -329,6 +338,9 @@ class PhysxScene:
                 forces[k] = np.sqrt(np.einsum("kx,kx->k", net, net))
         for tree in self._trees:
             tree.tell(torques)
+        for stage in self._pad:
+            forces[:] = low_pass(forces[None], stage[None], self._pad_decay)[0]
+            stage[:] = forces[-1]
 
     def _add_forces(self, net: np.ndarray) -> None:
         """Normal forces of all contacts, into (b + c, 3)."""
