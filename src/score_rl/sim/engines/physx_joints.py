@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import mujoco
 import numpy as np
 
 from score_rl.sim.plant import Plant
+from score_rl.sim.robot import Robot
 
 if TYPE_CHECKING:
     from sapien import physx
-
-    from score_rl.sim.engines.physx_scene import Blueprint
 
 
 class Tree:
@@ -23,19 +23,22 @@ class Tree:
     a share of the transmitted load instead, and stays off.
     """
 
-    def __init__(self, articulation: physx.PhysxArticulation, blueprint: Blueprint, plant: Plant, row: int) -> None:
-        model, robot = blueprint.model, blueprint.task.robot
+    def __init__(
+        self, articulation: physx.PhysxArticulation, model: mujoco.MjModel, robot: Robot, plant: Plant, row: int,
+        timestep_s: float, bristle_nm_rad: float,
+    ) -> None:  # fmt: skip
+        """plant: of several episodes, of which this is `row`; bristle_nm_rad: see `PhysxSettings`."""
         self._articulation, self._joints = articulation, articulation.active_joints
-        self._dt = blueprint.timestep_s
+        self._dt = timestep_s
         ids = [model.joint(joint.name).id for joint in self._joints]
         self._qpos, self._qvel = model.jnt_qposadr[ids], model.jnt_dofadr[ids]
         self._zero = model.qpos0[self._qpos]
         names = list(robot.joint_names)
         mine = [(k, names.index(joint.name)) for k, joint in enumerate(self._joints) if joint.name in names]
         self._servos, self._column = (np.array([pair[side] for pair in mine], int) for side in (0, 1))
-        self._gains(blueprint, plant, row)
+        self._gains(model, robot, plant, row)
         dofs = self._qvel
-        self._dry_friction(blueprint, plant, row)
+        self._dry_friction(model, plant, row, bristle_nm_rad)
         self._damping, self._spring = (
             values.astype(np.float32) for values in (model.dof_damping[dofs], model.jnt_stiffness[ids])
         )
@@ -50,9 +53,9 @@ class Tree:
             joint.set_friction(0.0)
             joint.set_armature(np.array([model.dof_armature[dof]], np.float32))
 
-    def _gains(self, blueprint: Blueprint, plant: Plant, row: int) -> None:
+    def _gains(self, model: mujoco.MjModel, robot: Robot, plant: Plant, row: int) -> None:
         """Position gains, velocity gains and torque limits of the servos."""
-        model, robot, columns = blueprint.model, blueprint.task.robot, self._column
+        columns = self._column
         servo = [model.actuator(robot.joint_names[column]).id for column in columns]
         self._kp = model.actuator_gainprm[servo, 0] * plant.gain_scale[row, columns]
         self._kd = -model.actuator_biasprm[servo, 2]
@@ -61,13 +64,13 @@ class Tree:
             figures = float(self._kp[k]), float(self._kd[k]), float(self._limit[k])
             self._joints[servo_k].set_drive_properties(*figures, "force")
 
-    def _dry_friction(self, blueprint: Blueprint, plant: Plant, row: int) -> None:
+    def _dry_friction(self, model: mujoco.MjModel, plant: Plant, row: int, bristle_nm_rad: float) -> None:
         """Coulomb torques and the bristles' stiffness, damping and largest bend."""
-        model, dofs = blueprint.model, self._qvel
+        dofs = self._qvel
         dry = model.dof_frictionloss[dofs].copy()
         dry[self._servos] = plant.dry_friction_nm[row, self._column]
         # A quarter of what an explicit spring on this inertia would bear.
-        bristle = np.minimum(blueprint.settings.bristle_nm_rad, 0.25 * model.dof_M0[dofs] / self._dt**2)
+        bristle = np.minimum(bristle_nm_rad, 0.25 * model.dof_M0[dofs] / self._dt**2)
         self._dry, self._bristle, self._slides, self._bristle_damping = (
             values.astype(np.float32)
             for values in (dry, bristle, dry / bristle, np.sqrt(bristle * model.dof_M0[dofs]))

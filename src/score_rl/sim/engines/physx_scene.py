@@ -266,7 +266,9 @@ class PhysxScene:
         entities[0].pose = Pose()
         for entity in entities:
             self._scene.add_entity(entity)
-        self._trees.append(Tree(base.articulation, self.blueprint, self._plant, self._row))
+        figures = self.blueprint.timestep_s, self.blueprint.settings.bristle_nm_rad
+        robot = self.blueprint.task.robot
+        self._trees.append(Tree(base.articulation, model, robot, self._plant, self._row, *figures))
 
     def _join(self, link: physx.PhysxArticulationLinkComponent, body: int) -> None:
         """Joint to the parent."""
