@@ -29,7 +29,7 @@ FLOORS: dict[str, int] = {
 }
 """Room (top-level module or folder of the package) -> floor."""
 
-SIMULATORS = {"mujoco", "gymnasium", "gymnasium_robotics"}
+SIMULATORS = {"mujoco", "sapien", "gymnasium", "gymnasium_robotics"}
 
 
 def module_name(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from parts import TASK
 
 from score_rl.core.errors import ScoreError
 from score_rl.sim.domain import Physics, parse_domain
-from score_rl.sim.engines.engine import not_applied
+from score_rl.sim.engines.engine import not_applied, open_engine
 from score_rl.sim.engines.settings import ENGINES
 
 ROLLING = {"cup": {"friction": {"robot": {"distribution": "constant", "value": 0.5}}}}
@@ -18,6 +19,8 @@ ROLLING = {"cup": {"friction": {"robot": {"distribution": "constant", "value": 0
 
 @pytest.mark.parametrize("name", sorted(ENGINES))
 def test_the_engine_keeps_its_promises(name: str) -> None:
+    if name != "mujoco":
+        pytest.importorskip({"physx": "sapien"}[name])
     check_engine(Physics(name, settings=ENGINES[name]()))
 
 
@@ -28,3 +31,25 @@ def test_a_parameter_that_an_engine_has_nothing_for_is_named() -> None:
     accepted = parse_domain({**ROLLING, "physics": {"not_applied": ["cup.friction"]}})
     assert not_applied(engine, TASK, accepted) == ("cup.friction",)
     assert not_applied(engine, TASK, parse_domain({})) == ()
+
+
+def test_an_engine_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.startswith("score_rl.sim.engines.physx")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "sapien", None)
+    with pytest.raises(ScoreError, match=r"engine 'physx' cannot be loaded.*pip install 'score-rl\[physx\]'"):
+        open_engine(TASK, Physics("physx", 1 / 120, settings=ENGINES["physx"]()), 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"position_iterations": 0}, "position_iterations = 0 must be a whole number, 1 to 255"),
+        ({"contact_offset_m": 0.0}, "contact_offset_m = 0.0 must be positive"),
+        ({"contact_ofset_m": 0.1}, "did you mean 'contact_offset_m'"),
+        ({"bristle_nm_rad": -1}, "bristle_nm_rad = -1 must be a finite number >= 0"),
+    ],
+)
+def test_settings_of_physx_are_checked(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ScoreError, match=message):
+        parse_domain({"physics": {"engine": "physx", "physx": settings}})

@@ -13,8 +13,9 @@ from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.domain import Domain, Physics, parse_domain
 from score_rl.sim.engines.mujoco import configured_spec
 from score_rl.sim.scene import hand_bodies
+from score_rl.sim.strain import low_pass
 from score_rl.sim.task import get_task, task_names
-from score_rl.sim.world import SimulatedWorld, low_pass, make_world
+from score_rl.sim.world import SimulatedWorld, make_world
 
 HOME = torch.tensor(FRANKA_LEAP.home)
 GOAL = [0.55, 0.0, 0.35]

@@ -27,6 +27,9 @@ class Demo:
 
     recipe: tyro.conf.Suppress[Recipe]
     """What is run; chosen by --task and --recipe."""
+    hardware: str = ""
+    """The simulated robot that stands for the real one, in demonstrations and verdict: a shipped domain (proxy,
+    proxy_physx) or the path of a TOML file; by default the recipe's."""
     robot_seed: Seed = 0
     """Which robot: demonstrations, calibration and verdict are all of this one."""
     seed: Seed = 0
@@ -45,6 +48,7 @@ class Demo:
         loop = run_loop(
             self.recipe,
             self.out,
+            hardware=self.hardware,
             robot_seed=self.robot_seed,
             seed=self.seed,
             twin_episodes=self.twin_episodes,

@@ -21,6 +21,7 @@ from score_rl.pipeline.stages import (
     pretrain,
     steer,
 )
+from score_rl.sim.open import check_world
 from score_rl.tasks.recipe import Recipe
 from score_rl.tasks.settings import EvaluateSettings
 
@@ -42,16 +43,20 @@ class Loop:
 
 
 def run_loop(
-    recipe: Recipe, out: str | Path, *, robot_seed: int = 0, seed: int = 0, twin_episodes: int = 100,
-    overwrite: bool = False, notify: Notify = silent, done: Callable[[Any], None] = lambda result: None,
+    recipe: Recipe, out: str | Path, *, hardware: str = "", robot_seed: int = 0, seed: int = 0,
+    twin_episodes: int = 100, overwrite: bool = False, notify: Notify = silent,
+    done: Callable[[Any], None] = lambda result: None,
 ) -> Loop:  # fmt: skip
     """Run all stages of a recipe, each into its own run directory below OUT.
 
-    robot_seed: the robot that is demonstrated on, calibrated and judged. seed: of demonstrations, pretraining and
-    steering. twin_episodes: at most as many of every policy in the twin. done: hears every stage's result at once.
+    hardware: world of demonstrations and verdict; "": the recipe's. robot_seed: the robot that is demonstrated on,
+    calibrated and judged. seed: of demonstrations, pretraining and steering. twin_episodes: at most as many of every
+    policy in the twin. done: hears every stage's result at once.
     Raises ScoreError for a recipe that needs demonstrations from elsewhere.
     """
     recipe, out = of_robot(recipe, robot_seed, seed), Path(out)
+    if hardware:
+        recipe = on_hardware(recipe, hardware)
 
     def then(result: Any) -> Any:
         done(result)
@@ -89,6 +94,14 @@ def of_robot(recipe: Recipe, robot_seed: int, seed: int) -> Recipe:
         pretrain=replace(recipe.pretrain, training=replace(recipe.pretrain.training, seed=seed)),
         steer=replace(recipe.steer, learner=replace(recipe.steer.learner, seed=seed)),
         evaluate=replace(recipe.evaluate, robot_seed=robot_seed),
+    )
+
+
+def on_hardware(recipe: Recipe, world: str) -> Recipe:
+    """The recipe with demonstrations and verdict in another world. Raises ScoreError for an unknown one."""
+    check_world(world, recipe.task)
+    return replace(
+        recipe, collect=replace(recipe.collect, world=world), evaluate=replace(recipe.evaluate, world=world)
     )
 
 

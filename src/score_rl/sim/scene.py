@@ -67,12 +67,12 @@ def add_contact_sensors(spec: mujoco.MjSpec, task: Task) -> None:
     for body in hand_bodies(spec):
         _add_contact_sensor(spec, f"force_{body}", body)
     for one, other in task.contacts:
-        for first in _members(spec, task, one):
-            for second in _members(spec, task, other):
+        for first in members(spec, task, one):
+            for second in members(spec, task, other):
                 _add_contact_sensor(spec, f"contact {one} {other} {first} {second}", first, second)
 
 
-def _members(spec: mujoco.MjSpec, task: Task, thing: str) -> list[str]:
+def members(spec: mujoco.MjSpec, task: Task, thing: str) -> list[str]:
     """Bodies (or the table's geom) that a name in `Task.contacts` stands for."""
     hand, palm = hand_bodies(spec), spec.site(task.robot.palm).parent.name
     known = {"palm": [palm], "fingers": [name for name in hand if name != palm], TABLE_GEOM: [TABLE_GEOM]}

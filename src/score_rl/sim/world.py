@@ -27,7 +27,7 @@ from score_rl.sim.robot import CONTROL_RATE_HZ, robot_interface
 from score_rl.sim.scene import joint_addresses
 from score_rl.sim.sensors import Rows, Sensors
 from score_rl.sim.state import Configuration, SceneState
-from score_rl.sim.strain import RULES, Strain
+from score_rl.sim.strain import RULES, Strain, low_pass
 from score_rl.sim.task import Task, get_task
 from score_rl.sim.truth import Instant
 
@@ -321,15 +321,6 @@ class SimulatedWorld:
             return {"privileged": torch.from_numpy(truth.features())}
 
         return LazyFrame(("privileged",), self._n, compute)
-
-
-def low_pass(signal: np.ndarray, state: np.ndarray, decay: float) -> np.ndarray:
-    """First-order filter y_k = d y_(k-1) + (1 - d) x_k of signals (n, steps, b), from y_0 = `state` (n, b)."""
-    result = np.empty_like(signal)
-    for k in range(signal.shape[1]):
-        state = decay * state + (1 - decay) * signal[:, k]
-        result[:, k] = state
-    return result
 
 
 def _block(addresses: np.ndarray) -> slice:

@@ -1,0 +1,335 @@
+"""One environment's scene in PhysX (through SAPIEN), built from a compiled MjModel."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from score_rl.sim import rotations_numpy as rotations
+from score_rl.sim.engines.physx_blueprint import Blueprint
+from score_rl.sim.engines.physx_joints import Tree
+from score_rl.sim.plant import Plant
+from score_rl.sim.scene import TABLE_GEOM
+from score_rl.sim.strain import low_pass
+
+os.environ.setdefault("SAPIEN_NO_DISPLAY", "1")
+with warnings.catch_warnings():  # about Vulkan, for pictures that are drawn elsewhere
+    warnings.simplefilter("ignore")
+    import sapien
+    from sapien import Pose, physx
+
+_GEOM, _JOINT = mujoco.mjtGeom, mujoco.mjtJoint
+_Z_TO_X = np.array([np.sqrt(0.5), 0.0, -np.sqrt(0.5), 0.0])
+"""PhysX's capsules, cylinders and planes lie along x, MuJoCo's along z."""
+_GRAVITY = np.array([0.0, 0.0, -9.81], np.float32)
+_DEPENETRATION_M_S = 1.0
+"""Largest speed at which bodies that overlap are pushed apart."""
+_BOUNCE_THRESHOLD_M_S = 0.5
+
+
+@dataclass(frozen=True)
+class _Free:
+    """A body that moves freely."""
+
+    component: physx.PhysxRigidDynamicComponent
+    name: str
+    qpos: int
+    qvel: int
+    """Addresses in MuJoCo's layout."""
+    centre: np.ndarray
+    """(3,) of mass, in the body's frame: PhysX's velocities are those of this point."""
+    rolling_m: float
+    inertia: float
+    """The smallest, kg m^2."""
+
+
+class PhysxScene:
+    """One environment with the parameters of an episode, from its start to its end."""
+
+    def __init__(self, blueprint: Blueprint, plant: Plant, row: int) -> None:
+        """plant: of several episodes, of which this is `row`."""
+        self.blueprint, self._row, self._plant = blueprint, row, plant
+        settings, model = blueprint.settings, blueprint.model
+        # SAPIEN reads these when it makes a scene, shapes and bodies.
+        physx.set_scene_config(
+            gravity=_GRAVITY * (not blueprint.free_space), bounce_threshold=_BOUNCE_THRESHOLD_M_S, enable_pcm=True,
+            enable_tgs=True, enable_ccd=False, enable_enhanced_determinism=True, cpu_workers=0,
+            enable_friction_every_iteration=True,
+        )  # fmt: skip
+        physx.set_shape_config(contact_offset=settings.contact_offset_m, rest_offset=0.0)
+        physx.set_body_config(
+            solver_position_iterations=settings.position_iterations,
+            solver_velocity_iterations=settings.velocity_iterations, sleep_threshold=0.0,
+        )  # fmt: skip
+        self._scene = sapien.Scene([physx.PhysxCpuSystem()])
+        self._system = self._scene.physx_system
+        self._system.set_timestep(blueprint.timestep_s)
+        self._materials = self._all_materials()
+        self._free: list[_Free] = []
+        self._trees: list[Tree] = []
+        self._build_static()
+        for body in range(1, model.nbody):
+            if model.body_parentid[body] == 0:
+                free = model.body_jntnum[body] and model.jnt_type[model.body_jntadr[body]] == _JOINT.mjJNT_FREE
+                if free:
+                    self._build_free(body)
+                else:
+                    self._build_tree(body)
+        self._pad = np.zeros((2, blueprint.outputs))
+        """Two equal first-order stages make the critically damped pad behind which forces are told, newtons."""
+        self._pad_decay = np.exp(-blueprint.timestep_s / float(plant.contact_time_constant_s[row]))
+        self._resting = {item.name: np.zeros(3) for item in self._free if item.rolling_m > 0}
+        """Body -> force of what does not move on it, newtons, in the last step."""
+
+    # ---- building -------------------------------------------------------------------------------------------
+
+    def _all_materials(self) -> dict[str, physx.PhysxMaterial]:
+        """Material of every object, and of all else under "".
+
+        PhysX takes the mean of two materials. With c the smallest friction, all else at c and an object that shall
+        have mu at 2 mu - c, every contact of one object has that object's mu, as in MuJoCo, and the larger mu rules
+        between two objects if one of them has the smallest.
+        """
+        wanted = {name: float(figures.friction[self._row]) for name, figures in self._plant.objects.items()}
+        least = min(wanted.values(), default=1.0)
+        materials = {name: 2 * mu - least for name, mu in wanted.items()} | {"": least}
+        return {name: physx.PhysxMaterial(mu, mu, 0.0) for name, mu in materials.items()}
+
+    def _scales(self, body: int) -> tuple[float, float]:
+        """(size, mass) of a body against the nominal one."""
+        owner = self.blueprint.owner.get(body)
+        if owner is None:
+            return 1.0, 1.0
+        figures = self._plant.objects[owner]
+        return float(figures.size_scale[self._row]), float(figures.mass_scale[self._row])
+
+    def _attach_shapes(self, component: physx.PhysxRigidBaseComponent, body: int) -> None:
+        model, size = self.blueprint.model, self._scales(body)[0]
+        material = self._materials[self.blueprint.owner.get(body, "")]
+        for geom in self.blueprint.shapes[body]:
+            position, quaternion = model.geom_pos[geom] * size, model.geom_quat[geom]
+            if body == 0 and geom == model.geom(TABLE_GEOM).id:
+                continue
+            shape, turned = _shape(model, geom, size, material)
+            shape.local_pose = Pose(position, rotations.multiply(quaternion[None], turned[None])[0])
+            self._finish(shape, geom)
+            component.attach(shape)
+
+    def _finish(self, shape: physx.PhysxCollisionShape, geom: int) -> None:
+        model = self.blueprint.model
+        shape.set_collision_groups([int(model.geom_contype[geom]), int(model.geom_conaffinity[geom]), 0, 0])
+        shape.set_patch_radius(0.0)
+        shape.set_min_patch_radius(self.blueprint.settings.patch_radius_m)
+
+    def _build_static(self) -> None:
+        """The table, and shapes of the world."""
+        model, blueprint = self.blueprint.model, self.blueprint
+        if blueprint.free_space:
+            return
+        table = physx.PhysxRigidStaticComponent()
+        plane = physx.PhysxCollisionShapePlane(material=self._materials[""])
+        plane.local_pose = Pose([0, 0, float(self._plant.table_height_m[self._row])], _Z_TO_X)
+        self._finish(plane, model.geom(TABLE_GEOM).id)
+        table.attach(plane)
+        self._add(table, TABLE_GEOM)
+        fixtures = physx.PhysxRigidStaticComponent()
+        self._attach_shapes(fixtures, 0)
+        if fixtures.collision_shapes:
+            self._add(fixtures, blueprint.names[0])
+
+    def _add(self, component: physx.PhysxRigidBaseComponent, name: str) -> sapien.Entity:
+        component.name = name
+        entity = sapien.Entity()
+        entity.name = name
+        entity.add_component(component)
+        self._scene.add_entity(entity)
+        return entity
+
+    def _weigh(self, component: physx.PhysxRigidBodyComponent, body: int) -> float:
+        """Give a body its mass, inertia and gravity; returns its smallest inertia."""
+        model, (size, mass) = self.blueprint.model, self._scales(body)
+        inertia = model.body_inertia[body] * mass * size**2
+        component.mass = float(model.body_mass[body]) * mass
+        component.cmass_local_pose = Pose(model.body_ipos[body] * size, model.body_iquat[body])
+        component.inertia = inertia
+        component.linear_damping = component.angular_damping = 0.0
+        component.max_depenetration_velocity = _DEPENETRATION_M_S
+        component.disable_gravity = bool(model.body_gravcomp[body])
+        return float(inertia.min())
+
+    def _build_free(self, body: int) -> None:
+        model, joint = self.blueprint.model, int(self.blueprint.model.body_jntadr[body])
+        component = physx.PhysxRigidDynamicComponent()
+        self._attach_shapes(component, body)
+        inertia = self._weigh(component, body)
+        name = self.blueprint.names[body]
+        self._add(component, name)
+        centre = model.body_ipos[body] * self._scales(body)[0]
+        addresses = int(model.jnt_qposadr[joint]), int(model.jnt_dofadr[joint])
+        self._free.append(
+            _Free(component, name, *addresses, centre, float(self.blueprint.rolling_m.get(body, 0.0)), inertia)
+        )
+
+    def _build_tree(self, root: int) -> None:
+        """A body that stands in the world or is jointed to it, with all that hangs on it."""
+        model, names = self.blueprint.model, self.blueprint.names
+        base = physx.PhysxArticulationLinkComponent(None)
+        base.name = f"base of {names[root]}"  # stands still; without shape
+        components, entities = {0: base}, [sapien.Entity()]
+        entities[0].add_component(base)
+        for body in np.flatnonzero(model.body_rootid == root).tolist():  # parents come first
+            link = physx.PhysxArticulationLinkComponent(components[int(model.body_parentid[body])])
+            self._attach_shapes(link, body)
+            self._weigh(link, body)
+            entity = sapien.Entity()
+            entity.add_component(link)
+            entity.name = link.name = names[body]
+            self._join(link, body)
+            components[body] = link
+            entities.append(entity)
+        base.joint.type = "fixed"
+        entities[0].pose = Pose()
+        for entity in entities:
+            self._scene.add_entity(entity)
+        figures = self.blueprint.timestep_s, self.blueprint.settings.bristle_nm_rad
+        robot = self.blueprint.task.robot
+        self._trees.append(Tree(base.articulation, model, robot, self._plant, self._row, *figures))
+
+    def _join(self, link: physx.PhysxArticulationLinkComponent, body: int) -> None:
+        """Joint to the parent."""
+        model, plant = self.blueprint.model, self._plant
+        place = Pose(plant.body_pos[self._row, body], model.body_quat[body])
+        if not model.body_jntnum[body]:
+            link.joint.type, link.joint.pose_in_parent, link.joint.pose_in_child = "fixed", place, Pose()
+            return
+        joint = int(model.body_jntadr[body])
+        hinge = model.jnt_type[joint] == _JOINT.mjJNT_HINGE
+        along = Pose(plant.joint_pos[self._row, joint], _x_onto(model.jnt_axis[joint]))
+        link.joint.name = model.joint(joint).name
+        link.joint.type = "revolute_unwrapped" if hinge else "prismatic"
+        link.joint.pose_in_parent, link.joint.pose_in_child = place * along, along
+        bounds = model.jnt_range[joint] - model.qpos0[model.jnt_qposadr[joint]]
+        link.joint.limit = bounds if model.jnt_limited[joint] else np.array([-np.inf, np.inf])
+
+    # ---- state ----------------------------------------------------------------------------------------------
+
+    def write(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
+        """Set the state, (nq,) and (nv,) in MuJoCo's layout."""
+        for tree in self._trees:
+            tree.write(qpos, qvel)
+        for item in self._free:
+            pose, twist = qpos[item.qpos : item.qpos + 7], qvel[item.qvel : item.qvel + 6]
+            item.component.entity.pose = Pose(pose[:3], pose[3:])
+            spin = rotations.rotate(pose[None, 3:], twist[None, 3:])[0]
+            arm = rotations.rotate(pose[None, 3:], item.centre[None])[0]
+            item.component.linear_velocity = (twist[:3] + np.cross(spin, arm)).astype(np.float32)
+            item.component.angular_velocity = spin.astype(np.float32)
+
+    def read(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
+        """Write the state into (nq,) and (nv,)."""
+        for tree in self._trees:
+            tree.read(qpos, qvel)
+        for item in self._free:
+            pose = item.component.entity.pose
+            quaternion = np.asarray(pose.q, float)
+            if quaternion @ qpos[item.qpos + 3 : item.qpos + 7] < 0:  # of the two, the one that goes on smoothly
+                quaternion = -quaternion
+            spin = np.asarray(item.component.angular_velocity, float)
+            arm = rotations.rotate(quaternion[None], item.centre[None])[0]
+            qpos[item.qpos : item.qpos + 3], qpos[item.qpos + 3 : item.qpos + 7] = pose.p, quaternion
+            qvel[item.qvel : item.qvel + 3] = item.component.linear_velocity - np.cross(spin, arm)
+            turned = rotations.rotate(rotations.inverse(quaternion[None]), spin[None])[0]
+            qvel[item.qvel + 3 : item.qvel + 6] = turned
+
+    # ---- steps ----------------------------------------------------------------------------------------------
+
+    def run(self, targets: np.ndarray, forces: np.ndarray, torques: np.ndarray) -> None:
+        """Physics steps with servo targets (s, a); what acted goes into forces (s, b + c), newtons, of links and of
+        pairs of contacts, and torques (s, a).
+
+        Forces are the contacts' normal forces (SAPIEN does not tell those of friction) behind a critically damped pad
+        of the contacts' time constant. Contacts themselves are rigid: an impact that soft ones spread over 20 ms is
+        one of several hundred newtons for a step or two, which says more about the step than about the hand.
+        """
+        wanted = targets.tolist()
+        net = np.zeros((self.blueprint.outputs, 3))
+        for k, row in enumerate(wanted):
+            for tree in self._trees:
+                tree.push(row)
+            for item in self._free:
+                if item.rolling_m > 0:
+                    self._resist(item)
+            self._system.step()
+            if self.blueprint.outputs:
+                self._add_forces(net)
+                forces[k] = np.sqrt(np.einsum("kx,kx->k", net, net))
+        for tree in self._trees:
+            tree.tell(torques)
+        for stage in self._pad:
+            forces[:] = low_pass(forces[None], stage[None], self._pad_decay)[0]
+            stage[:] = forces[-1]
+
+    def _add_forces(self, net: np.ndarray) -> None:
+        """Normal forces of all contacts, into (b + c, 3)."""
+        net.fill(0.0)
+        slots, resting, rate = self.blueprint.slots, self._resting, 1 / self.blueprint.timestep_s
+        for force in resting.values():
+            force[:] = 0
+        for contact in self._system.get_contacts():
+            first, second = (body.name for body in contact.bodies)
+            mine = slots.get((first, second))
+            rolls = bool(resting) and (first in resting or second in resting)
+            if mine is None and not rolls:
+                continue
+            points = contact.points
+            if not points:
+                continue
+            force = sum(point.impulse for point in points) * rate
+            for row, sign in mine or ():
+                net[row] += sign * force
+            if rolls:
+                still = (TABLE_GEOM, self.blueprint.names[0])
+                if first in resting and second in still:
+                    resting[first] += force
+                elif second in resting and first in still:
+                    resting[second] -= force
+
+    def _resist(self, item: _Free) -> None:
+        """Rolling friction, which PhysX has not: a torque against rolling, of at most the coefficient times the force
+        of what does not move, and no more than stops the body in this step."""
+        force = self._resting[item.name]
+        size = float(np.sqrt(force @ force))
+        if size == 0.0:
+            return
+        normal, spin = force / size, np.asarray(item.component.angular_velocity, float)
+        rolling = spin - (spin @ normal) * normal
+        speed = float(np.sqrt(rolling @ rolling))
+        if speed > 0.0:
+            torque = min(item.rolling_m * size, speed * item.inertia / self.blueprint.timestep_s)
+            item.component.add_force_torque(np.zeros(3, np.float32), (-torque / speed * rolling).astype(np.float32))
+
+
+def _shape(
+    model: mujoco.MjModel, geom: int, scale: float, material: physx.PhysxMaterial
+) -> tuple[physx.PhysxCollisionShape, np.ndarray]:
+    """A geom's shape, and the rotation (4,) from PhysX's to MuJoCo's convention of it."""
+    size, kind = (model.geom_size[geom] * scale).astype(np.float32), _GEOM(model.geom_type[geom])
+    straight = np.array([1.0, 0.0, 0.0, 0.0])
+    if kind == _GEOM.mjGEOM_BOX:
+        return physx.PhysxCollisionShapeBox(half_size=size, material=material), straight
+    if kind == _GEOM.mjGEOM_SPHERE:
+        return physx.PhysxCollisionShapeSphere(radius=float(size[0]), material=material), straight
+    capsule = kind == _GEOM.mjGEOM_CAPSULE
+    long = physx.PhysxCollisionShapeCapsule if capsule else physx.PhysxCollisionShapeCylinder
+    return long(radius=float(size[0]), half_length=float(size[1]), material=material), _Z_TO_X
+
+
+def _x_onto(axis: np.ndarray) -> np.ndarray:
+    """(4,) rotation that turns x onto an axis (3,)."""
+    quaternion = np.array([1.0 + axis[0], 0.0, -axis[2], axis[1]])
+    length = np.linalg.norm(quaternion)
+    return quaternion / length if length > 1e-9 else np.array([0.0, 0.0, 0.0, 1.0])
