@@ -9,6 +9,7 @@ from pathlib import Path
 import tyro
 
 from score_rl.cli.common import output, say, show
+from score_rl.core.extras import require
 from score_rl.pipeline.loop import run_loop
 from score_rl.report.page import loop_report, write_report
 from score_rl.report.tables import results_table
@@ -37,6 +38,7 @@ class Demo:
 
     def run(self) -> None:
         """Run the loop, write the report and show the table."""
+        require("matplotlib", "the report")
         start = time.monotonic()
         loop = run_loop(
             self.recipe,

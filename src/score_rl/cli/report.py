@@ -7,6 +7,7 @@ from pathlib import Path
 
 from score_rl.cli.common import Flat, say
 from score_rl.core.errors import ScoreError
+from score_rl.core.extras import require
 from score_rl.report.page import ReportConfig, write_report
 
 
@@ -26,6 +27,7 @@ class Report:
 
     def run(self) -> None:
         """Write the report."""
+        require("matplotlib", "the report")
         if Path(self.out).exists() and not self.overwrite:
             raise ScoreError(f"{self.out} exists; choose another --out or pass --overwrite")
         for remark in write_report(Path(self.out), self.settings):

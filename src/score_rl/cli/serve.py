@@ -15,6 +15,7 @@ import tyro
 
 from score_rl.cli.common import Flat, say
 from score_rl.core.errors import ScoreError
+from score_rl.core.extras import optional
 from score_rl.deploy.bundle.bundle import load_bundle
 from score_rl.deploy.server.config import ServerConfig, check_config, tls_context
 
@@ -43,10 +44,9 @@ class Serve:
 
     def run(self) -> None:
         """Serve until told to stop."""
-        try:
+        with optional("serving"):
             from score_rl.deploy.server.server import PolicyServer, serve_until_stopped
-        except ModuleNotFoundError as error:
-            raise ScoreError(f"serving needs the package {error.name}: pip install 'score-rl[serve]'") from error
+
         if self.threads < 1:
             raise ScoreError(f"threads is {self.threads}, expected at least 1")
         check_config(self.server)

@@ -15,7 +15,7 @@ from score_rl.report.tables import plain_table
 from score_rl.sim import task as scenes
 from score_rl.sim.domain import load_domain, shipped_domains
 from score_rl.sim.open import WORLDS
-from score_rl.tasks.people.collect import routine_names
+from score_rl.tasks.people.settings import routine_names
 from score_rl.tasks.recipe import get_recipe, recipe_names, task_names
 
 

@@ -12,6 +12,7 @@ import torch
 
 from score_rl.contracts import World
 from score_rl.core.chunks import check_fit
+from score_rl.core.extras import optional
 from score_rl.core.files import read_json, write_json
 from score_rl.core.runs import describe_process
 from score_rl.deploy.bundle.bundle import default_steps
@@ -23,7 +24,6 @@ from score_rl.pipeline.inputs import Notify, content_hash, open_run, silent
 from score_rl.pipeline.stages import chosen, open_parts, support_meter
 from score_rl.sim.domain import Domain, load_domain
 from score_rl.sim.task import get_task
-from score_rl.sim.world import make_world
 from score_rl.steering.policy import compulsory_deciders
 from score_rl.tasks.settings import AuditSettings
 
@@ -48,6 +48,9 @@ def audit(
     overwrite: bool = False, notify: Notify = silent,
 ) -> Audited:  # fmt: skip
     """Ask in variations of the calibrated twin what a policy would survive on the robot; the proxy is never used."""
+    with optional("a simulated task"):
+        from score_rl.sim.world import make_world
+
     parameters = get_task(settings.task).parameters
     domain = load_domain(settings.domain, parameters)
     check(domain, settings.panel)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from score_rl.contracts import FlowPolicy
+from score_rl.core.extras import installed
 from score_rl.core.files import require_free_space, sha256
 from score_rl.core.runs import Run, TensorBoardListener, start_run
 from score_rl.data.layout import INFO_PATH
@@ -65,7 +66,8 @@ def open_run(
         notify(f"[dim]{stage}: done already, reusing {directory}[/dim]")
     else:
         notify(f"[bold]{stage}[/bold]: {'resuming' if run.resumed else 'writing'} {directory}")
-        run.add_listener(TensorBoardListener(run.path("tensorboard")))
+        if installed("tensorboard"):
+            run.add_listener(TensorBoardListener(run.path("tensorboard")))
     return run
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from score_rl.core.checkpoints import load_tensors
 from score_rl.core.files import read_json
-from score_rl.real2sim.calibrate import ESTIMATES_FILE, REPLAY_FILE
+from score_rl.real2sim.settings import ESTIMATES_FILE, REPLAY_FILE
 from score_rl.report import charts
 
 

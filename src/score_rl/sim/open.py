@@ -13,9 +13,9 @@ from pathlib import Path
 from score_rl.contracts import World
 from score_rl.core import plugins
 from score_rl.core.errors import unknown_choice
+from score_rl.core.extras import optional
 from score_rl.sim.domain import load_domain, shipped_domains
 from score_rl.sim.task import TASKS, get_task, task_names
-from score_rl.sim.world import make_world
 
 WORLDS = "score_rl.worlds"
 """Entry points of worlds."""
@@ -43,6 +43,9 @@ def open_world(
     uri = str(uri)
     check_world(uri, task)
     if is_domain(uri):
+        with optional("a simulated task"):
+            from score_rl.sim.world import make_world
+
         return make_world(task, uri, num_envs, robot_seed, threads=threads, nan_dump_dir=nan_dump_dir)
     if (scheme := uri.partition(":")[0]) in SCHEMES:
         return SCHEMES[scheme](uri, num_envs)

@@ -13,7 +13,7 @@ import tyro
 from score_rl.evaluation.audit.run import AuditConfig
 from score_rl.evaluation.run import EvaluateConfig
 from score_rl.policies.flow.train import PretrainConfig
-from score_rl.real2sim.calibrate import CalibrateConfig
+from score_rl.real2sim.settings import CalibrateConfig
 from score_rl.steering.config import SteerConfig
 from score_rl.steering.controls import ControlsConfig
 from score_rl.steering.latent import LatentConfig
@@ -25,7 +25,7 @@ from score_rl.steering.methods.residual import ResidualConfig
 from score_rl.steering.methods.rialto import RialtoConfig
 from score_rl.steering.methods.unconstrained import UnconstrainedConfig
 from score_rl.steering.ppo import PPOConfig
-from score_rl.tasks.people.collect import CollectConfig
+from score_rl.tasks.people.settings import CollectConfig
 
 FALLING_STEPS = PPOConfig(learning_rate=2e-3, final_learning_rate=0.1, clip=0.3)
 """Large steps at first and small ones at the end, for small budgets."""

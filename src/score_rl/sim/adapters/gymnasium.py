@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import gymnasium
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
 from score_rl.contracts import COMMAND, ArraySpec, Interface, Observation, StepResult, WorldSpec
 from score_rl.core.errors import ScoreError
+from score_rl.core.extras import optional
 from score_rl.core.interfaces import action_spec
 from score_rl.core.seeding import derive_seed
+
+with optional("a Gymnasium environment"):
+    import gymnasium
+    from gymnasium.vector import AutoresetMode, VectorEnv
 
 Arrays = Mapping[str, np.ndarray]
 Privileged = Callable[[VectorEnv], Arrays]
@@ -157,10 +160,9 @@ def adroit_door_world(num_envs: int, time_limit: int = 300, processes: bool = Fa
 
     Raises ScoreError where gymnasium-robotics is not installed.
     """
-    try:
+    with optional("the Adroit door"):
         import gymnasium_robotics
-    except ImportError:
-        raise ScoreError("the Adroit door needs gymnasium-robotics: pip install 'score-rl[adroit]'") from None
+
     gymnasium.register_envs(gymnasium_robotics)
     envs = gymnasium.make_vec(
         "AdroitHandDoorSparse-v1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,23 +19,12 @@ from score_rl.sim.world import SimulatedWorld
 from score_rl.tasks.people.demonstrator import Demonstrator
 from score_rl.tasks.people.habits import Habits, careful
 from score_rl.tasks.people.person import Routine
+from score_rl.tasks.people.settings import CollectConfig
 
 FITNESS_EPISODES = 40
 FITNESS_THRESHOLD = 0.5
 _IDLE_STEPS = 12
 """Control steps recorded after the person has given up."""
-
-
-@dataclass(frozen=True)
-class CollectConfig:
-    """Which demonstrations to record."""
-
-    episodes: int = 250
-    """Demonstrations, failures included."""
-    seed: int = 0
-    """Seed of the episodes (objects, poses, the person's choices)."""
-    habits: Habits = field(default_factory=Habits)
-    """How the person behaves."""
 
 
 @dataclass(frozen=True)
@@ -150,11 +139,6 @@ def _demonstration(recorded: Mapping[str, list[np.ndarray]], seed: int, fault: b
 
 def _numpy(frame: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return {key: value.numpy().astype(float) for key, value in frame.items()}
-
-
-def routine_names() -> tuple[str, ...]:
-    """Installed tasks that have a demonstrator."""
-    return plugins.names(TASKS, "demonstrator")
 
 
 def get_routine(task: str) -> Routine:
