@@ -242,7 +242,7 @@ def test_the_kit_knows_worlds_whose_rows_share_a_seed() -> None:
 def test_an_unknown_entry_of_the_extras_and_a_group_that_hides_the_command() -> None:
     world = world_of(success="solved")
     world.reset([1, 2, 3])
-    with pytest.raises(ScoreError, match="extras have no 'solved'; they have .*'success'"):
+    with pytest.raises(ScoreError, match=r"extras have no 'solved'; they have .*'success'"):
         world.step(actions(0, 0, 0))
 
     class Commanded(Walk):

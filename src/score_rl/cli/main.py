@@ -34,7 +34,7 @@ from score_rl.cli.ticket import Ticket
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.deploy.drivers.proxy import RobotProcessConfig
 from score_rl.report.page import ReportConfig
-from score_rl.sim.open import is_domain
+from score_rl.sim.open import is_foreign
 from score_rl.tasks.recipe import FULL, GENERIC, Recipe, get_recipe, task_names
 from score_rl.tasks.settings import AuditSettings, ticket_settings
 
@@ -116,7 +116,7 @@ def default_task(arguments: Sequence[str]) -> str:
         for option, _, value in [word.partition("=")]
         if option in ("--world", "--worlds")
     ]
-    if not worlds or is_domain(worlds[0]):
+    if not worlds or not is_foreign(worlds[0]):
         return DEFAULT_TASK
     return worlds[0] if worlds[0] in task_names() else GENERIC
 

@@ -41,6 +41,7 @@ class Tasks:
         policies.add_row("PATH", "a folder of `score pretrain`, or a bundle")
         for name in plugins.names(POLICIES):
             policies.add_row(name, *_or_error(lambda name=name: (_about(POLICIES, name, "policy"),), 1))
+        policies.add_row("openpi://host:port", "a policy that another process serves, see docs/policies.md")
         policies.add_row("package.module:factory", "a function that returns a FlowPolicy")
         output().print(tasks, "", worlds, "", policies)
 

@@ -81,6 +81,12 @@ def is_domain(uri: str | Path) -> bool:
     return str(uri) in shipped_domains() or (str(uri).endswith(".toml") and "?" not in str(uri))
 
 
+def is_foreign(uri: str | Path) -> bool:
+    """Whether a URI means somebody else's world: an installed one, a factory or a scheme; not a domain or a typo."""
+    target, _ = plugins.parse_uri(str(uri))
+    return not is_domain(uri) and (":" in target or target in plugins.names(WORLDS))
+
+
 def world_label(uri: str | Path) -> str:
     """What a world is called in results: a shipped domain's name, the name in a domain's file, or the URI."""
     return load_domain(uri).name if is_domain(uri) and str(uri) not in shipped_domains() else str(uri)
