@@ -151,7 +151,7 @@ def ticket_settings(steer: SteerSettings) -> TicketSettings:
     """The search that suits how steering is set: its world and decisions, a third of its budget."""
     return TicketSettings(
         task=steer.task,
-        world=steer.worlds[-1],
+        world=steer.worlds[-1] if steer.worlds else "",
         control_steps=sum(steer.control_steps) // 3,
         num_envs=steer.num_envs,
         threads=steer.threads,
