@@ -194,6 +194,9 @@ def test_flags_by_hand():
     for bad in ([True], [["a", "b"]], ["a", "b"]):
         with pytest.raises(ScoreError, match="success"):
             as_flags(bad, 2, "success")
+    spoiled = success_rule("reward>1", None)(Step(None, np.array([np.inf, np.nan, 2.0, 0.0]), None, {}))
+    assert as_flags(spoiled, 4, "success")[0].tolist() == [False, False, True, False]
+    assert as_flags(spoiled, 4, "success")[1].tolist() == [False, False, True, True]
     assert success_rule("reward<=-1", None)(Step(None, np.array([-1.0, 0.0]), None, {})).tolist() == [True, False]
 
 

@@ -43,7 +43,7 @@ def wrap(
 ) -> NoisePolicy:
     """A policy in memory. before, after: its processors (`make_pre_post_processors`)."""
     config = policy.config
-    policy = policy.eval()
+    policy.eval()
     actions = next(iter(config.output_features.values())).shape[0]
     diffusion = config.type == "diffusion"
     if diffusion and config.noise_scheduler_type != "DDIM":

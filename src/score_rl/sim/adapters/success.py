@@ -49,7 +49,7 @@ def success_rule(text: str, of_info: Callable[[str], Rule]) -> Rule:
         return lambda step: step.terminated
     if match := _COMPARISON.fullmatch(text):
         compare, threshold = _OPERATORS[match[1]], _number(match[2], text)
-        return lambda step: compare(step.reward, threshold)
+        return lambda step: _compared(step.reward, compare, threshold)
     if ":" in text:
         return load_function(text, "success rule")
     return of_info(text)
@@ -83,6 +83,12 @@ def as_flags(values: Any, n: int, what: str) -> tuple[np.ndarray, np.ndarray]:
         raise ScoreError(f"{what} holds no flags: {error}") from error
     known = ~np.isnan(numbers)
     return known & (numbers != 0), known
+
+
+def _compared(reward: Any, compare: Callable[[Any, float], Any], threshold: float) -> Any:
+    """1 where the comparison holds, else 0; NaN where the reward is not finite."""
+    with np.errstate(invalid="ignore"):
+        return compare(reward, threshold) + (reward - reward)
 
 
 def _number(text: str, rule: str) -> float:
