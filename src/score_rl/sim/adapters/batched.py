@@ -1,8 +1,8 @@
 """Environments that step n rows as torch tensors behind Gymnasium's interface (ManiSkill) as a World.
 
 Such an environment takes and returns tensors (n, ...) on its own device and does not reset finished rows: this
-adapter does, by `reset(seed=[...], options={"env_idx": rows})`. ManiSkill seeds most of a reset once for all rows that
-begin, so rows cannot be seeded one by one (`WorldSpec.row_seeds`).
+adapter does, by `reset(seed=[...], options={"env_idx": rows})`. ManiSkill seeds most of a reset once for all rows
+that begin, so rows cannot be seeded one by one (`WorldSpec.row_seeds`).
 """
 
 from __future__ import annotations
