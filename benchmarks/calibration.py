@@ -17,7 +17,7 @@ import tyro
 from score_rl.core.files import write_json
 from score_rl.core.records import read_json
 from score_rl.core.runs import describe_process
-from score_rl.real2sim.calibrate import ESTIMATES_FILE
+from score_rl.real2sim.settings import ESTIMATES_FILE
 from score_rl.sim.domain import load_domain
 from score_rl.sim.draws import Draws
 from score_rl.sim.task import get_task

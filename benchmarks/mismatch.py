@@ -24,7 +24,7 @@ from score_rl.core.runs import describe_process, read_run
 from score_rl.evaluation.audit.panel import PHYSICS_STEP, Mismatch, mismatches
 from score_rl.pipeline.experiment.definition import REFERENCES
 from score_rl.pipeline.experiment.file import load_experiment
-from score_rl.real2sim.calibrate import DOMAIN_FILE
+from score_rl.real2sim.settings import DOMAIN_FILE
 from score_rl.sim.domain import Domain, load_domain
 from score_rl.sim.draws import Draws
 from score_rl.sim.parameters import Parameters

@@ -79,6 +79,17 @@ def test_a_task_alone_selects_scene_demonstrator_and_settings() -> None:
     assert small.learner.ppo == get_recipe("push_ball").steer.learner.ppo
 
 
+def test_a_world_that_is_no_domain_has_the_generic_defaults() -> None:
+    for world in ("gymnasium:FetchPush-v4?success=is_success", "toys:ToyWorld"):
+        for arguments in (["evaluate", "--world", world], ["evaluate", f"--world={world}"]):
+            assert cli.parse(arguments).settings.task == "generic"
+        steer = cli.parse(["steer", "--worlds", world]).settings
+        assert (steer.task, steer.worlds, steer.learner) == ("generic", (world,), get_recipe("generic").steer.learner)
+    assert cli.parse(["evaluate", "--world", "adroit_door"]).settings.task == "adroit_door"
+    assert cli.parse(["evaluate", "--world", "twin"]).settings.task == "pinch_cube"
+    assert cli.parse(["evaluate", "--world", "toys:ToyWorld", "--task", "push_ball"]).settings.task == "push_ball"
+
+
 @pytest.mark.parametrize("task", task_names())
 def test_every_task_has_a_full_and_a_debug_recipe(task: str) -> None:
     assert recipe_names(task)[:2] == ("full", "debug")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -60,6 +61,7 @@ def test_commands_parse(document: str, words: list[str]) -> None:
 @pytest.mark.slow
 def test_the_quickstart_runs_stage_by_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    importlib.import_module("mujoco")  # refuses to be imported with the next line, which is for those who draw
     monkeypatch.setenv("MUJOCO_GL", "none_such")  # a machine without OpenGL must get by
     stages = (ROOT / "docs" / "quickstart.md").read_text().split("## Stage by stage")[1].split("\n## ")[0]
     commands = [line for _, block in BLOCK.findall(stages) for line in block.splitlines()]

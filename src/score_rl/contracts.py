@@ -190,6 +190,9 @@ class WorldSpec:
     """Torch device of every tensor that the world returns."""
     name: str = "world"
     """Short label for logs and result files, e.g. "pinch_cube/twin"."""
+    row_seeds: bool = True
+    """Whether environment i's episodes depend on seeds[i] and their number alone, see `World.reset`. False where only
+    all environments together can be seeded: policies are then not compared on the same episodes."""
     info: Mapping[str, Accumulation] = field(default_factory=dict)
     """How entries of `StepResult.info` add up over the steps of a decision and of an episode; "max" (of flags: any)
     for every entry that is not named here."""
@@ -251,6 +254,7 @@ class World(Protocol):
         The seeds determine everything that follows: environment i's k-th episode since the reset depends only on
         seeds[i], k and the actions sent, not on the other environments. Two worlds of the same configuration
         reset with the same seeds therefore show the same objects, poses and disturbances to every policy.
+        Of a world without `spec.row_seeds` all of them together determine what follows.
         Raises ValueError when the number of seeds is not n.
         """
         ...

@@ -6,8 +6,8 @@ import pytest
 import torch
 from toys import ScaledToyPolicy, ToyWorld
 
-from score_rl.core.records import validate
 from score_rl.core.errors import ScoreError
+from score_rl.core.records import validate
 from score_rl.core.runs import start_run
 from score_rl.evaluation.results import Labels
 from score_rl.evaluation.run import EvaluateConfig, read_traces, run_evaluation

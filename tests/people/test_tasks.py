@@ -9,9 +9,10 @@ from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.task import get_task, task_names
 from score_rl.sim.world import make_world
 from score_rl.tasks.grasp_bottle.demonstrator import GRASPS, across, bottle_axis
-from score_rl.tasks.people.collect import demonstrate, get_routine, routine_names
+from score_rl.tasks.people.collect import demonstrate, get_routine
 from score_rl.tasks.people.demonstrator import Demonstrator
 from score_rl.tasks.people.habits import Habits, careful
+from score_rl.tasks.people.settings import routine_names
 from score_rl.tasks.push_ball.demonstrator import GOAL, WAYS, in_goal
 
 HOME = np.array(FRANKA_LEAP.home)

@@ -12,6 +12,7 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.seeding import torch_generator
 from score_rl.core.testing import check_world
 from score_rl.sim.adapters.vecenv import VecEnvWorld
+from score_rl.sim.open import open_world
 
 
 class Groups:
@@ -74,8 +75,13 @@ def reset_rows(env: Walk, seeds: Sequence[int]) -> None:
 
 
 def world_of(env: Walk | None = None, **arguments) -> VecEnvWorld:
-    options = {"reset": reset_rows, "final": lambda extras: extras["final"], **arguments}
-    return VecEnvWorld(env or Walk(), 10.0, [-0.5], [0.5], success=lambda extras: extras["success"], **options)
+    options = {
+        "success": lambda step: step.info["success"],
+        "reset": reset_rows,
+        "final": lambda extras: extras["final"],
+        **arguments,
+    }
+    return VecEnvWorld(env or Walk(), 10.0, [-0.5], [0.5], **options)
 
 
 def actions(*values: float) -> torch.Tensor:
@@ -154,13 +160,13 @@ def test_default_reset_seeds_the_environment() -> None:
             reset_rows(self, self.seeds)
 
     def first(seeds: Sequence[int]) -> torch.Tensor:
-        world = VecEnvWorld(Seeded(), 10.0, [-1], [1], success=lambda extras: extras["success"])
+        world = VecEnvWorld(Seeded(), 10.0, [-1], [1], success=lambda step: step.info["success"])
         return world.reset(seeds).actor["policy"]
 
     assert torch.equal(first([1, 2, 3]), first([1, 2, 3]))
     assert not torch.equal(first([1, 2, 3]), first([1, 2, 4]))
     with pytest.raises(ScoreError, match="Walk has no seed and no reset"):
-        VecEnvWorld(Walk(), 10.0, [-1], [1], success=lambda extras: extras["success"]).reset([1, 2, 3])
+        VecEnvWorld(Walk(), 10.0, [-1], [1], success=lambda step: step.info["success"]).reset([1, 2, 3])
 
 
 def test_errors() -> None:
@@ -174,7 +180,7 @@ def test_errors() -> None:
     with pytest.raises(ScoreError, match=r"no observation group 'camera'; it has \['critic', 'policy'\]"):
         world_of(actor=("camera",))
     with pytest.raises(ScoreError, match="1 actions; got 2 lower"):
-        VecEnvWorld(Walk(), 10.0, [-1, -1], [1], success=lambda extras: extras["success"])
+        VecEnvWorld(Walk(), 10.0, [-1, -1], [1], success=lambda step: step.info["success"])
 
 
 def test_close_twice() -> None:
@@ -182,3 +188,66 @@ def test_close_twice() -> None:
     world.close()
     world.close()
     assert world.env.closed == 1
+
+
+def make_walk(num_envs: int, limit: int = 5) -> Walk:
+    walk = Walk(num_envs, limit)
+    walk.step_dt = 0.05
+    return walk
+
+
+def test_a_vecenv_by_uri() -> None:
+    options = "success=success&low=-0.5&high=0.5&limit=4&reset=test_vecenv:reset_rows&final=final"
+    uri = f"vecenv:test_vecenv:make_walk?{options}"
+    check_world(lambda: open_world(uri, 3))
+    spec = open_world(uri, 3).spec
+    assert (spec.name, spec.time_limit, spec.interface.control_rate_hz) == ("test_vecenv:make_walk", 4, 20.0)
+    assert spec.interface.observation.keys() == {"policy", "command"} and spec.critic == vectors(critic=1)
+    assert spec.row_seeds
+    with pytest.raises(ScoreError, match="does not say its low: pass low=NUMBER"):
+        open_world("vecenv:test_vecenv:make_walk?success=success", 3)
+    with pytest.raises(ScoreError, match="unknown option"):
+        open_world("vecenv:test_vecenv:make_walk?success=success&low=-1&high=1&limt=4", 3)
+
+
+def test_numbers_that_are_none_end_their_row_without_reward_or_success() -> None:
+    class Spoiled(Walk):
+        def step(self, actions: torch.Tensor) -> tuple[Groups, torch.Tensor, torch.Tensor, dict]:
+            groups, reward, done, extras = super().step(actions)
+            reward = reward + torch.tensor([torch.nan, 0.0, torch.inf])
+            return groups, reward, done, extras | {"success": torch.tensor([1.0, torch.nan, 1.0])}
+
+    world = world_of(Spoiled())
+    world.reset([1, 2, 3])
+    result = world.step(actions(0.0, 0.0, 0.0))
+    assert result.info["nan"].all() and result.terminated.all() and not result.success.any()
+    assert result.reward.tolist() == [0, 0, 0]
+
+
+def test_the_kit_knows_worlds_whose_rows_share_a_seed() -> None:
+    class Shared(Walk):
+        def seed(self, seed: int) -> None:
+            self.seeds = [seed + row for row in range(self.num_envs)]
+
+        def reset(self) -> None:
+            reset_rows(self, self.seeds)
+
+    def shared() -> VecEnvWorld:
+        return VecEnvWorld(Shared(), 10.0, [-0.5], [0.5], "success", final=lambda extras: extras["final"])
+
+    assert not shared().spec.row_seeds
+    check_world(shared)
+
+
+def test_an_unknown_entry_of_the_extras_and_a_group_that_hides_the_command() -> None:
+    world = world_of(success="solved")
+    world.reset([1, 2, 3])
+    with pytest.raises(ScoreError, match=r"extras have no 'solved'; they have .*'success'"):
+        world.step(actions(0, 0, 0))
+
+    class Commanded(Walk):
+        def get_observations(self) -> Groups:
+            return Groups({"command": self.position[:, None], "critic": self.position[:, None]})
+
+    with pytest.raises(ScoreError, match="'command' would be hidden"):
+        VecEnvWorld(Commanded(), 10.0, [-0.5], [0.5], "success", actor=("command",))

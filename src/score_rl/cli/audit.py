@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from score_rl.cli.common import Flat, show_result
+from score_rl.core.extras import require
 from score_rl.core.terminal import say
 from score_rl.pipeline.audit import audit
 from score_rl.report.audit import write_audit
@@ -35,6 +36,7 @@ class Audit:
 
     def run(self) -> None:
         """Audit, write the pages and show the table."""
+        require("matplotlib", "the audit's page")
         how = {"steering": self.steering, "overwrite": self.overwrite, "notify": say}
         found = audit(self.settings, self.policy, self.out, **how)
         page = write_audit(found.directory, found.verdict, found.record)

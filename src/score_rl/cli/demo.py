@@ -9,6 +9,7 @@ from pathlib import Path
 import tyro
 
 from score_rl.cli.common import show_result
+from score_rl.core.extras import require
 from score_rl.core.outputs import check_file, resolve_output
 from score_rl.core.ranges import Count, Seed
 from score_rl.core.terminal import say, show
@@ -43,6 +44,7 @@ class Demo:
 
     def run(self) -> None:
         """Run the loop, write the report and show the table."""
+        require("matplotlib", "the report")
         start, page = time.monotonic(), Path(self.out) / "report.html"
         check_file(resolve_output(page), True, is_report, "report")
         loop = run_loop(

@@ -35,7 +35,8 @@ from score_rl.core.records import check
 from score_rl.core.terminal import say
 from score_rl.deploy.drivers.proxy import RobotProcessConfig
 from score_rl.report.page import ReportConfig
-from score_rl.tasks.recipe import FULL, Recipe, get_recipe
+from score_rl.sim.open import is_foreign
+from score_rl.tasks.recipe import FULL, GENERIC, Recipe, get_recipe, task_names
 from score_rl.tasks.settings import AuditSettings, ticket_settings
 
 DESCRIPTION = """Improve a policy trained on real demonstrations by reinforcement learning in simulation, without
@@ -45,7 +46,8 @@ The loop is collect, pretrain, calibrate, steer, evaluate, report; `score demo` 
 files and leaves a run directory with its settings, command, versions, seeds and metrics. What was interrupted
 resumes, what is finished is reused, and nothing is replaced without --overwrite.
 
-`--task NAME` selects the scene, the demonstrator and the defaults of every command; `--recipe NAME` another set of
+`--task NAME` selects the scene, the demonstrator and the defaults of every command (without it pinch_cube; `generic`
+for a --world that is no domain); `--recipe NAME` another set of
 defaults of that task, such as debug: the same loop in seconds. `score tasks` lists what there is."""
 
 DEFAULT_TASK = "pinch_cube"
@@ -88,7 +90,7 @@ def parse(arguments: Sequence[str]) -> Any:
     """The command that the arguments ask for. Raises ScoreError for an unknown command, task or recipe."""
     task, rest = take_option("--task", arguments)
     recipe_name, rest = take_option("--recipe", rest)
-    recipe = get_recipe(task or DEFAULT_TASK, recipe_name or FULL)
+    recipe = get_recipe(task or default_task(rest), recipe_name or FULL)
     stages, others = stage_commands(recipe), other_commands()
     choices = stages | others
     name = next((word for word in rest if not word.startswith("-")), None)
@@ -117,6 +119,19 @@ def validate(command: Any) -> None:
     for name, hint in get_type_hints(type(command), include_extras=True).items():
         flat = any(getattr(each, "name", None) == "" for each in getattr(hint, "__metadata__", ()))
         check(hint, getattr(command, name), "" if flat else name)
+
+
+def default_task(arguments: Sequence[str]) -> str:
+    """The task where none is named: of a world that is no domain the one of its name, else the generic one."""
+    worlds = [
+        value or following
+        for word, following in zip(arguments, [*arguments[1:], ""])
+        for option, _, value in [word.partition("=")]
+        if option in ("--world", "--worlds")
+    ]
+    if not worlds or not is_foreign(worlds[0]):
+        return DEFAULT_TASK
+    return worlds[0] if worlds[0] in task_names() else GENERIC
 
 
 def take_option(option: str, arguments: Sequence[str]) -> tuple[str | None, list[str]]:

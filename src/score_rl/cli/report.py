@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from score_rl.cli.common import Flat
+from score_rl.core.extras import require
 from score_rl.core.terminal import say
 from score_rl.report.page import ReportConfig, write_report
 
@@ -26,6 +27,7 @@ class Report:
 
     def run(self) -> None:
         """Write the report."""
+        require("matplotlib", "the report")
         for remark in write_report(Path(self.out), self.settings, self.overwrite):
             say(remark, style="yellow")
         say(f"report: {self.out}")

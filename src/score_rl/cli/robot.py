@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from score_rl.cli.common import Flat
+from score_rl.core.extras import optional
 from score_rl.core.terminal import say
 from score_rl.deploy.drivers.proxy import RobotProcessConfig, check_config
-from score_rl.deploy.drivers.proxy_process import run_robot
 from score_rl.pipeline.rehearsal import check_simulated
 
 
@@ -25,5 +25,8 @@ class Robot:
         """Live until SIGINT or SIGTERM."""
         check_simulated(self.settings.task, self.settings.world)
         check_config(self.settings)
+        with optional("a simulated robot"):
+            from score_rl.deploy.drivers.proxy_process import run_robot
+
         say(f"robot: {self.settings.world} at {self.settings.address}")
         run_robot(self.settings)

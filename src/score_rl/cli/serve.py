@@ -15,6 +15,7 @@ import tyro
 
 from score_rl.cli.common import Flat
 from score_rl.core.errors import ScoreError
+from score_rl.core.extras import optional
 from score_rl.core.ranges import Count
 from score_rl.core.terminal import say
 from score_rl.deploy.bundle.bundle import load_bundle
@@ -45,10 +46,9 @@ class Serve:
 
     def run(self) -> None:
         """Serve until told to stop."""
-        try:
+        with optional("serving"):
             from score_rl.deploy.server.server import PolicyServer, serve_until_stopped
-        except ModuleNotFoundError as error:
-            raise ScoreError(f"serving needs the package {error.name}: pip install 'score-rl[serve]'") from error
+
         check_config(self.server)
         key, tls = read_api_key(self.api_key_file), tls_context(self.server) is not None
         bundle = load_bundle(self.bundle, deterministic=not self.stochastic)

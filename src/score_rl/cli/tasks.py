@@ -15,7 +15,7 @@ from score_rl.report.tables import plain_table
 from score_rl.sim import task as scenes
 from score_rl.sim.domain import load_domain, shipped_domains
 from score_rl.sim.open import WORLDS
-from score_rl.tasks.people.collect import routine_names
+from score_rl.tasks.people.settings import routine_names
 from score_rl.tasks.recipe import get_recipe, recipe_names, task_names
 
 
@@ -34,11 +34,14 @@ class Tasks:
         worlds.add_row("PATH.toml", "a domain of your own, see docs/domains.md")
         for name in plugins.names(WORLDS):
             worlds.add_row(name, *_or_error(lambda name=name: (_about(WORLDS, name, "world"),), 1))
+        worlds.add_row("gymnasium:ENV_ID?success=KEY", "a registered Gymnasium environment, see docs/add/world.md")
+        worlds.add_row("vecenv:package.module:factory?...", "a function of num_envs that returns an rsl_rl VecEnv")
         worlds.add_row("package.module:factory", "a function of num_envs that returns a World")
         policies = plain_table("policy", "what it is")
         policies.add_row("PATH", "a folder of `score pretrain`, or a bundle")
         for name in plugins.names(POLICIES):
             policies.add_row(name, *_or_error(lambda name=name: (_about(POLICIES, name, "policy"),), 1))
+        policies.add_row("openpi://host:port", "a policy that another process serves, see docs/add/policy.md")
         policies.add_row("package.module:factory", "a function that returns a FlowPolicy")
         show(tasks, "", worlds, "", policies)
 

@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.extras import optional
 
 
 def names(group: str, part: str | None = None) -> tuple[str, ...]:
@@ -174,6 +175,9 @@ def _origin(entry: EntryPoint, part: str = "") -> str:
 
 def _imported(load: Callable[[], Any], what: str) -> Any:
     try:
-        return load()
+        with optional(what):
+            return load()
+    except ScoreError:
+        raise
     except Exception as error:  # whatever importing somebody else's package may raise
         raise ScoreError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from error

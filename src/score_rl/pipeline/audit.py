@@ -12,6 +12,7 @@ import torch
 
 from score_rl.contracts import World
 from score_rl.core.chunks import check_fit
+from score_rl.core.extras import optional
 from score_rl.core.files import write_json
 from score_rl.core.records import read_json, validate
 from score_rl.core.runs import describe_process, verify
@@ -24,7 +25,6 @@ from score_rl.pipeline.inputs import Notify, content_hash, open_run, silent
 from score_rl.pipeline.stages import chosen, open_parts, support_meter
 from score_rl.sim.domain import Domain, load_domain
 from score_rl.sim.task import get_task
-from score_rl.sim.world import make_world
 from score_rl.steering.policy import compulsory_deciders
 from score_rl.tasks.settings import AuditSettings
 
@@ -50,6 +50,9 @@ def audit(
 ) -> Audited:  # fmt: skip
     """Ask in variations of the calibrated twin what a policy would survive on the robot; the proxy is never used."""
     validate(settings)
+    with optional("a simulated task"):
+        from score_rl.sim.world import make_world
+
     parameters = get_task(settings.task).parameters
     domain = load_domain(settings.domain, parameters)
     check_mismatches(settings.panel.only, mismatches(parameters))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from score_rl.contracts import FlowPolicy
+from score_rl.core.extras import installed
 from score_rl.core.files import require_free_space, sha256
 from score_rl.core.publish import files_below
 from score_rl.core.runs import Run, TensorBoardListener, start_run
@@ -70,7 +71,8 @@ def open_run(
         notify(f"{stage}: done already, reusing {directory}")
     else:
         notify(f"{stage}: {'resuming' if run.resumed else 'writing'} {directory}")
-        run.add_listener(TensorBoardListener(run.path("tensorboard")))
+        if installed("tensorboard"):
+            run.add_listener(TensorBoardListener(run.path("tensorboard")))
     return run
 
 

@@ -22,6 +22,7 @@ from score_rl.contracts import FlowPolicy, World
 from score_rl.core import ranks
 from score_rl.core.chunks import check_fit
 from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.extras import optional
 from score_rl.core.progress import progress
 from score_rl.core.records import validate
 from score_rl.data.dataset import load_dataset
@@ -49,8 +50,7 @@ from score_rl.pipeline.limits import robot_limits
 from score_rl.policies.flow import train
 from score_rl.policies.flow.representation import check_representation
 from score_rl.policies.open import open_policy
-from score_rl.real2sim import calibrate as real2sim
-from score_rl.real2sim.replay import require_features
+from score_rl.real2sim.settings import DOMAIN_FILE
 from score_rl.sim.domain import load_domain
 from score_rl.sim.open import check_world, is_domain, open_world
 from score_rl.sim.task import get_task
@@ -59,7 +59,7 @@ from score_rl.steering.config import Stage, check_settings
 from score_rl.steering.method import Decider, Trained, find_method
 from score_rl.steering.methods import METHODS, load_trained
 from score_rl.steering.start import best_episodes
-from score_rl.tasks.people import collect as people
+from score_rl.tasks.people.settings import routine_names
 from score_rl.tasks.settings import (
     CalibrateSettings,
     CollectSettings,
@@ -108,7 +108,7 @@ class Calibrated:
     @property
     def twin(self) -> Path:
         """The calibrated twin, a world."""
-        return self.directory / real2sim.DOMAIN_FILE
+        return self.directory / DOMAIN_FILE
 
 
 @dataclass(frozen=True)
@@ -145,12 +145,15 @@ def collect(
 ) -> Collected:
     """Record demonstrations of a scripted person into OUT/dataset (LeRobotDataset v3.0), failures included."""
     validate(settings)
-    routines = people.routine_names()
+    routines = routine_names()
     if settings.task not in routines:
         raise unknown_choice("task with a demonstrator", settings.task, routines)
     check_world(settings.world, settings.task)
     if not is_domain(settings.world):
         raise ScoreError(f"demonstrators act in a task's own scene: {settings.world} is no domain (twin, PATH.toml)")
+    with optional("recording demonstrations"):
+        from score_rl.tasks.people import collect as people
+
     seeds = {"robot": settings.robot_seed, "collect": settings.demonstrations.seed}
     inputs = {"world": settings.world}
     run = open_run(Path(out), "collect", settings, world_hashes(settings.world), inputs, overwrite, seeds, notify)
@@ -196,6 +199,10 @@ def calibrate(
 ) -> Calibrated:  # fmt: skip
     """Fit the simulated twin to the robot that recorded the demonstrations."""
     validate(settings)
+    with optional("calibration"):
+        from score_rl.real2sim import calibrate as real2sim
+        from score_rl.real2sim.replay import require_features
+
     task, root = get_task(settings.task), dataset_root(dataset)
     twin = load_domain(settings.world, task.parameters)
     demonstrations = load_dataset(root)

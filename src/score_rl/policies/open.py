@@ -2,6 +2,7 @@
 
     runs/base                       folder of `score pretrain`, or a bundle or a whole loop that holds one
     my_policy?depth=2               name of an entry point (group score_rl.policies), with options
+    openpi://host:port              served by another process, see `policies.remote`
     package.module:factory?depth=2  function that returns a `contracts.FlowPolicy`
 
 A policy that lives in no folder is stored as a reference: its URI and the fingerprint that it must have.
@@ -21,6 +22,7 @@ from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import write_json
 from score_rl.core.records import parse_kind, read_json
 from score_rl.policies.flow.policy import DESCRIPTION, WEIGHTS, load_policy
+from score_rl.policies.remote.policy import open_remote
 
 POLICIES = "score_rl.policies"
 """Entry points of policies."""
@@ -30,7 +32,7 @@ FILES = (DESCRIPTION, WEIGHTS, REFERENCE)
 """Files of a policy's folder: a flow policy has the first two, a reference the last."""
 KIND, VERSION = "score_rl.policy_reference", 1
 
-SCHEMES: Mapping[str, Callable[[str], FlowPolicy]] = {}
+SCHEMES: Mapping[str, Callable[[str], FlowPolicy]] = {"openpi": open_remote}
 """Scheme of a URI ("name" of "name://...") -> what opens such a URI."""
 
 

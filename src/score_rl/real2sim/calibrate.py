@@ -26,62 +26,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from score_rl.core.checkpoints import save_tensors
 from score_rl.core.files import to_plain, write_json
-from score_rl.core.ranges import Count, Natural, NonNegative, Positive, Range
+from score_rl.core.ranges import NonNegative
 from score_rl.core.records import parse, read_json
 from score_rl.core.runs import Run, verify
 from score_rl.data.dataset import Dataset
 from score_rl.real2sim.camera import CameraFit, fit_camera
 from score_rl.real2sim.joints import DYNAMICS, OFFSETS, Belief, Fit, ReplayFunction, belief, fit_joints
 from score_rl.real2sim.replay import Array, Replay, Segments, Values, contact_free, require_features
+from score_rl.real2sim.settings import DEFAULT, DOMAIN_FILE, ESTIMATES_FILE, REPLAY_FILE, CalibrateConfig
 from score_rl.sim.domain import Distribution, Domain, Physics, save_domain
 from score_rl.sim.parameters import Parameter, Parameters, Prior
 from score_rl.sim.task import Task
 
-DOMAIN_FILE = "domain.toml"
-"""The calibrated twin; a world's domain by its path."""
-ESTIMATES_FILE = "calibration.json"
-REPLAY_FILE = "replay.safetensors"
-"""Some held-out episodes: `measured`, `before`, `after` (e, frames, joints) rad, `valid` (e, frames), and
-`joint_names` in the header."""
 FORMAT_VERSION = 1
 EFFECTIVE = ("robot.lag_s", "robot.delay_s", "hand.backlash_rad")
 """Parameters whose best value in the twin depends on its physics step."""
-
-
-@dataclass(frozen=True)
-class CalibrateConfig:
-    """What of the demonstrations is used."""
-
-    fit_episodes: Count = 24
-    """Episodes whose contact-free beginnings are replayed for the fit, spread evenly; others judge it."""
-    max_frames: Count = 25
-    """Frames of an episode's beginning that are used at most."""
-    min_frames: Count = 5
-    """Shorter contact-free beginnings are left out."""
-    object_distance_m: NonNegative = 0.07
-    """Free of contact: fingertips are this far from the object's centre (the palm twice as far)."""
-    table_clearance_m: NonNegative = 0.04
-    """Free of contact: fingertips are this high above the base plane."""
-    touching_m: Positive = 0.055
-    """Fingertips this near to the centre of a lifted object hold it."""
-    width_scale: NonNegative = 1.0
-    """Factor on the widths (not the values) that the calibrated twin randomises with."""
-    protective_stop_n: NonNegative = 0.0
-    """Contact force of the robot's own protective stop, known from its controller's settings; the calibrated twin
-    gets it, so that steering sees such episodes end. 0: as in the twin, which has none."""
-    plot_episodes: Natural = 4
-    """Held-out episodes whose trajectories are kept for plots."""
-    timestep_s: Annotated[float, Range(0, 0.1, open="low")] = 1 / 240
-    """Physics step of the replays that identify the robot (other settings of `Physics`: the defaults)."""
-    threads: Natural = 0
-    """Simulation threads; 0: all cores."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +160,7 @@ def calibrate(
     dataset: Dataset,
     task: Task,
     twin: Domain,
-    config: CalibrateConfig = CalibrateConfig(),
+    config: CalibrateConfig = DEFAULT,
     run: Run | None = None,
 ) -> Calibration:
     """Fit a twin to the robot that recorded the demonstrations.

@@ -10,8 +10,8 @@ from string import Template
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
 
+from score_rl.core.extras import optional
 from score_rl.core.files import write_text
 from score_rl.evaluation.audit.verdict import Cell, Curve, Verdict
 from score_rl.report.charts import ACCENT, ACCENT_LIGHT, INK, WIDTH, drawing
@@ -109,6 +109,9 @@ def body(verdict: Verdict, labels: Mapping[str, Any]) -> str:
 
 def heat_map(verdict: Verdict) -> str:
     """SVG: one row per mismatch and direction, one column per size; success in numbers and colour."""
+    with optional("a picture"):
+        from matplotlib.colors import LinearSegmentedColormap
+
     curves = [*verdict.curves, *([verdict.joint] if verdict.joint else [])]
     sizes = sorted({cell.size for curve in curves for cell in curve.cells})
     colours = LinearSegmentedColormap.from_list("success", ["#f1e3d3", "#ffffff", ACCENT_LIGHT, ACCENT])

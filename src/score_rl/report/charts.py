@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 from scipy.stats import chi2
 
+from score_rl.core.extras import optional
 from score_rl.evaluation.results import Episode, policy_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 WIDTH = 8.8
 """Width of every picture (inches); the page scales it to its column."""
@@ -56,6 +56,10 @@ def style(policy: str) -> dict[str, Any]:
 @contextmanager
 def drawing(width: float, height: float, columns: int = 1) -> Iterator[tuple[list[Axes], list[str]]]:
     """Axes to draw on, and a list that holds the picture's SVG text once the block is left."""
+    with optional("a picture"):
+        import matplotlib
+        from matplotlib.figure import Figure
+
     with matplotlib.rc_context(PARAMETERS):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = list(figure.subplots(1, columns, squeeze=False)[0])
@@ -140,7 +144,7 @@ def forces(episodes: Mapping[str, Sequence[Episode]], stop_n: float | None) -> s
             xscale="log", xlim=(0.5, 100), xlabel="largest force of the episode (N)", ylabel="episodes", ylim=(0, 1)
         )
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.xaxis.set_minor_formatter("")
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axis.legend(loc="upper left")
     return svg[0]
@@ -188,7 +192,7 @@ def support(distances: Mapping[str, np.ndarray], ranks: Mapping[str, np.ndarray]
             right.step(x, np.arange(1, len(x) + 1) / len(x), where="post", **style(policy))
         left.set(xscale="log", xlim=(0.3, 100), ylim=(0, 1), ylabel="chunks", xlabel="distance to the nearest sample")
         left.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        left.xaxis.set_minor_formatter(NullFormatter())
+        left.xaxis.set_minor_formatter("")
         right.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
         right.set(xlim=(0, 1), ylim=(0, 1), xlabel="rank among the base policy's samples")
         for axis in (left, right):

@@ -1,6 +1,8 @@
 """Worlds by URI: what `--world` of every command takes.
 
 twin, proxy, PATH.toml          a domain: the task's simulated scene on such a robot
+gymnasium:ENV_ID?success=KEY    a registered Gymnasium environment, see `adapters.named`
+vecenv:module:factory?...       an rsl_rl VecEnv, see there
 my_world?depth=2                name of an entry point (group score_rl.worlds), with options
 package.module:factory?depth=2  function of num_envs that returns a `contracts.World`
 """
@@ -13,16 +15,19 @@ from pathlib import Path
 from score_rl.contracts import World
 from score_rl.core import plugins
 from score_rl.core.errors import unknown_choice
+from score_rl.core.extras import optional
+from score_rl.sim.adapters.named import open_gymnasium, open_vecenv
 from score_rl.sim.domain import load_domain, shipped_domains
 from score_rl.sim.task import TASKS, get_task, task_names
-from score_rl.sim.world import make_world
 
 WORLDS = "score_rl.worlds"
 """Entry points of worlds."""
+FORMS = ("gymnasium:ENV_ID", "vecenv:package.module:factory", "package.module:factory")
+"""What a URI may be beside a domain and an installed name."""
 GIVEN = ("num_envs",)
 """Arguments of a factory that its caller sets."""
 
-SCHEMES: Mapping[str, Callable[[str, int], World]] = {}
+SCHEMES: Mapping[str, Callable[[str, int], World]] = {"gymnasium": open_gymnasium, "vecenv": open_vecenv}
 """Scheme of a URI ("name" of "name:...") -> what opens such a URI, with a number of environments."""
 
 
@@ -43,6 +48,9 @@ def open_world(
     uri = str(uri)
     check_world(uri, task)
     if is_domain(uri):
+        with optional("a simulated task"):
+            from score_rl.sim.world import make_world
+
         return make_world(task, uri, num_envs, robot_seed, threads=threads, nan_dump_dir=nan_dump_dir)
     if (scheme := uri.partition(":")[0]) in SCHEMES:
         return SCHEMES[scheme](uri, num_envs)
@@ -65,12 +73,18 @@ def check_world(uri: str | Path, task: str) -> None:
     elif ":" in target or target in installed:
         plugins.check_factory(WORLDS, uri, "world", GIVEN)
     else:
-        raise unknown_choice("world", uri, [*shipped_domains(), "PATH.toml", *installed, "package.module:factory"])
+        raise unknown_choice("world", uri, [*shipped_domains(), "PATH.toml", *installed, *FORMS])
 
 
 def is_domain(uri: str | Path) -> bool:
     """Whether a URI names a domain: a shipped one, or a TOML file."""
     return str(uri) in shipped_domains() or (str(uri).endswith(".toml") and "?" not in str(uri))
+
+
+def is_foreign(uri: str | Path) -> bool:
+    """Whether a URI means somebody else's world: an installed one, a factory or a scheme; not a domain or a typo."""
+    target, _ = plugins.parse_uri(str(uri))
+    return not is_domain(uri) and (":" in target or target in plugins.names(WORLDS))
 
 
 def world_label(uri: str | Path) -> str:

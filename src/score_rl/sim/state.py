@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import mujoco
 import numpy as np
 
 from score_rl.core.errors import unknown_choice
 from score_rl.sim import rotations_numpy as rotations
 
-_JOINT = mujoco.mjtJoint
+if TYPE_CHECKING:
+    from mujoco import MjModel
+
+_FREE, _SLIDE = 0, 2
+"""MuJoCo's types of joints (mjtJoint); tasks are read where MuJoCo is not installed."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ class Configuration:
     Numpy forward kinematics of the scene's trees, so that an engine has to give joint positions and velocities only.
     """
 
-    def __init__(self, model: mujoco.MjModel, qpos: np.ndarray, qvel: np.ndarray) -> None:
+    def __init__(self, model: MjModel, qpos: np.ndarray, qvel: np.ndarray) -> None:
         """qpos (n, nq), qvel (n, nv): read whenever something is asked for."""
         self.model, self.qpos, self.qvel = model, qpos, qvel
         self.offset = np.tile(model.body_pos, (len(qpos), 1, 1))
@@ -137,9 +140,9 @@ class Configuration:
         self._free = {
             int(model.jnt_bodyid[k]): (int(model.jnt_qposadr[k]), int(model.jnt_dofadr[k]))
             for k in range(model.njnt)
-            if model.jnt_type[k] == _JOINT.mjJNT_FREE
+            if model.jnt_type[k] == _FREE
         }
-        free = [k for k in range(model.njnt) if model.jnt_type[k] == _JOINT.mjJNT_FREE]
+        free = [k for k in range(model.njnt) if model.jnt_type[k] == _FREE]
         others = {model.joint(k).name: k for k in range(model.njnt) if k not in free}
         self.joints = _Lazy(others, self._joint)
         starts = model.jnt_qposadr.tolist()
@@ -189,7 +192,7 @@ class Configuration:
         axis = rotations.rotate(place.quaternion, local)
         moved = state.position[:, None] - model.qpos0[model.jnt_qposadr[joint]]
         speed = axis * state.velocity[:, None]
-        if model.jnt_type[joint] == _JOINT.mjJNT_SLIDE:
+        if model.jnt_type[joint] == _SLIDE:
             return replace(place, position=place.position + axis * moved, sliding=place.sliding + speed)
         centre = place.position + rotations.rotate(place.quaternion, self.anchor[:, joint])
         turned = rotations.multiply(place.quaternion, rotations.from_rotation_vector(local * moved))

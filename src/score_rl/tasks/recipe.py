@@ -21,6 +21,10 @@ FULL, DEBUG = "full", "debug"
 """The recipe of a task's real job, which is the default, and the same loop in seconds. A task may have others."""
 
 
+GENERIC = "generic"
+"""The task of whoever brings a world and demonstrations of their own."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Settings of the whole loop."""

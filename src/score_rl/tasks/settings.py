@@ -14,7 +14,7 @@ from score_rl.core.ranges import Count, Envs, Seed
 from score_rl.evaluation.audit.run import AuditConfig
 from score_rl.evaluation.run import EvaluateConfig
 from score_rl.policies.flow.train import PretrainConfig
-from score_rl.real2sim.calibrate import CalibrateConfig
+from score_rl.real2sim.settings import CalibrateConfig
 from score_rl.steering.config import SteerConfig
 from score_rl.steering.controls import ControlsConfig
 from score_rl.steering.latent import LatentConfig
@@ -26,7 +26,7 @@ from score_rl.steering.methods.residual import ResidualConfig
 from score_rl.steering.methods.rialto import RialtoConfig
 from score_rl.steering.methods.unconstrained import UnconstrainedConfig
 from score_rl.steering.ppo import PPOConfig
-from score_rl.tasks.people.collect import CollectConfig
+from score_rl.tasks.people.settings import CollectConfig
 
 FALLING_STEPS = PPOConfig(learning_rate=2e-3, final_learning_rate=0.1, clip=0.3)
 """Large steps at first and small ones at the end, for small budgets."""
@@ -152,7 +152,7 @@ def ticket_settings(steer: SteerSettings) -> TicketSettings:
     """The search that suits how steering is set: its world and decisions, a third of its budget."""
     return TicketSettings(
         task=steer.task,
-        world=steer.worlds[-1],
+        world=steer.worlds[-1] if steer.worlds else "",
         control_steps=sum(steer.control_steps) // 3,
         num_envs=steer.num_envs,
         threads=steer.threads,

@@ -33,9 +33,9 @@ from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
 from websockets.protocol import Event
 
+from score_rl.core import wire
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import to_plain
-from score_rl.deploy.server import wire
 from score_rl.deploy.server.batching import Batcher
 from score_rl.deploy.server.config import ServerConfig, check_config, tls_context
 from score_rl.deploy.server.session import OPTIONS, ServedPolicy, Session

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
 
 from score_rl.core.statistics import wilson
 from score_rl.pipeline.experiment.arms import Arm, our_arm, tasks_of
 from score_rl.pipeline.experiment.summary import mean_field, mean_rate, pooled
 from score_rl.report.charts import ACCENT, INK, STYLES, WIDTH, drawing, smooth
 from score_rl.report.experiment.tables import sweep_points
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 GREY = STYLES["base"]["color"]
 EVALUATION_STYLES = {
@@ -144,7 +145,7 @@ def against_success(all_arms: Sequence[Arm], field: str, label: str, log: bool =
         if log:
             axis.set_xscale("log")
             axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axis.xaxis.set_minor_formatter(NullFormatter())
+            axis.xaxis.set_minor_formatter("")
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axis.margins(x=0.12)
     return svg[0]

@@ -8,22 +8,28 @@ k-th episode of a row depends on (seed of the row, k) alone. The other two modes
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-import gymnasium
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
 from score_rl.contracts import COMMAND, ArraySpec, Interface, Observation, StepResult, WorldSpec
-from score_rl.core.errors import ScoreError
-from score_rl.core.interfaces import action_spec
+from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.extras import optional
+from score_rl.core.interfaces import action_spec, check_interface
 from score_rl.core.seeding import derive_seed
+from score_rl.sim.adapters.success import Rule, Step, as_flags, success_rule
+
+with optional("a Gymnasium environment"):
+    import gymnasium
+    from gymnasium.vector import AutoresetMode, VectorEnv
 
 Arrays = Mapping[str, np.ndarray]
 Privileged = Callable[[VectorEnv], Arrays]
 """Reads what only the simulator knows: key -> (n, *shape), in the current state of all rows."""
+
+Reward = Literal["success", "environment"]
 
 STATE = "state"
 """Actor key of a Box observation; the entries of a Dict observation keep their own names."""
@@ -36,8 +42,9 @@ class GymnasiumWorld:
     """A vector environment behind the World contract (see `contracts.World`).
 
     Actor group: the observation (`state`, or the keys of a Dict) and `command`, the last action sent, zeros at the
-    start of an episode. Critic group: the same and what `privileged` returns. A row whose observation is not
-    finite ends with info `nan` set, and its numbers are replaced by zeros.
+    start of an episode. Critic group: the same and what `privileged` returns. A row whose observation, flag of
+    success or (where it is used) reward is not finite ends with info `nan` set, no reward and no success; numbers of
+    its observation are replaced by zeros.
     """
 
     def __init__(
@@ -45,27 +52,36 @@ class GymnasiumWorld:
         envs: VectorEnv,
         control_rate_hz: float,
         time_limit: int,
-        success: str = "success",
-        reward: Literal["success", "environment"] = "success",
+        success: str | Rule = "success",
+        reward: Reward = "success",
         terminate_on_success: bool = True,
         deadline: bool = False,
         privileged: Privileged | None = None,
         action_names: Sequence[str] | None = None,
         name: str = "gymnasium",
+        late_success: bool = False,
+        low: float | Sequence[float] | None = None,
+        high: float | Sequence[float] | None = None,
+        row_seeds: bool = True,
     ) -> None:
         """Wrap `envs`; the time limit (control steps) is applied here, whatever wrappers the rows have.
 
-        success: info key that says per row whether the task is solved. reward: 1 where it is solved and 0
-        elsewhere, or the environment's own. deadline: the time limit belongs to the task, so reaching it is a
-        failure (terminated, no bootstrap) and the critic sees the share of it that has `elapsed`.
+        success: when a row is solved, see `adapters.success`; usually an info key. late_success: that key may be
+        missing, which means that no row is solved. reward: 1 where it is solved and 0 elsewhere, or the
+        environment's own. deadline: the time limit belongs to the task, so reaching it is a failure (terminated, no
+        bootstrap) and the critic sees the share of it that has `elapsed`. low, high: narrower bounds of the actions,
+        needed where the environment's are infinite. row_seeds: see `WorldSpec.row_seeds`.
         Raises ScoreError for an environment that cannot be a World.
         """
         _check_envs(envs, time_limit)
-        self.envs, self._success, self._reward = envs, success, reward
+        if reward not in get_args(Reward):
+            raise unknown_choice("reward", reward, get_args(Reward))
+        self.envs, self._reward, self._late_success = envs, reward, late_success
+        self._success = success_rule(success, self._of_info) if isinstance(success, str) else success
         self._terminate, self._privileged = terminate_on_success, privileged
         self._deadline, self._time_limit = deadline, time_limit
-        space, n = envs.single_action_space, envs.num_envs
-        self._low, self._high = space.low.astype(np.float32), space.high.astype(np.float32)
+        n = envs.num_envs
+        self._low, self._high = action_bounds(envs.single_action_space, low, high)
         self._command = np.zeros((n, len(self._low)), np.float32)
         self._seeds, self._episode, self._age = [0] * n, np.zeros(n, np.int64), np.zeros(n, np.int64)
         self._closed = False
@@ -82,7 +98,9 @@ class GymnasiumWorld:
             action_high=tuple(self._high.tolist()),
             time_limit=time_limit,
             name=name,
+            row_seeds=row_seeds,
         )
+        check_interface(self.spec.interface, name)
 
     def reset(self, seeds: Sequence[int]) -> Observation:
         """See `World.reset`. Episode k of row i starts from `env.reset(seed=derive_seed(seeds[i], k))`."""
@@ -104,8 +122,11 @@ class GymnasiumWorld:
         self._age += 1
         raw, reward, terminated, truncated, info = self.envs.step(self._command)
         actor, critic = self._groups(raw)
-        nan = _replace_nan(actor) | _replace_nan(critic)
-        success = _flag(info, self._success, self.spec.num_envs) & ~nan
+        terminated, truncated = np.asarray(terminated, bool), np.asarray(truncated, bool)
+        flags, known = as_flags(self._success(Step(raw, reward, terminated, info)), self.spec.num_envs, "success")
+        paid = flags if self._reward == "success" else np.asarray(reward, np.float32)
+        nan = _replace_nan(actor) | _replace_nan(critic) | ~known | ~np.isfinite(paid)
+        success = flags & ~nan
         late = self._age >= self._time_limit
         terminated = terminated | nan | (success & self._terminate) | (late & self._deadline)
         truncated = (truncated | late) & ~terminated
@@ -113,7 +134,7 @@ class GymnasiumWorld:
         done = terminated | truncated
         return StepResult(
             observation=self._restart(done) if done.any() else final,
-            reward=torch.from_numpy((success if self._reward == "success" else reward).astype(np.float32)),
+            reward=torch.from_numpy(np.where(nan, 0.0, paid).astype(np.float32)),
             terminated=torch.from_numpy(terminated),
             truncated=torch.from_numpy(truncated),
             success=torch.from_numpy(success),
@@ -140,11 +161,43 @@ class GymnasiumWorld:
     def _groups(self, observation: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Actor and critic group of the current state: pixels stay uint8 for the actor, all else is float32."""
         entries = observation if isinstance(observation, Mapping) else {STATE: observation}
-        actor = {key: _array(values) for key, values in entries.items()} | {COMMAND: self._command.copy()}
+        actor = {key: _array(values) for key, values in entries.items()}
+        own: dict[str, Any] = {ELAPSED: self._age / self._time_limit} if self._deadline else {}
         extra = dict(self._privileged(self.envs)) if self._privileged is not None else {}
-        if self._deadline:
-            extra[ELAPSED] = self._age / self._time_limit
-        return actor, {key: _array(values).astype(np.float32) for key, values in {**actor, **extra}.items()}
+        for key in (*actor, *extra):
+            if key in (COMMAND, *own) or (key in actor and key in extra):
+                raise ScoreError(f"'{key}' is observed twice: rename the environment's own key in a wrapper")
+        actor[COMMAND] = self._command.copy()
+        return actor, {key: _array(values).astype(np.float32) for key, values in (actor | extra | own).items()}
+
+    def _of_info(self, key: str) -> Rule:
+        """The rule that reads an entry of the vector info; a row without an entry is not solved."""
+
+        def flags(step: Step) -> Any:
+            info, n = step.info, self.envs.num_envs
+            if key in info:
+                return np.where(np.asarray(info.get(f"_{key}", np.ones(n, bool)), bool), info[key], False)
+            if self._late_success:
+                return np.zeros(n, bool)
+            known = sorted(name for name in info if not name.startswith("_"))
+            raise ScoreError(
+                f"the environment's info has no '{key}'; it has {known}: pass success=<key>, or late_success=true "
+                "where it comes only in the end"
+            )
+
+        return flags
+
+
+def make_envs(env_id: str, num_envs: int, processes: bool, options: Mapping[str, Any]) -> VectorEnv:
+    """So many rows of a registered environment, which this adapter resets. processes: one per row."""
+    return gymnasium.make_vec(
+        env_id,
+        num_envs=num_envs,
+        vectorization_mode="async" if processes else "sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
+        disable_env_checker=True,
+        **options,
+    )
 
 
 def adroit_door_world(num_envs: int, time_limit: int = 300, processes: bool = False) -> GymnasiumWorld:
@@ -157,19 +210,11 @@ def adroit_door_world(num_envs: int, time_limit: int = 300, processes: bool = Fa
 
     Raises ScoreError where gymnasium-robotics is not installed.
     """
-    try:
+    with optional("the Adroit door"):
         import gymnasium_robotics
-    except ImportError:
-        raise ScoreError("the Adroit door needs gymnasium-robotics: pip install 'score-rl[adroit]'") from None
+
     gymnasium.register_envs(gymnasium_robotics)
-    envs = gymnasium.make_vec(
-        "AdroitHandDoorSparse-v1",
-        num_envs=num_envs,
-        vectorization_mode="async" if processes else "sync",
-        vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
-        max_episode_steps=time_limit,
-        disable_env_checker=True,
-    )
+    envs = make_envs("AdroitHandDoorSparse-v1", num_envs, processes, {"max_episode_steps": time_limit})
     return GymnasiumWorld(envs, 100.0, time_limit, deadline=True, privileged=_adroit_state, name="adroit_door")
 
 
@@ -186,11 +231,39 @@ def _check_envs(envs: VectorEnv, time_limit: int) -> None:
             "gymnasium.make_vec(..., vectorization_mode='sync', "
             "vector_kwargs={'autoreset_mode': gymnasium.vector.AutoresetMode.DISABLED})"
         )
-    action = envs.single_action_space
-    if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
-        raise ScoreError(f"actions must be a Box of one dimension, got {action}")
     if time_limit < 1:
         raise ScoreError(f"time_limit must be at least 1 control step, got {time_limit}")
+
+
+def action_bounds(
+    space: gymnasium.Space, low: float | Sequence[float] | None, high: float | Sequence[float] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Finite bounds (a,) float32 of the actions: the environment's, or narrower ones.
+
+    Raises ScoreError for actions that are no vector, infinite bounds, bounds that leave nothing to choose, and wider
+    ones than the environment's.
+    """
+    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1 or space.shape[0] == 0:
+        raise ScoreError(f"actions must be a Box of one dimension that is not empty, got {space}")
+    shape = space.shape
+    try:
+        lower = np.broadcast_to(np.asarray(space.low if low is None else low, np.float32), shape).copy()
+        upper = np.broadcast_to(np.asarray(space.high if high is None else high, np.float32), shape).copy()
+    except (ValueError, TypeError) as error:
+        raise ScoreError(f"bounds low={low}, high={high} do not fit actions {shape}: {error}") from error
+    for k in range(shape[0]):
+        if not (np.isfinite(lower[k]) and np.isfinite(upper[k])):
+            raise ScoreError(
+                f"action {k} is unbounded ({lower[k]:g} to {upper[k]:g}): say what may be sent, as in low=-1&high=1"
+            )
+        if not lower[k] < upper[k]:
+            raise ScoreError(f"action {k} has bounds {lower[k]:g} to {upper[k]:g}, which leaves nothing to choose")
+        if lower[k] < np.float32(space.low[k]) or upper[k] > np.float32(space.high[k]):
+            raise ScoreError(
+                f"bounds {lower[k]:g} to {upper[k]:g} of action {k} are wider than the environment's "
+                f"{space.low[k]:g} to {space.high[k]:g}"
+            )
+    return lower, upper
 
 
 def _array(values: Any) -> np.ndarray:
@@ -212,15 +285,6 @@ def _replace_nan(group: dict[str, np.ndarray]) -> np.ndarray:
     for values in group.values():
         values[bad] = 0.0
     return bad
-
-
-def _flag(info: Mapping[str, Any], key: str, n: int) -> np.ndarray:
-    """Flag of the vector info; a row without an entry is False."""
-    if key not in info:
-        known = sorted(name for name in info if not name.startswith("_"))
-        raise ScoreError(f"the environment's info has no '{key}'; it has {known}: pass success=<key>")
-    given = info.get(f"_{key}", np.ones(n, bool))
-    return np.array([bool(value) and bool(there) for value, there in zip(info[key], given)])
 
 
 def _observation(actor: Arrays, critic: Arrays) -> Observation:

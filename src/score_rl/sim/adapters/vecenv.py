@@ -10,6 +10,7 @@ A `VecEnv` says less than a World does, and what is missing is given by the call
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -18,8 +19,9 @@ from torch import Tensor
 
 from score_rl.contracts import COMMAND, ArraySpec, Interface, Observation, StepResult, WorldSpec
 from score_rl.core.errors import ScoreError
-from score_rl.core.interfaces import action_spec
+from score_rl.core.interfaces import action_spec, check_interface
 from score_rl.core.seeding import derive_seed
+from score_rl.sim.adapters.success import Rule, Step, success_rule
 
 Groups = Mapping[str, Tensor]
 """Observation groups of a VecEnv: name -> (n, *shape); its TensorDict is one."""
@@ -69,7 +71,7 @@ class VecEnvWorld:
         control_rate_hz: float,
         action_low: Sequence[float],
         action_high: Sequence[float],
-        success: Callable[[Mapping[str, Any]], Tensor],
+        success: str | Rule,
         reset: Callable[[VecEnv, Sequence[int]], None] = seed_and_reset,
         final: Callable[[Mapping[str, Any]], Groups] | None = None,
         actor: Sequence[str] = ("policy",),
@@ -77,8 +79,10 @@ class VecEnvWorld:
         action_names: Sequence[str] | None = None,
         name: str = "vecenv",
     ) -> None:
-        """Wrap `env`. success: extras -> (n,) bool of the state before any reset. final: extras -> groups of the
-        last observations, read where an episode ended. Raises ScoreError for an environment that cannot be a World.
+        """Wrap `env`. success: when a row is solved before any reset, see `adapters.success`; as text an entry of the
+        extras or of their `log`. final: extras -> groups of the last observations, read where an episode ended. With
+        the default `reset` rows cannot be seeded one by one (`WorldSpec.row_seeds`).
+        Raises ScoreError for an environment that cannot be a World.
         """
         if len(action_low) != env.num_actions or len(action_high) != env.num_actions:
             raise ScoreError(
@@ -86,7 +90,9 @@ class VecEnvWorld:
             )
         if not isinstance(env.max_episode_length, int):
             raise ScoreError(f"{name} must have one time limit for all rows, got {env.max_episode_length!r}")
-        self.env, self._success, self._reset, self._final = env, success, reset, final
+        check_bounds(action_low, action_high)
+        self._success = success_rule(success, _of_extras) if isinstance(success, str) else success
+        self.env, self._reset, self._final = env, reset, final
         self._actor, self._critic, self._name, self._closed = tuple(actor), tuple(critic), name, False
         self._low, self._high = (
             torch.tensor(b, dtype=torch.float32, device=env.device) for b in (action_low, action_high)
@@ -104,7 +110,9 @@ class VecEnvWorld:
             time_limit=env.max_episode_length,
             device=str(env.device),
             name=name,
+            row_seeds=reset is not seed_and_reset,
         )
+        check_interface(self.spec.interface, name)
 
     def reset(self, seeds: Sequence[int]) -> Observation:
         """See `World.reset` and `seed_and_reset`."""
@@ -125,8 +133,12 @@ class VecEnvWorld:
         groups, reward, done, extras = self.env.step(sent)
         done = done.bool().clone()
         timeout = torch.as_tensor(extras.get("time_outs", torch.zeros_like(done)), device=done.device).bool()
+        flags = torch.as_tensor(self._success(Step(groups, reward, done & ~timeout, extras)), device=done.device)
+        if flags.shape != done.shape:
+            raise ScoreError(f"success of {self._name} has shape {tuple(flags.shape)}, expected {tuple(done.shape)}")
         self._command = torch.where(done[:, None], 0.0, sent)
         observation, nan = self._observe(groups, self._command)
+        nan = nan | ~reward.isfinite() | ~flags.isfinite()
         final = self._final_observation(observation, done, sent, extras)
         self._last = observation
         return StepResult(
@@ -134,7 +146,7 @@ class VecEnvWorld:
             reward=torch.where(nan, 0.0, reward.float()),
             terminated=(done & ~timeout) | nan,
             truncated=done & timeout & ~nan,
-            success=self._success(extras).bool() & ~nan,
+            success=flags.bool() & ~nan,
             final_observation=final,
             info={"nan": nan},
         )
@@ -161,6 +173,10 @@ class VecEnvWorld:
 
     def _observe(self, groups: Groups, command: Tensor) -> tuple[Observation, Tensor]:
         """Both groups as copies, and which rows were not finite (those are zero)."""
+        if COMMAND in self._actor:
+            raise ScoreError(
+                f"{self._name}: an observation group '{COMMAND}' would be hidden by the last action sent"
+            )
         wanted = {key: self._group(groups, key) for key in (*self._actor, *self._critic)}
         nan = torch.stack([~value.isfinite().flatten(1).all(dim=1) for value in wanted.values()]).any(dim=0)
         clean = {key: value.masked_fill(_rows(nan, value), 0) for key, value in wanted.items()}
@@ -171,6 +187,26 @@ class VecEnvWorld:
         if key not in groups.keys():  # noqa: SIM118 (a TensorDict is no container of its keys)
             raise ScoreError(f"{self._name} has no observation group '{key}'; it has {sorted(groups.keys())}")
         return groups[key].detach().float().clone()
+
+
+def check_bounds(low: Sequence[float], high: Sequence[float]) -> None:
+    """Raise ScoreError for bounds of actions that are infinite or leave nothing to choose."""
+    for k, (lower, upper) in enumerate(zip(low, high)):
+        if not (math.isfinite(lower) and math.isfinite(upper) and lower < upper):
+            raise ScoreError(f"action {k} has bounds {lower:g} to {upper:g}; they must be finite, the lower one less")
+
+
+def _of_extras(key: str) -> Rule:
+    """The rule that reads an entry of the extras, or of their log."""
+
+    def flags(step: Step) -> Any:
+        for entries in (step.info, step.info.get("log", {})):
+            if key in entries:
+                return entries[key]
+        known = sorted({*step.info, *step.info.get("log", {})})
+        raise ScoreError(f"the environment's extras have no '{key}'; they have {known}: pass success=<key>")
+
+    return flags
 
 
 def _rows(chosen: Tensor, values: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ import torch
 from score_rl.contracts import ArraySpec
 from score_rl.core import plugins
 from score_rl.core.errors import ScoreError
-from score_rl.core.ranges import Count, Seed
 from score_rl.core.seeding import derive_seed
 from score_rl.data.writer import DatasetWriter
 from score_rl.sim.task import TASKS
@@ -20,23 +19,12 @@ from score_rl.sim.world import SimulatedWorld
 from score_rl.tasks.people.demonstrator import Demonstrator
 from score_rl.tasks.people.habits import Habits, careful
 from score_rl.tasks.people.person import Routine
+from score_rl.tasks.people.settings import CollectConfig
 
 FITNESS_EPISODES = 40
 FITNESS_THRESHOLD = 0.5
 _IDLE_STEPS = 12
 """Control steps recorded after the person has given up."""
-
-
-@dataclass(frozen=True)
-class CollectConfig:
-    """Which demonstrations to record."""
-
-    episodes: Count = 250
-    """Demonstrations, failures included."""
-    seed: Seed = 0
-    """Seed of the episodes (objects, poses, the person's choices)."""
-    habits: Habits = field(default_factory=Habits)
-    """How the person behaves."""
 
 
 @dataclass(frozen=True)
@@ -151,11 +139,6 @@ def _demonstration(recorded: Mapping[str, list[np.ndarray]], seed: int, fault: b
 
 def _numpy(frame: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return {key: value.numpy().astype(float) for key, value in frame.items()}
-
-
-def routine_names() -> tuple[str, ...]:
-    """Installed tasks that have a demonstrator."""
-    return plugins.names(TASKS, "demonstrator")
 
 
 def get_routine(task: str) -> Routine:

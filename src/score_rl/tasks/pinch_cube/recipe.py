@@ -6,10 +6,10 @@ from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.policies.flow.policy import FlowConfig, PolicyConfig
 from score_rl.policies.flow.representation import RepresentationConfig
 from score_rl.policies.flow.train import PretrainConfig
-from score_rl.real2sim.calibrate import CalibrateConfig
+from score_rl.real2sim.settings import CalibrateConfig
 from score_rl.steering.config import SteerConfig
 from score_rl.steering.latent import LatentConfig
-from score_rl.tasks.people.collect import CollectConfig
+from score_rl.tasks.people.settings import CollectConfig
 from score_rl.tasks.recipe import DEBUG, FULL, Recipe, debug
 from score_rl.tasks.settings import (
     CalibrateSettings,

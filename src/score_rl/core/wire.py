@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
-import msgpack
 import numpy as np
 
 from score_rl.core.errors import ScoreError
+from score_rl.core.extras import optional
 
 ARRAY, GENERIC, DATA, DTYPE, SHAPE = b"__ndarray__", b"__npgeneric__", b"data", b"dtype", b"shape"
 
@@ -47,6 +48,7 @@ class WireError(ScoreError):
 
 def pack(message: Mapping[str, Any]) -> bytes:
     """A message as bytes. Lists, tuples and maps of plain values may be nested. Raises WireError for other types."""
+    msgpack = _msgpack()
     try:
         return msgpack.packb(message, default=_plain)
     except (TypeError, ValueError, OverflowError) as error:
@@ -55,6 +57,7 @@ def pack(message: Mapping[str, Any]) -> bytes:
 
 def unpack(data: bytes) -> Message:
     """The message in `data`: a flat map; arrays are read-only views of `data`. Raises WireError."""
+    msgpack = _msgpack()
     try:
         message = msgpack.unpackb(
             data,
@@ -79,6 +82,12 @@ def unpack(data: bytes) -> Message:
         if not isinstance(value, np.ndarray | np.generic | str | int | float | None):
             raise WireError(f"{_short(name)} is a {type(value).__name__}, expected an array or a plain value")
     return message
+
+
+def _msgpack() -> ModuleType:
+    with optional("a message"):
+        import msgpack
+    return msgpack
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from score_client import wire as client_wire
 
-from score_rl.deploy.server import wire
+from score_rl.core import wire
 
 ARRAY = {b"__ndarray__": True, b"data": bytes(8), b"dtype": "<f4", b"shape": [2]}
 

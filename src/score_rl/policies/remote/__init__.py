@@ -1,0 +1,1 @@
+"""Base policies that another process serves, in an environment of their own."""

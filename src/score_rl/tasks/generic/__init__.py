@@ -1,0 +1,1 @@
+"""Any world and any demonstrations: settings that suit nobody badly."""
