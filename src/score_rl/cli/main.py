@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import tyro
@@ -89,6 +90,7 @@ def parse(arguments: Sequence[str]) -> Any:
     recipe_name, rest = take_option("--recipe", rest)
     recipe = get_recipe(task or DEFAULT_TASK, recipe_name or FULL)
     stages, others = stage_commands(recipe), other_commands()
+    stages["pretrain"] = replace(stages["pretrain"], own_task=task is not None)
     choices = stages | others
     name = next((word for word in rest if not word.startswith("-")), None)
     if name is not None and name not in choices:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from score_rl.cli.common import Flat, say, show
 from score_rl.pipeline import stages
@@ -26,7 +29,10 @@ class Pretrain:
     """Run directory to write."""
     overwrite: bool = False
     """Replace what is there."""
+    own_task: Annotated[bool, tyro.conf.Suppress] = True
+    """Whether the line names the task; otherwise the demonstrations may be of a task that nobody described."""
 
     def run(self) -> None:
         """Pretrain, and say how well."""
-        show(stages.pretrain(self.settings, self.dataset, self.out, overwrite=self.overwrite, notify=say))
+        settings = self.settings if self.own_task else stages.plain_settings(self.settings, say)
+        show(stages.pretrain(settings, self.dataset, self.out, overwrite=self.overwrite, notify=say))

@@ -1,4 +1,4 @@
-"""Reading a LeRobotDataset v3.0 into numpy, checked."""
+"""Reading a LeRobotDataset v3.0 (or v2.1, see `legacy`) into numpy, checked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from score_rl.contracts import COMMAND, ArraySpec, Interface
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json
 from score_rl.core.interfaces import action_spec
-from score_rl.data import layout
+from score_rl.data import layout, legacy
 from score_rl.data.layout import ARROW_TYPES, INDEX_FEATURES
 
 ACTION = "action"
@@ -25,6 +25,9 @@ OBSERVATION = "observation."
 """Prefix of observed features: actor key K of a world is stored as `observation.K`."""
 TIMESTAMP_TOLERANCE = 0.1
 """How far a frame may be from its place on the grid of 1/fps, in frames."""
+
+LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+"""Arrow types that hold the entries of an array."""
 
 _STANDARD_COLUMNS = {"episode_index", "tasks", "length", "dataset_from_index", "dataset_to_index"}
 
@@ -55,6 +58,8 @@ class Dataset:
     """Features that were not read: video, images and text."""
     derived: tuple[str, ...] = ()
     """Features that are not in the files but computed from others."""
+    notes: tuple[str, ...] = ()
+    """What reading left out or took in another way than info.json says, one line each."""
 
     @property
     def num_episodes(self) -> int:
@@ -116,10 +121,11 @@ def load_dataset(root: str | os.PathLike[str]) -> Dataset:
     root = Path(root)
     info = _read_info(root)
     features, skipped = _split_features(info["features"], root)
-    episodes = _read_episodes(root, info)
+    _check_episodes(root, info)
+    episodes = legacy.episodes(root, info) if info["codebase_version"] == legacy.VERSION else _read_episodes(root, info)
     starts = np.array(episodes["dataset_from_index"], dtype=np.int64)
     ends = np.array(episodes["dataset_to_index"], dtype=np.int64)
-    columns = _read_data(root, info, episodes, {**features, **INDEX_FEATURES})
+    columns = _read_data(root, info, episodes, {**features, **_index_features(info["features"])})
     _check_index(root, columns, starts, ends, float(info["fps"]))
     columns = {name: columns[name] for name in features}
     _check_finite(root, columns, starts)
@@ -136,10 +142,11 @@ def load_dataset(root: str | os.PathLike[str]) -> Dataset:
         features=features,
         starts=starts,
         ends=ends,
-        tasks=tuple(", ".join(tasks) for tasks in episodes["tasks"]),
+        tasks=tuple(_task_text(tasks) for tasks in episodes["tasks"]),
         extra={name: _stack(values) for name, values in episodes.items() if _is_extra(name)},
         skipped=skipped,
         derived=derived,
+        notes=tuple(note for name in features for note in _name_notes(name, info["features"].get(name, {}))),
     )
 
 
@@ -153,9 +160,9 @@ def _read_info(root: Path) -> dict[str, Any]:
     missing = sorted(needed - info.keys()) if isinstance(info, dict) else sorted(needed)
     if missing:
         raise ScoreError(f"{root / layout.INFO_PATH} has no {', '.join(missing)}")
-    if info["codebase_version"] != layout.VERSION:
+    if info["codebase_version"] not in (layout.VERSION, legacy.VERSION):
         raise ScoreError(
-            f"{root} is a LeRobotDataset {info['codebase_version']}; this reads {layout.VERSION} "
+            f"{root} is a LeRobotDataset {info['codebase_version']}; this reads {layout.VERSION} and {legacy.VERSION} "
             "(convert it with lerobot's own conversion script)"
         )
     if not isinstance(info["fps"], (int, float)) or info["fps"] <= 0:
@@ -163,7 +170,37 @@ def _read_info(root: Path) -> dict[str, Any]:
     for name, entry in info["features"].items():
         if not isinstance(entry, dict) or not {"dtype", "shape"} <= entry.keys():
             raise ScoreError(f"{root / layout.INFO_PATH}: feature '{name}' has no dtype or shape")
-    return info
+    return legacy.as_current(info) if info["codebase_version"] == legacy.VERSION else info
+
+
+def _check_episodes(root: Path, info: Mapping[str, Any]) -> None:
+    """Raise ScoreError for a dataset without episodes."""
+    if not info["total_episodes"]:
+        raise ScoreError(f"{root} has no episodes: {layout.INFO_PATH} counts total_episodes 0")
+
+
+def _index_features(entries: Mapping[str, Any]) -> dict[str, ArraySpec]:
+    """The index columns in the types that info.json gives them, e.g. timestamps as float64."""
+    said = {name: entries.get(name, {}).get("dtype") for name in INDEX_FEATURES}
+    return {name: replace(one, dtype=said[name] or one.dtype) for name, one in INDEX_FEATURES.items()}
+
+
+def _task_text(tasks: Any) -> str:
+    """Text of an episode's tasks, which some writers store as a list and others as the text itself."""
+    if isinstance(tasks, str) or tasks is None:
+        return tasks or ""
+    return ", ".join(str(task) for task in tasks)
+
+
+def _name_notes(name: str, entry: Mapping[str, Any]) -> list[str]:
+    """Why the names that info.json gives a feature are not used, where they are not."""
+    names, shape = layout.plain_names(entry), tuple(entry.get("shape", ()))
+    if len(names) in (0, len(shape)) and len(set(names)) == len(names):
+        return []  # one name for each axis, as of images, says nothing about entries
+    if len(names) != shape[-1]:
+        return [f"'{name}' has {len(names)} names for {shape[-1]} entries: they are left out"]
+    twice = sorted({one for one in names if names.count(one) > 1})
+    return [f"'{name}' names {', '.join(twice)} more than once: its names are left out"] if twice else []
 
 
 def _split_features(entries: Mapping[str, Any], root: Path) -> tuple[dict[str, ArraySpec], tuple[str, ...]]:
@@ -244,7 +281,7 @@ def _to_numpy(column: pa.ChunkedArray, name: str, feature: ArraySpec, path: Path
     shape = feature.shape if pa.types.is_nested(values.type) or feature.shape != (1,) else ()
     frames, missing = len(values), values.null_count
     for size in shape:
-        lists = pa.types.is_list(values.type) or pa.types.is_fixed_size_list(values.type)
+        lists = any(is_kind(values.type) for is_kind in LISTS)
         if not lists or not np.all(np.asarray(values.value_lengths().fill_null(size)) == size):
             raise ScoreError(f"{path}: column '{name}' does not have the shape {feature.shape} of info.json")
         values = values.flatten()
@@ -279,13 +316,21 @@ def _check_index(
         if len(wrong):
             row = wrong[0]
             raise ScoreError(f"{root}: {name} is {columns[name][row, 0]} in row {row}, expected {values[row]}")
-    wrong = np.flatnonzero(np.abs(columns["timestamp"][:, 0] * fps - frame) > TIMESTAMP_TOLERANCE)
+    wrong = np.flatnonzero(_off_grid(columns["timestamp"][:, 0], frame, fps))
     if len(wrong):
         row = wrong[0]
         raise ScoreError(
             f"{root}: timestamp {columns['timestamp'][row, 0]:.4f} s in row {row} (frame {frame[row]}) "
             f"does not fit {fps:g} Hz"
         )
+
+
+def _off_grid(timestamp: NDArray[Any], frame: NDArray[np.int64], fps: float) -> NDArray[np.bool_]:
+    """Which frames are not at frame / fps, as far as the timestamps' own type can say: float32 resolves 0.12 ms
+    behind 17 minutes, an eighth of a frame at 1000 Hz."""
+    resolved = np.spacing(np.abs(timestamp)) if timestamp.dtype.kind == "f" else np.ones(len(timestamp))
+    away = np.abs(timestamp.astype(np.float64) * fps - frame)
+    return ~(away <= TIMESTAMP_TOLERANCE + resolved.astype(np.float64) * fps)  # NaN is off every grid
 
 
 def _check_finite(root: Path, columns: Mapping[str, NDArray[Any]], starts: NDArray[np.int64]) -> None:

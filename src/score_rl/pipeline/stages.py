@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.markup import escape
 
 from score_rl.contracts import FlowPolicy, World
 from score_rl.core import ranks
@@ -46,7 +47,7 @@ from score_rl.pipeline.inputs import (
 )
 from score_rl.pipeline.limits import robot_limits
 from score_rl.policies.flow import train
-from score_rl.policies.flow.representation import check_representation
+from score_rl.policies.flow.representation import check_representation, plain_representation
 from score_rl.policies.open import open_policy
 from score_rl.real2sim import calibrate as real2sim
 from score_rl.real2sim.replay import require_features
@@ -92,7 +93,8 @@ class Pretrained:
     directory: Path
     reused: bool
     summary: Mapping[str, Any]
-    """`steps`, held-out losses and action errors, see docs/metrics.md."""
+    """`steps`, held-out losses and action errors, see docs/metrics.md; `warnings`: what is suspicious about the
+    demonstrations, one line each."""
 
 
 @dataclass(frozen=True)
@@ -179,12 +181,28 @@ def pretrain(
     train.check_config(settings.training)
     spec = train.policy_spec(demonstrations, settings.training)
     check_representation(spec, settings.training.policy.representation)
+    for line in train.check_data(demonstrations, spec, settings.training):
+        notify(f"  warning: {escape(line)}")
     seeds = {"training": settings.training.seed}
     run = open_run(Path(out), "pretrain", settings, {"dataset": content_hash(root)}, overwrite, seeds, notify)
     reused = run.finished
     if not reused:
         train.pretrain(demonstrations, settings.training, run)
     return Pretrained(run.directory, reused, run.summary)
+
+
+def plain_settings(settings: PretrainSettings, notify: Notify = silent) -> PretrainSettings:
+    """Settings whose chosen keys need no robot that a recipe knows, see `plain_representation`; `notify` hears of
+    every change."""
+    policy = settings.training.policy
+    plain = plain_representation(policy.representation)
+    for name in ("observation", "action"):
+        before, after = (getattr(one, name) for one in (policy.representation, plain))
+        if after != before:
+            keys = ", ".join(plain.keys)
+            notify(f'  {name} "{after}" instead of the recipe\'s "{before}", which the keys {keys} do not serve')
+    policy = replace(policy, representation=plain)
+    return replace(settings, training=replace(settings.training, policy=policy))
 
 
 def calibrate(
