@@ -30,7 +30,11 @@ human = pytest.mark.skipif(not DOOR.exists(), reason="the human demonstrations a
 def inline_commands(document: Path) -> list[str]:
     """Commands of the running text that are whole lines: those with options."""
     text = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
-    return [line for line in re.findall(r"`(score [^`]+)`", text.replace("\n  ", " ")) if " --" in line and "COMMAND" not in line]
+    return [
+        line
+        for line in re.findall(r"`(score [^`]+)`", text.replace("\n  ", " "))
+        if " --" in line and "COMMAND" not in line
+    ]
 
 
 def run(line: str, *more: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from score_rl.cli.common import Flat, say, show
-from score_rl.pipeline import stages
+from score_rl.pipeline import datasets, stages
 from score_rl.tasks.settings import PretrainSettings
 
 
@@ -34,5 +34,5 @@ class Pretrain:
 
     def run(self) -> None:
         """Pretrain, and say how well."""
-        settings = self.settings if self.own_task else stages.plain_settings(self.settings, say)
+        settings = self.settings if self.own_task else datasets.plain_settings(self.settings, say)
         show(stages.pretrain(settings, self.dataset, self.out, overwrite=self.overwrite, notify=say))

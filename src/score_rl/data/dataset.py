@@ -122,7 +122,9 @@ def load_dataset(root: str | os.PathLike[str]) -> Dataset:
     info = _read_info(root)
     features, skipped = _split_features(info["features"], root)
     _check_episodes(root, info)
-    episodes = legacy.episodes(root, info) if info["codebase_version"] == legacy.VERSION else _read_episodes(root, info)
+    episodes = (
+        legacy.episodes(root, info) if info["codebase_version"] == legacy.VERSION else _read_episodes(root, info)
+    )
     starts = np.array(episodes["dataset_from_index"], dtype=np.int64)
     ends = np.array(episodes["dataset_to_index"], dtype=np.int64)
     columns = _read_data(root, info, episodes, {**features, **_index_features(info["features"])})
@@ -162,8 +164,8 @@ def _read_info(root: Path) -> dict[str, Any]:
         raise ScoreError(f"{root / layout.INFO_PATH} has no {', '.join(missing)}")
     if info["codebase_version"] not in (layout.VERSION, legacy.VERSION):
         raise ScoreError(
-            f"{root} is a LeRobotDataset {info['codebase_version']}; this reads {layout.VERSION} and {legacy.VERSION} "
-            "(convert it with lerobot's own conversion script)"
+            f"{root} is a LeRobotDataset {info['codebase_version']}; this reads {layout.VERSION} and "
+            f"{legacy.VERSION} (convert it with lerobot's own conversion script)"
         )
     if not isinstance(info["fps"], (int, float)) or info["fps"] <= 0:
         raise ScoreError(f"{root / layout.INFO_PATH}: fps is {info['fps']!r}")

@@ -31,7 +31,7 @@ def as_current(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def episodes(root: Path, info: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The episodes as the columns of v3.0's table. Raises ScoreError where the file is missing or contradicts info."""
+    """The episodes as columns of v3.0's table. Raises ScoreError where the file is missing or contradicts info."""
     path = root / EPISODES_PATH
     if not path.is_file():
         raise ScoreError(f"{path} does not exist")

@@ -64,7 +64,9 @@ class Place:
     value: float
 
     def __str__(self) -> str:
-        return f"{self.value:.4g} in '{self.feature}' (entry {self.index}, episode {self.episode}, frame {self.frame})"
+        return (
+            f"{self.value:.4g} in '{self.feature}' (entry {self.index}, episode {self.episode}, frame {self.frame})"
+        )
 
 
 def entries(dataset: Dataset, feature: str) -> list[Entry]:
@@ -92,10 +94,11 @@ def refuse_sentinels(dataset: Dataset, features: Iterable[str]) -> None:
         bad = np.flatnonzero(np.abs(column).reshape(len(column), -1).max(axis=1) >= SENTINEL)
         if len(bad):
             row = column[bad[0]].ravel()
-            place = locate(dataset, feature, int(bad[0]), int(np.abs(row).argmax()), float(np.abs(row).max()))
+            index = int(np.abs(row).argmax())
+            place = locate(dataset, feature, int(bad[0]), index, float(row[index]))
             raise ScoreError(
-                f"{dataset.root}: {place} is no measurement; {len(bad)} frames have numbers of {SENTINEL:g} and more. "
-                "Record the episode again, or leave the feature out."
+                f"{dataset.root}: {place} is no measurement; {len(bad)} frames have numbers of {SENTINEL:g} and "
+                "more. Record the episode again, or leave the feature out."
             )
 
 

@@ -47,7 +47,8 @@ from score_rl.pipeline.inputs import (
 )
 from score_rl.pipeline.limits import robot_limits
 from score_rl.policies.flow import train
-from score_rl.policies.flow.representation import check_representation, plain_representation
+from score_rl.policies.flow.demonstrations import check_demonstrations
+from score_rl.policies.flow.representation import check_representation
 from score_rl.policies.open import open_policy
 from score_rl.real2sim import calibrate as real2sim
 from score_rl.real2sim.replay import require_features
@@ -181,7 +182,7 @@ def pretrain(
     train.check_config(settings.training)
     spec = train.policy_spec(demonstrations, settings.training)
     check_representation(spec, settings.training.policy.representation)
-    for line in train.check_data(demonstrations, spec, settings.training):
+    for line in check_demonstrations(demonstrations, spec, settings.training.policy.representation):
         notify(f"  warning: {escape(line)}")
     seeds = {"training": settings.training.seed}
     run = open_run(Path(out), "pretrain", settings, {"dataset": content_hash(root)}, overwrite, seeds, notify)
@@ -189,20 +190,6 @@ def pretrain(
     if not reused:
         train.pretrain(demonstrations, settings.training, run)
     return Pretrained(run.directory, reused, run.summary)
-
-
-def plain_settings(settings: PretrainSettings, notify: Notify = silent) -> PretrainSettings:
-    """Settings whose chosen keys need no robot that a recipe knows, see `plain_representation`; `notify` hears of
-    every change."""
-    policy = settings.training.policy
-    plain = plain_representation(policy.representation)
-    for name in ("observation", "action"):
-        before, after = (getattr(one, name) for one in (policy.representation, plain))
-        if after != before:
-            keys = ", ".join(plain.keys)
-            notify(f'  {name} "{after}" instead of the recipe\'s "{before}", which the keys {keys} do not serve')
-    policy = replace(policy, representation=plain)
-    return replace(settings, training=replace(settings.training, policy=policy))
 
 
 def calibrate(

@@ -126,7 +126,8 @@ def fit_representation(
 ) -> Representation:
     """Representation with statistics of training windows {key: (n, frames, *shape)} and their chunks (n, h, a).
 
-    is_pad: (n, h) bool, actions behind an episode's end, of which nothing is learned: no statistics either.
+    is_pad: (n, h) bool, actions behind an episode's end, of which nothing is learned: no statistics either. Where it
+    is given, there must be one window for every frame.
     """
     representation = Representation(spec, config)
     for encoder in representation.encoders:
@@ -137,6 +138,9 @@ def fit_representation(
     if config.action == "modes":  # every mode is of the whole chunk
         whole = real.all(1)
         real = (whole if whole.any() else ~whole)[:, None].expand(real.shape)
+    elif config.action == "absolute" and not config.per_step and is_pad is not None:
+        real = real.clone()
+        real[:, 1:] = False  # an action is the same wherever in a chunk it stands: every frame counts once
     representation.actions = _fit_actions(coordinates, real, config)
     return representation
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from score_rl.contracts import COMMAND, Interface, PolicySpec, Window
+from score_rl.contracts import Interface, PolicySpec, Window
 from score_rl.core import checkpoints
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.interfaces import check_interface
@@ -25,10 +25,10 @@ from score_rl.core.progress import progress
 from score_rl.core.runs import Run
 from score_rl.core.seeding import torch_generator
 from score_rl.data.dataset import ACTION, OBSERVATION, Dataset
-from score_rl.data.quality import refuse_sentinels, suspicions
 from score_rl.data.windows import WindowBatch, Windows, split_episodes
+from score_rl.policies.flow.demonstrations import check_demonstrations, unknown_frames
 from score_rl.policies.flow.policy import ConditionalFlow, PolicyConfig, check_flow, load_policy, save_policy
-from score_rl.policies.flow.representation import FROM_COMMAND, check_representation, fit_representation
+from score_rl.policies.flow.representation import check_representation, fit_representation
 
 CHECKPOINT, CHECKPOINT_KIND = "checkpoint.safetensors", "pretrain_checkpoint"
 
@@ -108,7 +108,7 @@ def pretrain(dataset: Dataset, config: PretrainConfig, run: Run) -> ConditionalF
     spec = policy_spec(dataset, config)
     check_representation(spec, config.policy.representation)
     check_noise(spec, config)
-    warnings = check_data(dataset, spec, config)
+    warnings = check_demonstrations(dataset, spec, config.policy.representation)
     training, held_out = split_windows(dataset, spec, config)
     with torch_threads(config.threads):
         state = initial_state(spec, training, config)
@@ -152,32 +152,13 @@ def policy_spec(dataset: Dataset, config: PretrainConfig) -> PolicySpec:
     return PolicySpec(interface, r.history, r.horizon, latent_shape=(r.horizon, interface.action_dim))
 
 
-def check_data(dataset: Dataset, spec: PolicySpec, config: PretrainConfig) -> tuple[str, ...]:
-    """What is suspicious about the numbers that the policy is to learn from, one line each. Raises ScoreError for
-    those that no robot measures."""
-    r = config.policy.representation
-    floors = {OBSERVATION + key: r.feature_floor for key in spec.window} | {ACTION: r.action_floor}
-    refuse_sentinels(dataset, floors)
-    lines = list(suspicions(dataset, floors, spec.horizon))
-    if _made_up_command(dataset, config):
-        lines.append(
-            f"{r.action} actions start from the command, which was not recorded: it is taken from the action before, "
-            "and every episode's first frame, which has none, is left out"
-        )
-    return tuple(lines)
-
-
-def _made_up_command(dataset: Dataset, config: PretrainConfig) -> bool:
-    """Whether actions start from a command that an episode's first frame does not know."""
-    return config.policy.representation.action in FROM_COMMAND and OBSERVATION + COMMAND in dataset.derived
-
-
 def split_windows(dataset: Dataset, spec: PolicySpec, config: PretrainConfig) -> tuple[Windows, Windows | None]:
     """Windows of the training and of the held-out episodes; None where none are held out."""
     episodes, held_out = split_episodes(dataset.num_episodes, config.held_out_fraction, config.seed)
 
     def windows(chosen: Any) -> Windows:
-        return Windows(dataset, spec, chosen, config.device, skip=int(_made_up_command(dataset, config)))
+        skip = unknown_frames(dataset, config.policy.representation)
+        return Windows(dataset, spec, chosen, config.device, skip)
 
     return windows(episodes), windows(held_out) if len(held_out) else None
 
