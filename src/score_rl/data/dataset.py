@@ -119,15 +119,15 @@ def load_dataset(root: str | os.PathLike[str]) -> Dataset:
     match info.json, gaps in the index, timestamps off the grid of 1/fps, and NaN or infinity.
     """
     root = Path(root)
-    info = _read_info(root)
-    features, skipped = _split_features(info["features"], root)
+    info = read_info(root)
+    features, skipped = split_features(info["features"], root)
     _check_episodes(root, info)
     episodes = (
         legacy.episodes(root, info) if info["codebase_version"] == legacy.VERSION else _read_episodes(root, info)
     )
     starts = np.array(episodes["dataset_from_index"], dtype=np.int64)
     ends = np.array(episodes["dataset_to_index"], dtype=np.int64)
-    columns = _read_data(root, info, episodes, {**features, **_index_features(info["features"])})
+    columns = _read_data(root, info, episodes, {**features, **index_features(info["features"])})
     _check_index(root, columns, starts, ends, float(info["fps"]))
     columns = {name: columns[name] for name in features}
     _check_finite(root, columns, starts)
@@ -144,7 +144,7 @@ def load_dataset(root: str | os.PathLike[str]) -> Dataset:
         features=features,
         starts=starts,
         ends=ends,
-        tasks=tuple(_task_text(tasks) for tasks in episodes["tasks"]),
+        tasks=tuple(task_text(tasks) for tasks in episodes["tasks"]),
         extra={name: _stack(values) for name, values in episodes.items() if _is_extra(name)},
         skipped=skipped,
         derived=derived,
@@ -152,7 +152,7 @@ def load_dataset(root: str | os.PathLike[str]) -> Dataset:
     )
 
 
-def _read_info(root: Path) -> dict[str, Any]:
+def read_info(root: Path) -> dict[str, Any]:
     if not root.is_dir():
         raise ScoreError(f"{root} does not exist")
     if (root / "staging").is_dir() and not (root / layout.INFO_PATH).exists():
@@ -181,13 +181,13 @@ def _check_episodes(root: Path, info: Mapping[str, Any]) -> None:
         raise ScoreError(f"{root} has no episodes: {layout.INFO_PATH} counts total_episodes 0")
 
 
-def _index_features(entries: Mapping[str, Any]) -> dict[str, ArraySpec]:
+def index_features(entries: Mapping[str, Any]) -> dict[str, ArraySpec]:
     """The index columns in the types that info.json gives them, e.g. timestamps as float64."""
     said = {name: entries.get(name, {}).get("dtype") for name in INDEX_FEATURES}
     return {name: replace(one, dtype=said[name] or one.dtype) for name, one in INDEX_FEATURES.items()}
 
 
-def _task_text(tasks: Any) -> str:
+def task_text(tasks: Any) -> str:
     """Text of an episode's tasks, which some writers store as a list and others as the text itself."""
     if isinstance(tasks, str) or tasks is None:
         return tasks or ""
@@ -205,7 +205,7 @@ def _name_notes(name: str, entry: Mapping[str, Any]) -> list[str]:
     return [f"'{name}' names {', '.join(twice)} more than once: its names are left out"] if twice else []
 
 
-def _split_features(entries: Mapping[str, Any], root: Path) -> tuple[dict[str, ArraySpec], tuple[str, ...]]:
+def split_features(entries: Mapping[str, Any], root: Path) -> tuple[dict[str, ArraySpec], tuple[str, ...]]:
     """Features that are arrays, and the names of the others."""
     features: dict[str, ArraySpec] = {}
     skipped: list[str] = []
@@ -229,7 +229,7 @@ def _read_episodes(root: Path, info: Mapping[str, Any]) -> dict[str, list[Any]]:
         raise ScoreError(f"{root / 'meta' / 'episodes'} holds no episode files")
     columns: dict[str, list[Any]] = {}
     for path in paths:
-        table = _read_parquet(path)
+        table = read_table(path)
         for name in table.column_names:
             if not name.startswith("stats/"):
                 columns.setdefault(name, []).extend(table[name].to_pylist())
@@ -252,9 +252,9 @@ def _read_data(
     pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in features}
     for chunk_index, file_index in places:
         path = root / info["data_path"].format(chunk_index=chunk_index, file_index=file_index)
-        table = _read_parquet(path, list(features))
+        table = read_table(path, list(features))
         for name, feature in features.items():
-            pieces[name].append(_to_numpy(table[name], name, feature, path))
+            pieces[name].append(to_numpy(table[name], name, feature, path))
     columns = {name: np.concatenate(parts) for name, parts in pieces.items()}
     frames = len(columns["index"])
     if frames != info["total_frames"]:
@@ -262,7 +262,7 @@ def _read_data(
     return columns
 
 
-def _read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     if not path.is_file():
         raise ScoreError(f"{path} does not exist")
     try:
@@ -275,7 +275,7 @@ def _read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     raise ScoreError(f"{path} has no columns {', '.join(missing)}, which info.json lists")
 
 
-def _to_numpy(column: pa.ChunkedArray, name: str, feature: ArraySpec, path: Path) -> NDArray[Any]:
+def to_numpy(column: pa.ChunkedArray, name: str, feature: ArraySpec, path: Path) -> NDArray[Any]:
     """Column (frames, *shape) of the type that info.json declares."""
     values = column.combine_chunks()
     if isinstance(values, pa.ChunkedArray):  # what older pyarrow returns
@@ -318,7 +318,7 @@ def _check_index(
         if len(wrong):
             row = wrong[0]
             raise ScoreError(f"{root}: {name} is {columns[name][row, 0]} in row {row}, expected {values[row]}")
-    wrong = np.flatnonzero(_off_grid(columns["timestamp"][:, 0], frame, fps))
+    wrong = np.flatnonzero(off_grid(columns["timestamp"][:, 0], frame, fps))
     if len(wrong):
         row = wrong[0]
         raise ScoreError(
@@ -327,7 +327,7 @@ def _check_index(
         )
 
 
-def _off_grid(timestamp: NDArray[Any], frame: NDArray[np.int64], fps: float) -> NDArray[np.bool_]:
+def off_grid(timestamp: NDArray[Any], frame: NDArray[np.int64], fps: float) -> NDArray[np.bool_]:
     """Which frames are not at frame / fps, as far as the timestamps' own type can say: float32 resolves 0.12 ms
     behind 17 minutes, an eighth of a frame at 1000 Hz."""
     resolved = np.spacing(np.abs(timestamp)) if timestamp.dtype.kind == "f" else np.ones(len(timestamp))

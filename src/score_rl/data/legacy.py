@@ -18,6 +18,7 @@ from score_rl.core.files import read_json_lines
 
 VERSION = "v2.1"
 EPISODES_PATH = "meta/episodes.jsonl"
+FIELDS = ("episode_index", "tasks", "length")
 EPISODES_PER_CHUNK = 1000
 """Of a dataset that does not say."""
 
@@ -32,24 +33,27 @@ def as_current(info: Mapping[str, Any]) -> dict[str, Any]:
 
 def episodes(root: Path, info: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The episodes as columns of v3.0's table. Raises ScoreError where the file is missing or contradicts info."""
+    found = rows(root)
+    if len(found) != info["total_episodes"]:
+        raise ScoreError(f"{root}: info.json counts {info['total_episodes']} episodes, {EPISODES_PATH} lists {len(found)}")
+    ends = np.cumsum([row["length"] for row in found]).tolist()
+    per_chunk = info.get("chunks_size") or EPISODES_PER_CHUNK
+    return {
+        **{name: [row[name] for row in found] for name in FIELDS},
+        "dataset_from_index": [0, *ends[:-1]],
+        "dataset_to_index": ends,
+        "data/chunk_index": [number // per_chunk for number in range(len(found))],
+        "data/file_index": list(range(len(found))),
+    }
+
+
+def rows(root: Path) -> list[dict[str, Any]]:
+    """One record per episode, in order. Raises ScoreError where the file is missing or says less."""
     path = root / EPISODES_PATH
-    if not path.is_file():
-        raise ScoreError(f"{path} does not exist")
-    rows = read_json_lines(path)
-    fields = ("episode_index", "tasks", "length")
-    for number, row in enumerate(rows):
-        if missing := [name for name in fields if name not in row]:
+    found = read_json_lines(path)
+    for number, row in enumerate(found):
+        if missing := [name for name in FIELDS if name not in row]:
             raise ScoreError(f"{path}: line {number + 1} has no {', '.join(missing)}")
         if row["episode_index"] != number or type(row["length"]) is not int:
             raise ScoreError(f"{path}: line {number + 1} must be of episode {number}, with a length, not {row}")
-    if len(rows) != info["total_episodes"]:
-        raise ScoreError(f"{root}: info.json counts {info['total_episodes']} episodes, {path} lists {len(rows)}")
-    ends = np.cumsum([row["length"] for row in rows]).tolist()
-    per_chunk = info.get("chunks_size") or EPISODES_PER_CHUNK
-    return {
-        **{name: [row[name] for row in rows] for name in fields},
-        "dataset_from_index": [0, *ends[:-1]],
-        "dataset_to_index": ends,
-        "data/chunk_index": [number // per_chunk for number in range(len(rows))],
-        "data/file_index": list(range(len(rows))),
-    }
+    return found
