@@ -49,8 +49,8 @@ def inline(start: str) -> str:
 
 
 def test_every_inline_command_is_run_below() -> None:
-    starts = ("score pretrain --dataset", "score steer --policy", "score steer --world", "score collect --world")
-    assert sorted(inline_commands(README)) == sorted(inline(start) for start in starts)
+    starts = ("check PATH", "pretrain --dataset", "steer --policy", "steer --world", "collect --world", "demo --task")
+    assert sorted(inline_commands(README)) == sorted(inline(f"score {start}") for start in starts)
 
 
 @human
@@ -62,6 +62,16 @@ def test_demonstrations_of_somebody_else(tmp_path: Path, capsys: pytest.CaptureF
     said = " ".join(capsys.readouterr().err.split())
     assert 'observation "identity" instead of the recipe\'s "palm"' in said
     assert 'action "absolute" instead of the recipe\'s "relative"' in said
+
+
+@human
+def test_a_look_at_demonstrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(shlex.split(inline("score check").replace("PATH", str(DOOR)))[1:]) == 0
+    assert "25 episodes of 223 to 300 frames (median 271) at 100 Hz, 6729 frames; 7 of 25 succeed" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert (tmp_path / "page.html").read_text().count("<svg") == 3
 
 
 @human
@@ -99,6 +109,7 @@ def test_the_loop_and_what_is_brought_to_it(tmp_path: Path, monkeypatch: pytest.
     run(inline("score steer --policy").replace(place, "my_factories:policy"), "--out", "runs/own_policy")
     run(inline("score steer --world").replace(place, "my_factories:world"), "--out", "runs/own_world")
     run(inline("score collect --world"), "--out", "runs/own_robot")
+    run(inline("score demo --task").replace("NAME", "push_ball"), "--out", "runs/own_task")
 
 
 @human

@@ -86,7 +86,7 @@ def test_entries_by_hand(tmp_path):
     first, second = entries(changed(tmp_path, change, lengths=(3, 2)), "action")  # 0 1 2, 100 101
     assert (first.low, first.high, first.mean, first.largest_step) == (0.0, 101.0, 40.8, 1.0)
     assert first.std == pytest.approx(np.std([0, 1, 2, 100, 101]))
-    assert second.constant and second.std == 0.0 and second.span == 0.0
+    assert second.constant and second.std == 0.0 and second.span_low == second.span_high == 2.5
 
 
 def test_episodes_shorter_than_a_chunk(tmp_path):

@@ -100,7 +100,7 @@ def test_what_cannot_be_repaired_is_said(tmp_path):
     with pytest.raises(ScoreError, match="choose a folder outside"):
         repair_dataset(root, root / "new")
     (root / DATA).write_bytes(b"PAR1")
-    with pytest.raises(ScoreError, match="d has no whole episode: .*is corrupt"):
+    with pytest.raises(ScoreError, match=r"d has no whole episode: .*is corrupt"):
         repair_dataset(root, tmp_path / "new")
     (root / layout.INFO_PATH).unlink()
     with pytest.raises(ScoreError, match=r"info\.json"):

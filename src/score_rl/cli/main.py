@@ -16,6 +16,7 @@ from score_rl.cli.audit import Audit
 from score_rl.cli.benchmark import Benchmark
 from score_rl.cli.bundle import Bundle
 from score_rl.cli.calibrate import Calibrate
+from score_rl.cli.check import Check
 from score_rl.cli.collect import Collect
 from score_rl.cli.demo import Demo
 from score_rl.cli.doctor import Doctor
@@ -24,6 +25,7 @@ from score_rl.cli.export import Export
 from score_rl.cli.info import Info
 from score_rl.cli.pretrain import Pretrain
 from score_rl.cli.rehearse import Rehearse
+from score_rl.cli.repair import Repair
 from score_rl.cli.report import Report
 from score_rl.cli.robot import Robot
 from score_rl.cli.run import Run
@@ -73,6 +75,8 @@ def other_commands() -> dict[str, Any]:
     """Command name -> the commands that are the same for every task."""
     return {
         "tasks": Tasks(),
+        "check": Check(tyro.MISSING),
+        "repair": Repair(tyro.MISSING, tyro.MISSING),
         "report": Report(ReportConfig(evaluations=())),
         "benchmark": Benchmark(tyro.MISSING),
         "info": Info(),

@@ -17,14 +17,14 @@ from score_rl.tasks.settings import PretrainSettings
 class Pretrain:
     """Train the base policy on demonstrations; OUT becomes a policy's folder (safetensors + JSON).
 
-    Any LeRobotDataset v3.0 whose observations are arrays will do. The log holds held-out flow loss and
-    action error. An interrupted training resumes from its checkpoint.
+    Any LeRobotDataset (v3.0 or v2.1) whose observations are arrays will do; `score check` looks at one first. The log
+    holds held-out flow loss and action error. An interrupted training resumes from its checkpoint.
     """
 
     settings: Flat[PretrainSettings]
     """How to train."""
-    dataset: Path = Path("runs/demonstrations")
-    """Demonstrations: a LeRobot dataset, or the run directory of `score collect`."""
+    dataset: tuple[Path, ...] = (Path("runs/demonstrations"),)
+    """Demonstrations: LeRobot datasets of one robot, or run directories of `score collect`."""
     out: Path = Path("runs/base")
     """Run directory to write."""
     overwrite: bool = False

@@ -35,7 +35,9 @@ def episodes(root: Path, info: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The episodes as columns of v3.0's table. Raises ScoreError where the file is missing or contradicts info."""
     found = rows(root)
     if len(found) != info["total_episodes"]:
-        raise ScoreError(f"{root}: info.json counts {info['total_episodes']} episodes, {EPISODES_PATH} lists {len(found)}")
+        raise ScoreError(
+            f"{root}: info.json counts {info['total_episodes']} episodes, {EPISODES_PATH} lists {len(found)}"
+        )
     ends = np.cumsum([row["length"] for row in found]).tolist()
     per_chunk = info.get("chunks_size") or EPISODES_PER_CHUNK
     return {

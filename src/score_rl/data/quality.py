@@ -40,8 +40,9 @@ class Entry:
     mean: float
     std: float
     """Of the population."""
-    span: float
-    """Distance of the quantiles `SPAN_QUANTILES`."""
+    span_low: float
+    span_high: float
+    """The quantiles `SPAN_QUANTILES`."""
     largest_step: float
     """Largest change from one frame of an episode to the next; 0 where no episode has two frames."""
 
@@ -81,7 +82,7 @@ def entries(dataset: Dataset, feature: str) -> list[Entry]:
     names = dataset.features[feature].names or ("",) * values.shape[1]
     # The mean of a constant is not the constant to the last bit, so its deviation comes from the range.
     std = np.where(values.min(0) == values.max(0), 0.0, values.std(0))
-    rows = zip(names, values.min(0), values.max(0), values.mean(0), std, high_q - low_q, largest, strict=True)
+    rows = zip(names, values.min(0), values.max(0), values.mean(0), std, low_q, high_q, largest, strict=True)
     return [Entry(feature, i, name, *map(float, numbers)) for i, (name, *numbers) in enumerate(rows)]
 
 

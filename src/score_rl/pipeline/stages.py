@@ -25,6 +25,8 @@ from score_rl.core.chunks import check_fit
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.progress import progress
 from score_rl.data.dataset import load_dataset
+from score_rl.data.merge import merge
+from score_rl.data.proposal import Proposal, propose
 from score_rl.data.windows import WindowBatch, Windows
 from score_rl.data.writer import DatasetWriter
 from score_rl.deploy.bundle.bundle import default_steps
@@ -38,7 +40,9 @@ from score_rl.pipeline.inputs import (
     DATASET,
     Notify,
     content_hash,
+    dataset_hashes,
     dataset_root,
+    dataset_roots,
     open_run,
     policy_hash,
     silent,
@@ -96,6 +100,8 @@ class Pretrained:
     summary: Mapping[str, Any]
     """`steps`, held-out losses and action errors, see docs/metrics.md; `warnings`: what is suspicious about the
     demonstrations, one line each."""
+    proposal: Proposal | None = None
+    """Settings that the demonstrations suggest; None of a run that was reused."""
 
 
 @dataclass(frozen=True)
@@ -173,23 +179,23 @@ def collect(
 
 
 def pretrain(
-    settings: PretrainSettings, dataset: str | Path, out: str | Path, *, overwrite: bool = False,
-    notify: Notify = silent,
+    settings: PretrainSettings, dataset: str | Path | Sequence[str | Path], out: str | Path, *,
+    overwrite: bool = False, notify: Notify = silent,
 ) -> Pretrained:  # fmt: skip
-    """Train the base policy on demonstrations: a LeRobot dataset, or the run directory of `collect`."""
-    root = dataset_root(dataset)
-    demonstrations = load_dataset(root)
+    """Train the base policy on demonstrations: LeRobot datasets of one robot, or run directories of `collect`."""
+    roots = dataset_roots(dataset)
+    demonstrations = merge([load_dataset(root) for root in roots])
     train.check_config(settings.training)
     spec = train.policy_spec(demonstrations, settings.training)
     check_representation(spec, settings.training.policy.representation)
     for line in check_demonstrations(demonstrations, spec, settings.training.policy.representation):
         notify(f"  warning: {escape(line)}")
     seeds = {"training": settings.training.seed}
-    run = open_run(Path(out), "pretrain", settings, {"dataset": content_hash(root)}, overwrite, seeds, notify)
+    run = open_run(Path(out), "pretrain", settings, dataset_hashes(roots), overwrite, seeds, notify)
     reused = run.finished
     if not reused:
         train.pretrain(demonstrations, settings.training, run)
-    return Pretrained(run.directory, reused, run.summary)
+    return Pretrained(run.directory, reused, run.summary, None if reused else propose(demonstrations))
 
 
 def calibrate(
