@@ -92,7 +92,7 @@ def refuse_sentinels(dataset: Dataset, features: Iterable[str]) -> None:
         column = dataset.columns[feature]
         if column.dtype.kind != "f":
             continue
-        bad = np.flatnonzero(np.abs(column).reshape(len(column), -1).max(axis=1) >= SENTINEL)
+        bad = np.flatnonzero(np.abs(column).reshape(len(column), -1).max(axis=1) >= np.float64(SENTINEL))
         if len(bad):
             row = column[bad[0]].ravel()
             index = int(np.abs(row).argmax())
