@@ -22,6 +22,8 @@ from score_rl.tasks.recipe import get_recipe, recipe_names, task_names
 FEATURES = ("observation.state", "action")
 COMMANDS = (
     "tasks",
+    "check",
+    "repair",
     "collect",
     "pretrain",
     "calibrate",

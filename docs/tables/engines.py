@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from score_rl.core.files import read_json
+from score_rl.core.records import read_json
 from tables import Table
 
 Figures = Mapping[str, Any]

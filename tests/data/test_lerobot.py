@@ -360,7 +360,7 @@ def test_columns_must_match_info(tmp_path):
     [
         ({"fps": 20}, "does not fit 20 Hz"),
         ({"fps": 0}, "fps is 0"),
-        ({"codebase_version": "v2.1"}, r"LeRobotDataset v2\.1; this reads v3\.0"),
+        ({"codebase_version": "v1.6"}, r"LeRobotDataset v1\.6; this reads v3\.0 and v2\.1"),
         ({"total_frames": 11}, "counts 11 frames, the data has 12"),
         ({"total_episodes": 4}, "counts 4 episodes, meta/episodes lists 3"),
         ({"features": {"action": {}}}, "features.action lacks dtype, shape"),

@@ -15,7 +15,7 @@ from score_client.policy_server import MAX_CONTEXTS
 from toys import ToyPolicy
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import read_json
+from score_rl.core.records import read_json
 from score_rl.core.testing import check_policy
 from score_rl.deploy.bundle.bundle import load_bundle
 from score_rl.evaluation.run import EvaluateConfig

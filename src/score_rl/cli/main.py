@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, get_type_hints
 
 import tyro
@@ -13,6 +14,7 @@ from score_rl.cli.audit import Audit
 from score_rl.cli.benchmark import Benchmark
 from score_rl.cli.bundle import Bundle
 from score_rl.cli.calibrate import Calibrate
+from score_rl.cli.check import Check
 from score_rl.cli.collect import Collect
 from score_rl.cli.demo import Demo
 from score_rl.cli.doctor import Doctor
@@ -22,6 +24,7 @@ from score_rl.cli.info import Info
 from score_rl.cli.pretrain import Pretrain
 from score_rl.cli.ranges import registry
 from score_rl.cli.rehearse import Rehearse
+from score_rl.cli.repair import Repair
 from score_rl.cli.report import Report
 from score_rl.cli.robot import Robot
 from score_rl.cli.run import Run
@@ -75,6 +78,8 @@ def other_commands() -> dict[str, Any]:
     """Command name -> the commands that are the same for every task."""
     return {
         "tasks": Tasks(),
+        "check": Check(tyro.MISSING),
+        "repair": Repair(tyro.MISSING, tyro.MISSING),
         "report": Report(ReportConfig(evaluations=())),
         "benchmark": Benchmark(tyro.MISSING),
         "info": Info(),
@@ -92,6 +97,7 @@ def parse(arguments: Sequence[str]) -> Any:
     recipe_name, rest = take_option("--recipe", rest)
     recipe = get_recipe(task or default_task(rest), recipe_name or FULL)
     stages, others = stage_commands(recipe), other_commands()
+    stages["pretrain"] = replace(stages["pretrain"], own_task=task is not None)
     choices = stages | others
     name = next((word for word in rest if not word.startswith("-")), None)
     if name is not None and name not in choices:

@@ -1,4 +1,4 @@
-"""Reading a LeRobotDataset v3.0 into numpy, checked."""
+"""Reading a LeRobotDataset v3.0 (or v2.1, see `legacy`) into numpy, checked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from score_rl.core.interfaces import action_spec
 from score_rl.core.ranges import Count, Natural, Positive
 from score_rl.core.records import parse, read_json, shown
 from score_rl.core.runs import verify
-from score_rl.data import layout
+from score_rl.data import layout, legacy
 from score_rl.data.layout import ARROW_TYPES, INDEX_FEATURES
 
 ACTION = "action"
@@ -28,7 +28,8 @@ OBSERVATION = "observation."
 TIMESTAMP_TOLERANCE = 0.1
 """How far a frame may be from its place on the grid of 1/fps, in frames."""
 
-LIST_TYPES = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+"""Arrow types that hold the entries of an array."""
 
 _STANDARD_COLUMNS = {"episode_index", "tasks", "length", "dataset_from_index", "dataset_to_index"}
 
@@ -59,6 +60,8 @@ class Dataset:
     """Features that were not read: video, images and text."""
     derived: tuple[str, ...] = ()
     """Features that are not in the files but computed from others."""
+    notes: tuple[str, ...] = ()
+    """What reading left out or took in another way than info.json says, one line each."""
 
     @property
     def num_episodes(self) -> int:
@@ -119,15 +122,17 @@ def load_dataset(root: str | os.PathLike[str]) -> Dataset:
     after the run that it belongs to wrote it.
     """
     root = Path(root)
-    info = _read_info(root)
+    info = read_info(root)
     verify(root)
-    features, skipped = _split_features(info.features, root)
-    index = {name: _index_feature(info, name, root) for name in INDEX_FEATURES}
-    episodes = _read_episodes(root, info)
+    features, skipped = split_features(info["features"], root)
+    _check_episodes(root, info)
+    episodes = (
+        legacy.episodes(root, info) if info["codebase_version"] == legacy.VERSION else _read_episodes(root, info)
+    )
     starts = np.array(episodes["dataset_from_index"], dtype=np.int64)
     ends = np.array(episodes["dataset_to_index"], dtype=np.int64)
-    columns = _read_data(root, info, episodes, {**features, **index})
-    _check_index(root, columns, starts, ends, info.fps)
+    columns = _read_data(root, info, episodes, {**features, **index_features(info["features"], root)})
+    _check_index(root, columns, starts, ends, float(info["fps"]))
     columns = {name: columns[name] for name in features}
     _check_finite(root, columns, starts)
     derived: tuple[str, ...] = ()
@@ -137,16 +142,17 @@ def load_dataset(root: str | os.PathLike[str]) -> Dataset:
         features[derived[0]] = features[ACTION]
     return Dataset(
         root=root,
-        fps=info.fps,
-        robot_type=str(info.robot_type),
+        fps=info["fps"],
+        robot_type=str(info.get("robot_type")),
         columns=columns,
         features=features,
         starts=starts,
         ends=ends,
-        tasks=tuple(", ".join(tasks) for tasks in episodes["tasks"]),
+        tasks=tuple(task_text(tasks) for tasks in episodes["tasks"]),
         extra={name: _stack(values) for name, values in episodes.items() if _is_extra(name)},
         skipped=skipped,
         derived=derived,
+        notes=tuple(note for name in features for note in _name_notes(name, info["features"].get(name, {}))),
     )
 
 
@@ -175,7 +181,8 @@ class Info:
     robot_type: str | None = None
 
 
-def _read_info(root: Path) -> Info:
+def read_info(root: Path) -> dict[str, Any]:
+    """The content of info.json in v3.0's words. Raises ScoreError where it is none."""
     if not root.is_dir():
         raise ScoreError(f"{root} does not exist")
     if (root / "staging").is_dir() and not (root / layout.INFO_PATH).exists():
@@ -183,46 +190,70 @@ def _read_info(root: Path) -> Info:
     path = root / layout.INFO_PATH
     values = read_json(path)
     version = values.get("codebase_version") if isinstance(values, dict) else None
-    if isinstance(version, str) and version != layout.VERSION:
+    if isinstance(version, str) and version not in (layout.VERSION, legacy.VERSION):
         raise ScoreError(
-            f"{root} is a LeRobotDataset {version}; this reads {layout.VERSION} "
+            f"{root} is a LeRobotDataset {version}; this reads {layout.VERSION} and {legacy.VERSION} "
             "(convert it with lerobot's own conversion script)"
         )
-    info = parse(Info, values, path, defaults=True, others=True)
+    parse(Info, values, path, defaults=True, others=True)
+    info = legacy.as_current(values) if version == legacy.VERSION else values
     _data_file(root, info, 0, 0)
     return info
 
 
-def _data_file(root: Path, info: Info, chunk_index: int, file_index: int) -> Path:
+def _data_file(root: Path, info: Mapping[str, Any], chunk_index: int, file_index: int) -> Path:
     """Path of a data file. Raises ScoreError where info.json's template is none, or leads out of the dataset."""
+    template = info["data_path"]
     try:
-        name = info.data_path.format(chunk_index=chunk_index, file_index=file_index)
+        name = template.format(chunk_index=chunk_index, file_index=file_index)
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise ScoreError(
-            f"{root / layout.INFO_PATH}: data_path is {shown(info.data_path)}, expected a template of "
+            f"{root / layout.INFO_PATH}: data_path is {shown(template)}, expected a template of "
             f"chunk_index and file_index such as {layout.DATA_PATH}"
         ) from error
     path = root / name
     if not path.resolve().is_relative_to(root.resolve()):
-        raise ScoreError(
-            f"{root / layout.INFO_PATH}: data_path is {shown(info.data_path)}, which leads out of {root}"
-        )
+        raise ScoreError(f"{root / layout.INFO_PATH}: data_path is {shown(template)}, which leads out of {root}")
     return path
 
 
-def _index_feature(info: Info, name: str, root: Path) -> ArraySpec:
-    """An index column, of the type that info.json says where it says one."""
-    usual = INDEX_FEATURES[name]
-    if name not in info.features:
-        return usual
-    dtype, kind = info.features[name].dtype, usual.dtype.rstrip("0123456789")
-    fitting = [each for each in ARROW_TYPES if each.startswith(kind)]
-    if dtype not in fitting:
-        raise unknown_choice(f"dtype of {name} in {root / layout.INFO_PATH}", dtype, fitting)
-    return ArraySpec(usual.shape, dtype)
+def _check_episodes(root: Path, info: Mapping[str, Any]) -> None:
+    """Raise ScoreError for a dataset without episodes."""
+    if not info["total_episodes"]:
+        raise ScoreError(f"{root} has no episodes: {layout.INFO_PATH} counts total_episodes 0")
 
 
-def _split_features(entries: Mapping[str, FeatureEntry], root: Path) -> tuple[dict[str, ArraySpec], tuple[str, ...]]:
+def index_features(entries: Mapping[str, Any], root: Path) -> dict[str, ArraySpec]:
+    """The index columns in the types that info.json gives them, e.g. timestamps as float64. Raises ScoreError."""
+    found = {}
+    for name, usual in INDEX_FEATURES.items():
+        dtype, kind = entries.get(name, {}).get("dtype", usual.dtype), usual.dtype.rstrip("0123456789")
+        fitting = [each for each in ARROW_TYPES if each.startswith(kind)]
+        if dtype not in fitting:
+            raise unknown_choice(f"dtype of {name} in {root / layout.INFO_PATH}", dtype, fitting)
+        found[name] = ArraySpec(usual.shape, dtype)
+    return found
+
+
+def task_text(tasks: Any) -> str:
+    """Text of an episode's tasks, which some writers store as a list and others as the text itself."""
+    if isinstance(tasks, str) or tasks is None:
+        return tasks or ""
+    return ", ".join(str(task) for task in tasks)
+
+
+def _name_notes(name: str, entry: Mapping[str, Any]) -> list[str]:
+    """Why the names that info.json gives a feature are not used, where they are not."""
+    names, shape = layout.plain_names(entry), tuple(entry.get("shape", ()))
+    if len(names) in (0, len(shape)) and len(set(names)) == len(names):
+        return []  # one name for each axis, as of images, says nothing about entries
+    if len(names) != shape[-1]:
+        return [f"'{name}' has {len(names)} names for {shape[-1]} entries: they are left out"]
+    twice = sorted({one for one in names if names.count(one) > 1})
+    return [f"'{name}' names {', '.join(twice)} more than once: its names are left out"] if twice else []
+
+
+def split_features(entries: Mapping[str, Any], root: Path) -> tuple[dict[str, ArraySpec], tuple[str, ...]]:
     """Features that are arrays, and the names of the others."""
     features: dict[str, ArraySpec] = {}
     skipped: list[str] = []
@@ -248,7 +279,7 @@ def _read_episodes(root: Path, info: Info) -> dict[str, list[Any]]:
         raise ScoreError(f"{root / 'meta' / 'episodes'} holds no episode files")
     columns: dict[str, list[Any]] = {}
     for path in paths:
-        table = _read_parquet(path)
+        table = read_table(path)
         for name in table.column_names:
             if not name.startswith("stats/"):
                 columns.setdefault(name, []).extend(_values(table, name, path))
@@ -259,9 +290,9 @@ def _read_episodes(root: Path, info: Info) -> dict[str, list[Any]]:
         columns[name] = parse(list[Natural], columns[name], paths[0], key=name)
     tasks = [[task] if isinstance(task, str) else task for task in columns["tasks"]]
     columns["tasks"] = parse(list[tuple[str, ...]], tasks, paths[0], key="tasks")
-    if columns["episode_index"] != list(range(info.total_episodes)):
+    if columns["episode_index"] != list(range(info["total_episodes"])):
         raise ScoreError(
-            f"{root}: info.json counts {info.total_episodes} episodes, meta/episodes lists "
+            f"{root}: info.json counts {info['total_episodes']} episodes, meta/episodes lists "
             f"{len(columns['episode_index'])} (or not in order)"
         )
     return columns
@@ -282,17 +313,17 @@ def _read_data(
     pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in features}
     for chunk_index, file_index in places:
         path = _data_file(root, info, chunk_index, file_index)
-        table = _read_parquet(path, list(features))
+        table = read_table(path, list(features))
         for name, feature in features.items():
-            pieces[name].append(_to_numpy(table[name], name, feature, path))
+            pieces[name].append(to_numpy(table[name], name, feature, path))
     columns = {name: np.concatenate(parts) for name, parts in pieces.items()}
     frames = len(columns["index"])
-    if frames != info.total_frames:
-        raise ScoreError(f"{root}: info.json counts {info.total_frames} frames, the data has {frames}")
+    if frames != info["total_frames"]:
+        raise ScoreError(f"{root}: info.json counts {info['total_frames']} frames, the data has {frames}")
     return columns
 
 
-def _read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     if not path.is_file():
         raise ScoreError(f"{path} does not exist")
     try:
@@ -305,7 +336,7 @@ def _read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     raise ScoreError(f"{path} has no columns {', '.join(missing)}, which info.json lists")
 
 
-def _to_numpy(column: pa.ChunkedArray, name: str, feature: ArraySpec, path: Path) -> NDArray[Any]:
+def to_numpy(column: pa.ChunkedArray, name: str, feature: ArraySpec, path: Path) -> NDArray[Any]:
     """Column (frames, *shape) of the type that info.json declares."""
     values = column.combine_chunks()
     if isinstance(values, pa.ChunkedArray):  # what older pyarrow returns
@@ -313,7 +344,7 @@ def _to_numpy(column: pa.ChunkedArray, name: str, feature: ArraySpec, path: Path
     shape = feature.shape if pa.types.is_nested(values.type) or feature.shape != (1,) else ()
     frames, missing = len(values), values.null_count
     for size in shape:
-        lists = any(is_kind(values.type) for is_kind in LIST_TYPES)
+        lists = any(is_kind(values.type) for is_kind in LISTS)
         if not lists or not np.all(np.asarray(values.value_lengths().fill_null(size)) == size):
             raise ScoreError(f"{path}: column '{name}' does not have the shape {feature.shape} of info.json")
         values = values.flatten()
@@ -348,14 +379,21 @@ def _check_index(
         if len(wrong):
             row = wrong[0]
             raise ScoreError(f"{root}: {name} is {columns[name][row, 0]} in row {row}, expected {values[row]}")
-    on_grid = np.abs(columns["timestamp"][:, 0] * fps - frame) <= TIMESTAMP_TOLERANCE  # not so for NaN
-    wrong = np.flatnonzero(~on_grid)
+    wrong = np.flatnonzero(off_grid(columns["timestamp"][:, 0], frame, fps))
     if len(wrong):
         row = wrong[0]
         raise ScoreError(
             f"{root}: timestamp {columns['timestamp'][row, 0]:.4f} s in row {row} (frame {frame[row]}) "
             f"does not fit {fps:g} Hz"
         )
+
+
+def off_grid(timestamp: NDArray[Any], frame: NDArray[np.int64], fps: float) -> NDArray[np.bool_]:
+    """Which frames are not at frame / fps, as far as the timestamps' own type can say: float32 resolves 0.12 ms
+    behind 17 minutes, an eighth of a frame at 1000 Hz."""
+    resolved = np.spacing(np.abs(timestamp)) if timestamp.dtype.kind == "f" else np.ones(len(timestamp))
+    away = np.abs(timestamp.astype(np.float64) * fps - frame)
+    return ~(away <= TIMESTAMP_TOLERANCE + resolved.astype(np.float64) * fps)  # NaN is off every grid
 
 
 def _check_finite(root: Path, columns: Mapping[str, NDArray[Any]], starts: NDArray[np.int64]) -> None:

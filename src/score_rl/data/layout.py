@@ -71,14 +71,20 @@ def to_info(feature: ArraySpec) -> dict[str, Any]:
 
 
 def from_info(entry: Mapping[str, Any]) -> ArraySpec:
-    """The inverse of `to_info`, for datasets of others too: names that are not one per entry of the last axis are
-    left out, a list of them wrapped into a mapping such as {"motors": [...]} is taken out of it."""
-    names, shape = entry.get("names"), tuple(entry["shape"])
+    """The inverse of `to_info`, for datasets of others too: names that are not one per entry of the last axis, or
+    not distinct, are left out; a shape without axes is a single number."""
+    shape, names = tuple(entry["shape"]) or (1,), plain_names(entry)
+    names = names if len(names) == shape[-1] and len(set(names)) == len(names) else ()
+    return ArraySpec(shape, entry["dtype"], str(entry.get("unit", "")), str(entry.get("frame", "")), names)
+
+
+def plain_names(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of a feature in info.json; a list that is wrapped into a mapping such as {"motors": [...]} is taken out
+    of it."""
+    names = entry.get("names")
     if isinstance(names, dict) and len(names) == 1:
         names = next(iter(names.values()))
-    names = tuple(str(name) for name in names) if isinstance(names, list) else ()
-    names = names if shape and len(names) == shape[-1] else ()
-    return ArraySpec(shape, entry["dtype"], str(entry.get("unit", "")), str(entry.get("frame", "")), names)
+    return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
 
 def arrow_type(feature: ArraySpec) -> pa.DataType:

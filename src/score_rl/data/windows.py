@@ -42,10 +42,12 @@ class Windows:
         policy: PolicySpec,
         episodes: Sequence[int] | NDArray[np.int64] | None = None,
         device: str | torch.device = "cpu",
+        skip: int = 0,
     ) -> None:
         """What a policy of this spec reads (key K is the feature `observation.K`); episodes: all where None.
 
-        Raises ScoreError for keys that the dataset lacks.
+        skip: frames at the start of every episode that are left out, as if it began behind them. Raises ScoreError
+        for keys that the dataset lacks, and where no frame is left.
         """
         history, horizon = policy.history, policy.horizon
         if history < 1 or horizon < 1:
@@ -56,10 +58,13 @@ class Windows:
         chosen = np.arange(dataset.num_episodes) if episodes is None else np.asarray(episodes, dtype=np.int64)
         if chosen.size == 0:
             raise ScoreError(f"{dataset.root}: no episodes to take windows from")
-        lengths = dataset.lengths[chosen]
-        first = torch.from_numpy(np.repeat(dataset.starts[chosen], lengths))
+        chosen = chosen[dataset.lengths[chosen] > skip]
+        if chosen.size == 0:
+            raise ScoreError(f"{dataset.root}: every episode has at most {skip} frames, none of which can be used")
+        starts, lengths = dataset.starts[chosen] + skip, dataset.lengths[chosen] - skip
+        first = torch.from_numpy(np.repeat(starts, lengths))
         last = torch.from_numpy(np.repeat(dataset.ends[chosen] - 1, lengths))
-        current = torch.cat([torch.arange(dataset.starts[e], dataset.ends[e]) for e in chosen])
+        current = torch.cat([torch.arange(dataset.starts[e] + skip, dataset.ends[e]) for e in chosen])
         past = current[:, None] + torch.arange(1 - history, 1)
         future = current[:, None] + torch.arange(horizon)
         self._past = torch.maximum(past, first[:, None]).to(device)

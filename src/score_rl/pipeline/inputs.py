@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,16 @@ def dataset_root(path: str | Path) -> Path:
     """The dataset at a path: itself a dataset, or a run directory of `score collect`."""
     inside = Path(path) / DATASET
     return inside if (inside / INFO_PATH).exists() and not (Path(path) / INFO_PATH).exists() else Path(path)
+
+
+def dataset_roots(paths: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The datasets at one path or at several, see `dataset_root`."""
+    return [dataset_root(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+
+
+def dataset_hashes(roots: Sequence[Path]) -> dict[str, str]:
+    """Hashes of datasets by role; their order counts."""
+    return {f"dataset {i + 1}" if i else "dataset": content_hash(root) for i, root in enumerate(roots)}
 
 
 def steering_bundle(path: str | Path) -> Path:

@@ -26,6 +26,8 @@ from score_rl.core.extras import optional
 from score_rl.core.progress import progress
 from score_rl.core.records import validate
 from score_rl.data.dataset import load_dataset
+from score_rl.data.merge import merge
+from score_rl.data.proposal import Proposal, propose
 from score_rl.data.windows import WindowBatch, Windows
 from score_rl.data.writer import DatasetWriter
 from score_rl.deploy.bundle.bundle import default_steps
@@ -39,7 +41,9 @@ from score_rl.pipeline.inputs import (
     DATASET,
     Notify,
     content_hash,
+    dataset_hashes,
     dataset_root,
+    dataset_roots,
     open_run,
     policy_hash,
     silent,
@@ -48,6 +52,7 @@ from score_rl.pipeline.inputs import (
 )
 from score_rl.pipeline.limits import robot_limits
 from score_rl.policies.flow import train
+from score_rl.policies.flow.demonstrations import check_demonstrations
 from score_rl.policies.flow.representation import check_representation
 from score_rl.policies.open import open_policy
 from score_rl.real2sim.settings import DOMAIN_FILE
@@ -93,7 +98,10 @@ class Pretrained:
     directory: Path
     reused: bool
     summary: Mapping[str, Any]
-    """`steps`, held-out losses and action errors, see docs/metrics.md."""
+    """`steps`, held-out losses and action errors, see docs/metrics.md; `warnings`: what is suspicious about the
+    demonstrations, one line each."""
+    proposal: Proposal | None = None
+    """Settings that the demonstrations suggest; None of a run that was reused."""
 
 
 @dataclass(frozen=True)
@@ -174,23 +182,25 @@ def collect(
 
 
 def pretrain(
-    settings: PretrainSettings, dataset: str | Path, out: str | Path, *, overwrite: bool = False,
-    notify: Notify = silent,
+    settings: PretrainSettings, dataset: str | Path | Sequence[str | Path], out: str | Path, *,
+    overwrite: bool = False, notify: Notify = silent,
 ) -> Pretrained:  # fmt: skip
-    """Train the base policy on demonstrations: a LeRobot dataset, or the run directory of `collect`."""
+    """Train the base policy on demonstrations: LeRobot datasets of one robot, or run directories of `collect`."""
     validate(settings)
-    root = dataset_root(dataset)
-    demonstrations = load_dataset(root)
+    roots = dataset_roots(dataset)
+    demonstrations = merge([load_dataset(root) for root in roots])
     train.check_config(settings.training)
     spec = train.policy_spec(demonstrations, settings.training)
     check_representation(spec, settings.training.policy.representation)
+    for line in check_demonstrations(demonstrations, spec, settings.training.policy.representation):
+        notify(f"  warning: {line}")
     seeds = {"training": settings.training.seed}
-    hashes, inputs = {"dataset": content_hash(root)}, {"dataset": root}
-    run = open_run(Path(out), "pretrain", settings, hashes, inputs, overwrite, seeds, notify)
+    inputs = {f"dataset {number}": root for number, root in enumerate(roots)}
+    run = open_run(Path(out), "pretrain", settings, dataset_hashes(roots), inputs, overwrite, seeds, notify)
     reused = run.finished
     if not reused:
         train.pretrain(demonstrations, settings.training, run)
-    return Pretrained(run.directory, reused, run.summary)
+    return Pretrained(run.directory, reused, run.summary, None if reused else propose(demonstrations))
 
 
 def calibrate(

@@ -10,12 +10,14 @@ from rich.console import RenderableType
 from score_rl.deploy.bundle.bundle import Bundle
 from score_rl.deploy.runtime.control_loop import EpisodeReport
 from score_rl.pipeline.audit import Audited
+from score_rl.pipeline.datasets import Checked, Repaired
 from score_rl.pipeline.deployment import Exported
 from score_rl.pipeline.rehearsal import Rehearsed
 from score_rl.pipeline.stages import Calibrated, Collected, Evaluated, Pretrained, Steered
+from score_rl.report.datasets import check_lines, proposal_lines, repair_lines
 from score_rl.report.tables import audit_table, results_table, support_table
 
-Result = Collected | Pretrained | Calibrated | Steered | Evaluated | Audited | Rehearsed
+Result = Collected | Pretrained | Calibrated | Steered | Evaluated | Audited | Rehearsed | Checked | Repaired
 
 
 def describe(result: Result) -> Iterator[RenderableType]:
@@ -27,6 +29,7 @@ def describe(result: Result) -> Iterator[RenderableType]:
             yield "  {episodes} demonstrations, {frames} frames, {success_rate:.0%} succeed".format(**result.summary)
         case Pretrained():
             yield "  " + ", ".join(f"{k} {v:.4g}" for k, v in result.summary.items() if isinstance(v, float))
+            yield from proposal_lines(result.proposal) if result.proposal else ()
         case Calibrated():
             yield from (_replay(result, part) for part in ("hand", "arm"))
         case Steered():
@@ -37,6 +40,10 @@ def describe(result: Result) -> Iterator[RenderableType]:
         case Audited():
             yield audit_table(result.verdict)
             yield from (f"- {line}" for line in result.verdict.recommendation)
+        case Checked():
+            yield from check_lines(result)
+        case Repaired():
+            yield from repair_lines(result)
         case Rehearsed():
             yield from episode_lines(result.reports)
             yield _rehearsal(result)

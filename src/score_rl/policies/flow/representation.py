@@ -9,7 +9,7 @@ Everything is normalised to about unit scale; the features of a window are those
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -124,19 +124,38 @@ class Representation(nn.Module):
 
 
 def fit_representation(
-    spec: PolicySpec, config: RepresentationConfig, window: Window, chunk: Tensor
+    spec: PolicySpec, config: RepresentationConfig, window: Window, chunk: Tensor, is_pad: Tensor | None = None
 ) -> Representation:
-    """Representation with statistics of training windows {key: (n, frames, *shape)} and their chunks (n, h, a)."""
+    """Representation with statistics of training windows {key: (n, frames, *shape)} and their chunks (n, h, a).
+
+    is_pad: (n, h) bool, actions behind an episode's end, of which nothing is learned: no statistics either. Where it
+    is given, there must be one window for every frame.
+    """
     representation = Representation(spec, config)
     for encoder in representation.encoders:
         encoder.fit(window)
     to_coordinates, _ = ACTIONS[config.action]
-    chunk = to_coordinates(chunk, window[COMMAND][:, -1] if config.action in FROM_COMMAND else None)
-    # Statistics pooled over the chunk are repeated for every step, so that both variants have shape (h, a).
-    pooled = chunk if config.per_step else chunk.flatten(0, 1)
-    scale = ACTION_SCALES[config.action_scale](pooled, config.action_floor)
-    representation.actions = Affine(scale.offset.expand(spec.chunk_shape), scale.scale.expand(spec.chunk_shape))
+    coordinates = to_coordinates(chunk, window[COMMAND][:, -1] if config.action in FROM_COMMAND else None)
+    real = torch.ones(chunk.shape[:2], dtype=torch.bool) if is_pad is None else ~is_pad
+    if config.action == "modes":  # every mode is of the whole chunk
+        whole = real.all(1)
+        real = (whole if whole.any() else ~whole)[:, None].expand(real.shape)
+    elif config.action == "absolute" and not config.per_step and is_pad is not None:
+        real = real.clone()
+        real[:, 1:] = False  # an action is the same wherever in a chunk it stands: every frame counts once
+    representation.actions = _fit_actions(coordinates, real, config)
     return representation
+
+
+def _fit_actions(x: Tensor, real: Tensor, config: RepresentationConfig) -> Affine:
+    """Normaliser of coordinates (n, h, a) where they are `real` (n, h)."""
+    fit = ACTION_SCALES[config.action_scale]
+    # Statistics pooled over the chunk are repeated for every step, so that both variants have shape (h, a).
+    steps = [pooled := fit(x[real], config.action_floor)] * x.shape[1]
+    if config.per_step:  # steps that no episode is long enough for count as the others
+        reached = real.any(0).tolist()
+        steps = [fit(x[real[:, i], i], config.action_floor) if reached[i] else pooled for i in range(x.shape[1])]
+    return Affine(torch.stack([one.offset for one in steps]), torch.stack([one.scale for one in steps]))
 
 
 def check_representation(spec: PolicySpec, config: RepresentationConfig) -> None:
@@ -153,15 +172,27 @@ def check_representation(spec: PolicySpec, config: RepresentationConfig) -> None
     if config.observation == "palm" and (missing := [key for key in PALM_KEYS if key not in shared]):
         raise ScoreError(
             f"palm features need the keys {', '.join(PALM_KEYS)}; missing: {', '.join(missing)}. "
-            'Add them to `keys` or use observation "identity".'
+            'Add them to `keys` or use observation "identity" '
+            "(--training.policy.representation.observation identity)."
         )
     if config.action in FROM_COMMAND:
         have, wanted = observed.get(COMMAND), spec.interface.action.shape
         if have is None or have.shape != wanted:
             raise ScoreError(
                 f"{config.action} actions need the key {COMMAND!r} of the actions' shape {wanted} "
-                f"among the policy's keys {sorted(observed)}; here it is {have}."
+                f"among the policy's keys {sorted(observed)}; here it is {have}. Add it to `keys` or use action "
+                '"absolute" (--training.policy.representation.action absolute).'
             )
+
+
+def plain_representation(config: RepresentationConfig) -> RepresentationConfig:
+    """The same keys as they are, and actions that start from none of them, where they are not a robot's that
+    "palm" features and the held command ask for; otherwise unchanged."""
+    if config.observation == "palm" and not set(PALM_KEYS) <= set(config.keys) - set(config.encoders):
+        config = replace(config, observation="identity")
+    if config.action in FROM_COMMAND and COMMAND not in config.keys:
+        config = replace(config, action="absolute")
+    return config
 
 
 def _plan(config: RepresentationConfig) -> list[tuple[str, tuple[str, ...]]]:

@@ -28,6 +28,7 @@ from score_rl.core.runs import Run
 from score_rl.core.seeding import torch_generator
 from score_rl.data.dataset import ACTION, OBSERVATION, Dataset
 from score_rl.data.windows import WindowBatch, Windows, split_episodes
+from score_rl.policies.flow.demonstrations import check_demonstrations, unknown_frames
 from score_rl.policies.flow.policy import (
     DESCRIPTION,
     WEIGHTS,
@@ -127,6 +128,7 @@ def pretrain(dataset: Dataset, config: PretrainConfig, run: Run) -> ConditionalF
     spec = policy_spec(dataset, config)
     check_representation(spec, config.policy.representation)
     check_noise(spec, config)
+    warnings = check_demonstrations(dataset, spec, config.policy.representation)
     training, held_out = split_windows(dataset, spec, config)
     with torch_threads(config.threads):
         state = initial_state(spec, training, config)
@@ -146,7 +148,7 @@ def pretrain(dataset: Dataset, config: PretrainConfig, run: Run) -> ConditionalF
     }
     run.own(DESCRIPTION, WEIGHTS)
     save_policy(run.directory, state.average, provenance)
-    run.finish({"steps": state.step, **summary})
+    run.finish({"steps": state.step, **summary, "warnings": warnings})
     return load_policy(run.directory)
 
 
@@ -155,10 +157,12 @@ def policy_spec(dataset: Dataset, config: PretrainConfig) -> PolicySpec:
     r, offered = config.policy.representation, dataset.interface()
     arrays = offered.observation
     if missing := [OBSERVATION + key for key in (*r.keys, *r.views) if key not in arrays]:
-        if missing[0] in dataset.skipped:
-            raise ScoreError(f"{missing[0]} is in {dataset.root}, but only arrays can be read")
-        choices = unknown_choice("feature", missing[0], dataset.columns)
-        raise ScoreError(f"{dataset.root} has no feature {', '.join(missing)}: {choices}")
+        have = ", ".join(sorted(dataset.columns))
+        keys = " ".join(key for key in arrays if OBSERVATION + key not in dataset.derived)
+        raise ScoreError(
+            f"{dataset.root} has no feature {', '.join(missing)}; it has {have}. "
+            f"Choose among them: --training.policy.representation.keys {keys}"
+        )
     interface = Interface(
         observation={key: arrays[key] for key in r.keys},
         action=replace(offered.action, unit=offered.action.unit or config.action_units),
@@ -174,7 +178,8 @@ def split_windows(dataset: Dataset, spec: PolicySpec, config: PretrainConfig) ->
     episodes, held_out = split_episodes(dataset.num_episodes, config.held_out_fraction, config.seed)
 
     def windows(chosen: Any) -> Windows:
-        return Windows(dataset, spec, chosen, config.device)
+        skip = unknown_frames(dataset, config.policy.representation)
+        return Windows(dataset, spec, chosen, config.device, skip)
 
     return windows(episodes), windows(held_out) if len(held_out) else None
 
@@ -211,7 +216,9 @@ def initial_state(spec: PolicySpec, training: Windows, config: PretrainConfig) -
     examples = training.all()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        representation = fit_representation(spec, config.policy.representation, examples.observation, examples.action)
+        representation = fit_representation(
+            spec, config.policy.representation, examples.observation, examples.action, examples.is_pad
+        )
         policy = ConditionalFlow(spec, config.policy, representation).to(config.device)
     average = copy.deepcopy(policy).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(
