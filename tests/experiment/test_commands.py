@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_records import write_run_record
 
 from score_rl.cli import benchmark as module
 from score_rl.cli import main as cli
-from score_rl.core.files import write_json
 from score_rl.evaluation.results import read_results
 from score_rl.pipeline.experiment.file import load_experiment
 from score_rl.pipeline.experiment.job import Twin
@@ -131,8 +131,7 @@ def test_the_worlds_of_jobs(file: Path, tmp_path: Path) -> None:
     stopped = load_domain(twin_file(jobs["steering"], tmp_path))
     assert stopped.protective_stop.force_n == 10 and stopped.name == "domain_stop_10n"
     assert twin_file(replace(jobs["twin"], twin=Twin()), tmp_path) == calibration / "domain.toml"
-    write_json(calibration / "config.json", {"settings": {"world": "twin", "task": "pinch_cube"}})
-    write_json(calibration / "run.json", {})
+    write_run_record(calibration, "calibrate", {"world": "twin", "task": "pinch_cube"}, {})
     uncalibrated = replace(jobs["steering"], twin=Twin(calibration=0.0))
     twin, found = load_domain("twin"), load_domain(twin_file(uncalibrated, tmp_path))
     assert found.protective_stop.force_n == 30 and found.name == "domain_calibrated_0"

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from run_records import write_run_record
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.files import JsonLines, write_json
+from score_rl.core.files import JsonLines
 from score_rl.evaluation.results import Episode, Labels, read_results, summarize, write_results
 from score_rl.pipeline.experiment.arms import arms, best_rival, our_arm
 from score_rl.pipeline.experiment.costs import cost_table, remaining_s
@@ -56,7 +57,7 @@ def leave(job, runs: Path) -> None:
         for k in range(4):
             JsonLines(folder / "metrics.jsonl").append({"control_steps": 100 * k, "success": 0.2 * k})
     if job.stage == "pretrain":
-        write_json(folder / "run.json", {"summary": {"held_out_loss": 0.5, "action_error": 0.25}})
+        write_run_record(folder, "pretrain", {}, {}, summary={"held_out_loss": 0.5, "action_error": 0.25})
     if job.stage != "evaluate":
         return
     records, log = [], JsonLines(folder / "episodes.jsonl")

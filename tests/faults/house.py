@@ -16,7 +16,6 @@ from walk import RANDOM, STILL, Walk
 from score_rl.contracts import ArraySpec
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.files import to_plain, write_json
-from score_rl.core.fingerprint import fingerprint
 from score_rl.core.records import read_json_lines
 from score_rl.core.runs import Run, read_run, start_run, verify
 from score_rl.data.dataset import load_dataset
@@ -109,7 +108,7 @@ def _dataset_meaning(root: Path) -> Any:
 
 
 def _policy_meaning(root: Path) -> Any:
-    return fingerprint(load_policy(root / "base")), load_policy(root / "base").config, load_provenance(root / "base")
+    return load_policy(root / "base").fingerprint(), load_policy(root / "base").config, load_provenance(root / "base")
 
 
 def _steering_meaning(root: Path) -> Any:
@@ -136,7 +135,7 @@ def _checkpoint(root: Path) -> Any:
 
 def _bundle(root: Path) -> Any:
     bundle = load_bundle(root / "bundle")
-    return bundle.spec, bundle.digest, fingerprint(bundle.base)
+    return bundle.spec, bundle.digest, bundle.base.fingerprint()
 
 
 Reader = Callable[[Path], Any]

@@ -62,7 +62,12 @@ def test_no_output_harms_an_input(
     house: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(house)
-    keys = ("--training.policy.representation.keys", "state", "--training.policy.representation.observation", "raw")
+    keys = (
+        "--training.policy.representation.keys",
+        "state",
+        "--training.policy.representation.observation",
+        "identity",
+    )
     more = (*keys, "--training.policy.representation.action", "absolute") if arguments[0] == "pretrain" else ()
     message = failure(capsys, *DEBUG * (arguments[0] == "pretrain"), *arguments, *more, "--overwrite")
     assert "the output" in message and "choose another place" in message

@@ -130,7 +130,7 @@ class Run:
     def own(self, *names: str) -> None:
         """Note in the directory's record that the run writes these files and folders."""
         new = tuple(name for name in names if name not in self._record.parts)
-        if new and not self.finished:
+        if new and self.writes and not self.finished:
             self._save(parts=self._record.parts + new)
 
     def log(self, record: Mapping[str, Any]) -> None:

@@ -310,7 +310,8 @@ def evaluate(
     with closing(_evaluation_world(settings, Path(out), steps if guard else None)) as world:
         check_fit(base.spec, world.spec, steps)
         stage, seeds = "evaluate guarded" if guard else "evaluate", {"robot": settings.robot_seed}
-        inputs = {"policy": policy, "steering": steering, "ticket": ticket, "ranker": ranker, "world": settings.world}
+        inputs = {"policy": policy, "steering": steering, "ticket": ticket, "ranker": ranker}
+        inputs["world"] = settings.world
         run = open_run(Path(out), stage, settings, hashes, inputs, overwrite, seeds, notify)
         if run.finished:
             return Evaluated(run.directory, True, read_evaluation(run.directory))

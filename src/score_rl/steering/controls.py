@@ -6,6 +6,7 @@ They are compared where somebody asks for them; `base` and `base_z0` always are 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from score_rl.contracts import FlowPolicy, Window
 from score_rl.core.arrays import repeat_rows
 from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.ranges import Range
 from score_rl.steering.heads import Decision, LatentHead, more_noise
 from score_rl.steering.latent import LATENT_BOUND
 from score_rl.steering.method import Decider, Trained
@@ -27,7 +29,7 @@ CONTROLS = ("base_tiled", "most_supported_of_n")
 class ControlsConfig:
     """Settings of the controls."""
 
-    samples: int = 16
+    samples: Annotated[int, Range(3)] = 16
     """n: chunks that most_supported_of_n chooses from."""
 
 

@@ -138,8 +138,8 @@ class CheckpointMetadata:
     wall_s: NonNegative
     ranks: Count
     """Processes that learned together."""
-    started: Mapping[str, Any]
-    """What putting the actor where it starts has cost and given."""
+    started: dict[str, Any]
+    """What is known of how the actor began, for the log."""
     optimizer: Mapping[str, Any]
     """The learner's plain settings."""
 
@@ -285,7 +285,7 @@ class _Session:
             raise ScoreError(f"{path} was made by {about.ranks} rank(s), here are {ranks.count()}: use as many")
         self.learner.load_state(tensors, about.optimizer, path)
         self.control_steps, self.filler_steps = about.control_steps, about.filler_steps
-        self.started = dict(about.started)
+        self.started = about.started
         self.run.rewind(about.records, about.wall_s)
         self.saved = about.iteration
         ranks.agree(self.saved, f"the iteration of {path}")

@@ -118,15 +118,15 @@ class TicketSettings:
     """Task to improve at; `score tasks` lists the names."""
     world: str = "twin"
     """World to search in, usually the calibrated twin: a domain, a TOML file or another world."""
-    control_steps: int = 400_000
+    control_steps: Count = 400_000
     """Budget of control steps."""
-    num_envs: int = 128
+    num_envs: Envs = 128
     """Environments that run side by side."""
-    threads: int = 1
+    threads: Count = 1
     """CPU threads of torch."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of candidates and episodes."""
-    execute_steps: int = 8
+    execute_steps: Count = 8
     """k: control steps that run of every chunk before the next decision."""
     latent: LatentConfig = field(default_factory=lambda: LatentConfig(kind="full"))
     """Where candidates are drawn: the full latent, or some modes of it with all others 0."""

@@ -24,7 +24,8 @@ from score_rl.core import ranks
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.errors import ScoreError
 from score_rl.core.progress import progress
-from score_rl.core.ranges import Range
+from score_rl.core.ranges import Natural, NonNegative, Range
+from score_rl.core.records import parse
 from score_rl.core.runs import Run
 from score_rl.core.seeding import derive_seed, torch_generator
 from score_rl.core.statistics import wilson
@@ -42,6 +43,24 @@ class TicketConfig:
 
     candidates: Annotated[int, Range(2)] = 128
     """N: latents to begin with, 0 among them; fewer where the budget does not reach for an episode of each."""
+
+
+@dataclass(frozen=True)
+class CheckpointMetadata:
+    """What a checkpoint knows besides its tensors."""
+
+    kind: str
+    base: str
+    """Fingerprint of the base policy."""
+    alive: list[int]
+    """Candidates that are still in the search."""
+    batches: Natural
+    control_steps: Natural
+    round: Natural
+    """The one to go on with."""
+    records: Natural
+    """Records of the log that were written before it."""
+    wall_s: NonNegative
 
 
 @dataclass(frozen=True)
@@ -188,13 +207,17 @@ class _Search:
     def save(self, number: int) -> None:
         """Write the checkpoint from which `resume` goes on."""
         tensors = {"episodes": self.scores.episodes, "successes": self.scores.successes, "steps": self.scores.steps}
-        made = {"alive": self.alive, "batches": self.batches, "control_steps": self.control_steps, "round": number}
-        metadata = {"kind": CHECKPOINT_KIND, "base": self.spec.base, **made}
-        save_tensors(
-            self.run.path(CHECKPOINT),
-            tensors,
-            metadata | {"records": len(self.run.metrics), "wall_s": self.run.wall_s},
+        about = CheckpointMetadata(
+            kind=CHECKPOINT_KIND,
+            base=self.spec.base,
+            alive=self.alive,
+            batches=self.batches,
+            control_steps=self.control_steps,
+            round=number,
+            records=len(self.run.metrics),
+            wall_s=self.run.wall_s,
         )
+        save_tensors(self.run.path(CHECKPOINT), tensors, vars(about))
 
     def resume(self) -> int:
         """Load the checkpoint if there is one and rewind the log to it; the round to go on with."""
@@ -203,18 +226,16 @@ class _Search:
             self.run.rewind(0)
             return 0
         tensors, metadata = load_tensors(path, CHECKPOINT_KIND)
-        if metadata["base"] != self.spec.base:
-            raise ScoreError(
-                f"{path} belongs to the base policy {metadata['base'][:12]}, not to {self.spec.base[:12]}"
-            )
+        about = parse(CheckpointMetadata, metadata, path)
+        if about.base != self.spec.base:
+            raise ScoreError(f"{path} belongs to the base policy {about.base[:12]}, not to {self.spec.base[:12]}")
         if any(tensors[name].shape != self.scores.episodes.shape for name in ("episodes", "successes", "steps")):
             raise ScoreError(f"{path} holds another number of candidates than {len(self.latents)}")
         self.scores.episodes, self.scores.successes = tensors["episodes"], tensors["successes"]
         self.scores.steps = tensors["steps"]
-        self.alive, self.batches = list(metadata["alive"]), metadata["batches"]
-        self.control_steps = metadata["control_steps"]
-        self.run.rewind(metadata["records"], metadata["wall_s"])
-        return metadata["round"]
+        self.alive, self.batches, self.control_steps = about.alive, about.batches, about.control_steps
+        self.run.rewind(about.records, about.wall_s)
+        return about.round
 
 
 def search(
@@ -251,7 +272,7 @@ def _no_learner(*_: Any) -> Any:
 
 
 def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
-    spec.own(TicketConfig)  # raises what is wrong with it
+    spec.own(TicketConfig)
 
 
 BASE_TICKET = Method(

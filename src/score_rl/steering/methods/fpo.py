@@ -230,7 +230,7 @@ def _learner(
 
 def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
     check_trainable(policy)
-    validate(spec.own(FPOConfig), "fpo")
+    spec.own(FPOConfig)
 
 
 FPO = Method("fpo", make_head=chunk_head, check=_check, make_learner=_learner, make_trained=own_flow)

@@ -30,7 +30,6 @@ from score_rl.core.checkpoints import load_module, take_prefix, with_prefix
 from score_rl.core.errors import ScoreError
 from score_rl.core.normalization import Affine, standard
 from score_rl.core.ranges import Count, NonNegative, Positive, Range
-from score_rl.core.records import validate
 from score_rl.steering.latent import LatentMap
 from score_rl.steering.method import Learns, Method, SteeringSpec
 from score_rl.steering.networks import GaussianActor
@@ -51,9 +50,9 @@ _LIMIT = 10.0
 class RialtoConfig:
     """The three phases."""
 
-    collect_share: Annotated[float, Range(0, 1, open="both")] = 0.1
+    collect_share: Annotated[float, Range(0, 1, open="low")] = 0.1
     """Share of the iterations in which the base policy decides."""
-    distil_share: Annotated[float, Range(0, 1, open="both")] = 0.1
+    distil_share: Annotated[float, Range(0, 1, open="low")] = 0.1
     """Share of the iterations, the last ones, in which the teacher's mean decides."""
     teacher: Observes = "privileged"
     """What the teacher reads: the simulator's state, or (actor) what the robot sees."""
@@ -292,7 +291,7 @@ def _finish(learner: Learns) -> dict[str, float]:
 
 def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
     check_trainable(policy, "fresh")
-    validate(spec.own(RialtoConfig), "rialto")
+    spec.own(RialtoConfig)
 
 
 RIALTO = Method(
