@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toys import LearnableToyPolicy, ToyPolicy, ToyWorld
+from toys import LearnableToyPolicy, ScaledToyPolicy, ToyPolicy, ToyWorld
 
 from score_rl.core.errors import ScoreError
 from score_rl.core.flow import Inversion
@@ -29,8 +29,10 @@ CONFIG = SteerConfig(
     decisions=4,
     latent=LatentConfig("full"),
     ppo=PPOConfig(hidden=(32,), minibatches=2),
-    start=StartConfig(reach=3.0, steps=400, batch=64, learning_rate=1e-2, episodes=16),
+    start=StartConfig(reversal="inverse", reach=3.0, steps=400, batch=64, learning_rate=1e-2, episodes=16),
 )
+
+INVERSE = CONFIG.start
 
 
 class InvertibleToyPolicy(ToyPolicy):
@@ -69,7 +71,7 @@ def examples(directions, offset=0.1):
 def test_latents_are_those_that_the_base_policy_decodes_the_chunks_from():
     policy, given = InvertibleToyPolicy(), examples([1.0, -1.0, 1.0])
     given.is_pad[2, 3] = True  # behind the end of an episode
-    context, latent = reversed_latents(policy, given, most=10, bound=3.0)
+    context, latent = reversed_latents(policy, given, INVERSE, 3.0, 0)
     assert torch.allclose(latent[:, :, 0], torch.tensor([[2.0] * 4, [-2.0] * 4]), atol=1e-4)
     assert torch.allclose(policy.decode(context, latent), given.action[:2])
 
@@ -77,16 +79,33 @@ def test_latents_are_those_that_the_base_policy_decodes_the_chunks_from():
 def test_what_the_inversion_does_not_reach_is_left_out():
     policy, given = InvertibleToyPolicy(), examples([1.0, -1.0, 1.0, -1.0], offset=-0.1)
     with pytest.raises(ScoreError, match="none of 4 chunks could be inverted"):
-        reversed_latents(policy, given, most=10, bound=3.0)  # latents of the other sign
+        reversed_latents(policy, given, INVERSE, 3.0, 0)  # latents of the other sign
     with pytest.raises(ScoreError, match="no flow to reverse"):
-        reversed_latents(ToyPolicy(), given, most=10, bound=3.0)
-    _, latent = reversed_latents(policy, examples([1.0] * 9), most=3, bound=1.5)
+        reversed_latents(ToyPolicy(), given, INVERSE, 3.0, 0)
+    _, latent = reversed_latents(policy, examples([1.0] * 9), replace(INVERSE, examples=3), 1.5, 0)
     assert latent.shape == (3, 4, 1) and torch.equal(latent, torch.full((3, 4, 1), 1.5))
+
+
+def test_the_nearest_draw_is_one_of_the_priors_and_goes_the_same_way():
+    policy, given = ScaledToyPolicy(), examples([1.0, -1.0] * 20)
+    _, latent = reversed_latents(policy, given, replace(INVERSE, reversal="nearest", samples=200), 3.0, seed=1)
+    assert latent.shape == (40, 4, 1) and latent.abs().max() <= 3.0
+    assert torch.equal(latent.mean(dim=1)[:, 0].sign(), given.action[:, 0, 0].sign())
+    drawn = policy.decode(policy.encode(given.observation), latent)
+    few = reversed_latents(policy, given, replace(INVERSE, reversal="nearest", samples=1), 3.0, seed=1)[1]
+    one = policy.decode(policy.encode(given.observation), few)
+    nearer = [(chunk - given.action).flatten(1).norm(dim=1) for chunk in (drawn, one)]
+    assert (nearer[0] <= nearer[1] + 1e-6).all() and nearer[0].mean() < 0.25 < nearer[1].mean()
+    with pytest.raises(ScoreError, match="has no `normalize`"):
+        reversed_latents(ToyPolicy(), given, replace(INVERSE, reversal="nearest"), 3.0, 0)
+    given.is_pad[:] = True
+    with pytest.raises(ScoreError, match="no whole chunk"):
+        reversed_latents(policy, given, replace(INVERSE, reversal="nearest"), 3.0, 0)
 
 
 def test_cloning_fits_the_mean():
     policy, given = InvertibleToyPolicy(), examples([1.0, -1.0] * 20)
-    reversal = reversed_latents(policy, given, most=100, bound=3.0)
+    reversal = reversed_latents(policy, given, INVERSE, 3.0, 0)
     actor = GaussianActor(6, 1, (32,), "elu")
     figures = clone(actor, LatentMap(LatentConfig("subspace", 1), (4, 1)), *reversal, CONFIG.start, seed=0)
     assert figures["start_examples"] == 40
@@ -156,6 +175,7 @@ def test_start_from_a_best_of_n_clones_its_successes(tmp_path):
     [
         ({"std": 0.0}, {}, "start.std is 0.0, expected > 0"),
         ({"demonstrations": 1.5}, {}, "demonstrations is 1.5, expected 0 to 1"),
+        ({"reversal": "nearby"}, {}, "nearest"),
         ({"std": 0.5}, {"method": "fpo"}, "fpo cannot start from std 0.5"),
         ({}, {"method": "fpo", "examples": examples([1.0])}, "fpo cannot start from cloned latents"),
     ],

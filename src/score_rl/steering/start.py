@@ -3,8 +3,8 @@
 - The prior: the actor's mean is 0 and its std 1, so that iteration 0 is the base policy.
 - A ticket (`methods.base_ticket`): the mean is the ticket's chosen coordinates in every state, and every decision
   keeps the ticket's other modes, so that iteration 0 at the mean is the ticket exactly.
-- Flow reversal (Tang et al. 2026, arXiv 2606.13675): chunks that are worth imitating are mapped back to the latents
-  that the base policy would decode them from, and the mean is fitted to these.
+- Flow reversal (Tang et al. 2026, arXiv 2606.13675): chunks that are worth imitating are mapped back to latents that
+  the base policy decodes to them, or to the nearest that it would do, and the mean is fitted to these.
 
 `StartConfig.std` narrows the exploration around any of them.
 """
@@ -12,13 +12,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from score_rl.contracts import FlowPolicy, World
+from score_rl.contracts import Context, FlowPolicy, World
 from score_rl.core.errors import ScoreError
 from score_rl.core.ranges import Count, Positive, Share
 from score_rl.core.records import validate
@@ -32,6 +32,8 @@ from score_rl.steering.networks import GaussianActor
 from score_rl.steering.policy import decision_noise
 from score_rl.steering.rollouts import Played, play
 from score_rl.steering.ticket import TicketPolicy
+
+Reversal = Literal["nearest", "inverse"]
 
 TOLERANCE = 1e-3
 """Largest error of an inverted chunk, in normalised units: flow reversal needs no more."""
@@ -49,10 +51,15 @@ class StartConfig:
     """Episodes that a policy of another method, given as start, plays in the first world; the latents of its
     successes are cloned."""
     examples: Count = 2048
-    """Most chunks that are inverted, evenly spaced over all of them."""
+    """Most chunks that are mapped back to latents, evenly spaced over all of them."""
+    reversal: Reversal = "nearest"
+    """How. nearest: the latent of the nearest of `samples` chunks that the base policy draws in the same state, so
+    that it always is one of the prior's. inverse: the exact inverse of the flow; of a chunk that the base policy
+    would hardly draw it lies far outside the prior."""
+    samples: Count = 64
+    """Draws per chunk, for nearest."""
     reach: Positive = 2.0
-    """Cloned coordinates are clamped to +-reach, in the prior's standard deviations: a chunk that the base policy
-    would hardly draw has latents far outside, and only the direction towards it is wanted."""
+    """Cloned coordinates are clamped to +-reach, in the prior's standard deviations."""
     steps: Count = 1000
     """Gradient steps of the cloning."""
     batch: Count = 256
@@ -109,7 +116,7 @@ def prepare(
         examples, spent = successes(world, decider, spec.execute_steps, config.episodes, seed)
         figures["start_control_steps"] = spent
     if examples is not None:
-        reversal = reversed_latents(policy, examples, config.examples, spec.latent.bound)
+        reversal = reversed_latents(policy, examples, config, spec.latent.bound, seed)
         figures |= clone(actor, head.map, *reversal, config, seed)
     if config.std != 1.0:
         actor.set_std(config.std)
@@ -159,23 +166,51 @@ def successes(
     return WindowBatch(observation, action, torch.zeros(action.shape[:2], dtype=torch.bool)), spent
 
 
-def reversed_latents(policy: FlowPolicy, examples: WindowBatch, most: int, bound: float) -> tuple[Tensor, Tensor]:
-    """Features (m, c) of the examples and latents (m, h, a), clamped to +-bound, that decode to their chunks there.
+@torch.no_grad()
+def reversed_latents(
+    policy: FlowPolicy, examples: WindowBatch, config: StartConfig, bound: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Features (m, c) of the examples and latents (m, l, w) within +-bound that decode to their chunks, or nearly.
 
     Chunks that are padded behind an episode's end are left out, and so are those that the inversion does not reach.
-    Raises ScoreError where the policy cannot be inverted or nothing is left.
+    Raises ScoreError where the policy cannot be reversed or nothing is left.
     """
-    if not hasattr(policy, "invert"):
-        raise ScoreError(f"{type(policy).__name__} has no `invert` (see contracts.FlowPolicy): no flow to reverse")
+    needs = "invert" if config.reversal == "inverse" else "normalize"
+    if not hasattr(policy, needs):
+        raise ScoreError(f"{type(policy).__name__} has no `{needs}` (see contracts.FlowPolicy): no flow to reverse")
     whole = (~examples.is_pad.any(dim=1)).nonzero().flatten()
-    if len(whole) > most:
-        whole = whole[torch.linspace(0, len(whole) - 1, most).round().long()]
+    if len(whole) > config.examples:
+        whole = whole[torch.linspace(0, len(whole) - 1, config.examples).round().long()]
+    if not len(whole):
+        raise ScoreError("there is no whole chunk to start from: every one reaches behind its episode's end")
     context = policy.encode({key: values[whole] for key, values in examples.observation.items()})
+    if config.reversal == "nearest":
+        return context.features, nearest_latents(policy, context, examples.action[whole], config.samples, bound, seed)
     inverted = policy.invert(context, examples.action[whole], TOLERANCE)
     reached = inverted.converged.nonzero().flatten()
     if not len(reached):
         raise ScoreError(f"none of {len(whole)} chunks could be inverted to a latent of the base policy")
     return context.features[reached], inverted.latent[reached].clamp(-bound, bound)
+
+
+def nearest_latents(
+    policy: FlowPolicy, context: Context, chunk: Tensor, samples: int, bound: float, seed: int
+) -> Tensor:
+    """Of `samples` draws of the prior in every context, the latent (l, w) whose chunk is nearest: (m, l, w).
+
+    chunk (m, h, a) in physical units; distances are Euclidean in normalised actions.
+    """
+    wanted, generator = policy.normalize(context, chunk), torch_generator("reversal", seed)
+    best, found = torch.full((len(chunk),), torch.inf, device=chunk.device), torch.zeros(0)
+    for _ in range(samples):
+        latent = torch.randn(len(chunk), *policy.spec.latent_shape, generator=generator).clamp(-bound, bound)
+        latent = latent.to(chunk.device)
+        drawn = policy.normalize(context, policy.decode(context, latent))
+        distance = (drawn - wanted).flatten(1).norm(dim=1)
+        closer = distance < best
+        found = torch.where(closer.view(-1, 1, 1), latent, found) if len(found) else latent
+        best = torch.minimum(best, distance)
+    return found
 
 
 def clone(
