@@ -176,8 +176,8 @@ class Info:
     fps: Positive
     features: Mapping[str, FeatureEntry]
     data_path: str
-    total_frames: Count
-    total_episodes: Count
+    total_frames: Natural
+    total_episodes: Natural
     robot_type: str | None = None
 
 
@@ -260,10 +260,10 @@ def split_features(entries: Mapping[str, Any], root: Path) -> tuple[dict[str, Ar
     for name, entry in entries.items():
         if name in INDEX_FEATURES:
             continue
-        if entry.dtype in ARROW_TYPES:
+        if entry["dtype"] in ARROW_TYPES:
             where = f"features.{name}.shape"
-            shape = parse(tuple[Count, ...], entry.shape, root / layout.INFO_PATH, key=where)
-            features[name] = layout.from_info({**vars(entry), "shape": shape})
+            shape = parse(tuple[Count, ...], entry["shape"], root / layout.INFO_PATH, key=where)
+            features[name] = layout.from_info({**entry, "shape": shape})
             layout.check_feature(name, features[name])
         else:
             skipped.append(name)
@@ -272,7 +272,7 @@ def split_features(entries: Mapping[str, Any], root: Path) -> tuple[dict[str, Ar
     return features, tuple(skipped)
 
 
-def _read_episodes(root: Path, info: Info) -> dict[str, list[Any]]:
+def _read_episodes(root: Path, info: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Columns of the episodes table (statistics left out), in the order of the episodes."""
     paths = sorted((root / "meta" / "episodes").glob("chunk-*/file-*.parquet"))
     if not paths:
@@ -288,7 +288,7 @@ def _read_episodes(root: Path, info: Info) -> dict[str, list[Any]]:
         raise ScoreError(f"{paths[0]} has no columns {', '.join(missing)}")
     for name in sorted(needed - {"tasks"}):
         columns[name] = parse(list[Natural], columns[name], paths[0], key=name)
-    tasks = [[task] if isinstance(task, str) else task for task in columns["tasks"]]
+    tasks = [[task_text(task)] if isinstance(task, str) or task is None else task for task in columns["tasks"]]
     columns["tasks"] = parse(list[tuple[str, ...]], tasks, paths[0], key="tasks")
     if columns["episode_index"] != list(range(info["total_episodes"])):
         raise ScoreError(
@@ -306,7 +306,7 @@ def _values(table: pa.Table, name: str, path: Path) -> list[Any]:
 
 
 def _read_data(
-    root: Path, info: Info, episodes: Mapping[str, list[Any]], features: Mapping[str, ArraySpec]
+    root: Path, info: Mapping[str, Any], episodes: Mapping[str, list[Any]], features: Mapping[str, ArraySpec]
 ) -> dict[str, NDArray[Any]]:
     """Columns (frames, *shape) of all data files, in the order of the episodes."""
     places = dict.fromkeys(zip(episodes["data/chunk_index"], episodes["data/file_index"], strict=True))
