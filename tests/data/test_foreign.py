@@ -84,7 +84,7 @@ def test_large_lists_float64_scalars_and_images_beside_the_state(tmp_path):
 def test_a_feature_without_width_is_refused(tmp_path):
     root = write(tmp_path / "d", (30,))
     edit_feature(root, "observation.state", shape=[0], names=None)
-    with pytest.raises(ScoreError, match=r"'observation\.state' has shape \(0,\)"):
+    with pytest.raises(ScoreError, match=r"observation\.state\.shape\[0\] is 0, expected >= 1"):
         load_dataset(root)
 
 
