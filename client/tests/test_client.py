@@ -217,5 +217,7 @@ def test_nothing_but_numpy_msgpack_and_websockets_is_imported() -> None:
         "msgpack",
         "websockets",
     }
-    sources = Path(sys.modules["score_client"].__file__).parent.glob("*.py")
+    # What wraps lerobot's policies runs inside lerobot's environment, and is imported there alone.
+    folder = Path(sys.modules["score_client"].__file__).parent
+    sources = set(folder.glob("*.py")) - {folder / "lerobot_policy.py"}
     assert not [path for path in sources if "score_rl" in path.read_text() or "torch" in path.read_text()]

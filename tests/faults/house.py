@@ -25,7 +25,7 @@ from score_rl.deploy.bundle.spec import world_limits
 from score_rl.evaluation.results import Labels
 from score_rl.evaluation.run import EvaluateConfig, read_episodes, read_evaluation, read_traces, run_evaluation
 from score_rl.policies.flow.policy import load_policy, load_provenance
-from score_rl.real2sim.calibrate import Comparison, Estimate, Estimates, Known, read_estimates
+from score_rl.real2sim.estimates import Comparison, Estimate, Estimates, Known, read_estimates
 from score_rl.sim.domain import load_domain, save_domain
 from score_rl.steering.methods import load_trained
 from score_rl.steering.policy import read_description

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import tyro
 
-from score_rl.cli.common import say, show
+from score_rl.cli.common import show_result
 from score_rl.core.errors import ScoreError
+from score_rl.core.terminal import say
 from score_rl.pipeline import datasets
 from score_rl.report.datasets import write_check
 
@@ -33,7 +34,7 @@ class Check:
         if self.out is not None and self.out.exists() and not self.overwrite:
             raise ScoreError(f"{self.out} exists already; pass --overwrite to replace it")
         checked = datasets.check(self.dataset)
-        show(checked)
+        show_result(checked)
         if self.out is not None:
             write_check(self.out, checked)
             say(f"  {self.out}")

@@ -35,5 +35,13 @@ class Pretrain:
 
     def run(self) -> None:
         """Pretrain, and say how well."""
-        settings = self.settings if self.own_task else datasets.plain_settings(self.settings, say)
-        show_result(stages.pretrain(settings, self.dataset, self.out, overwrite=self.overwrite, notify=say))
+        changes: list[str] = []
+        settings = self.settings if self.own_task else datasets.plain_settings(self.settings, changes.append)
+
+        def tell(message: str) -> None:
+            """What was changed is told once the stage has begun, so that an error stands alone."""
+            while changes:
+                say(changes.pop(0))
+            say(message)
+
+        show_result(stages.pretrain(settings, self.dataset, self.out, overwrite=self.overwrite, notify=tell))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from score_rl.cli.common import show
+from score_rl.cli.common import show_result
 from score_rl.pipeline import datasets
 
 
@@ -26,4 +26,4 @@ class Repair:
 
     def run(self) -> None:
         """Repair, and say what was kept."""
-        show(datasets.repair(self.dataset, self.out))
+        show_result(datasets.repair(self.dataset, self.out))

@@ -192,11 +192,12 @@ def pretrain(
     train.check_config(settings.training)
     spec = train.policy_spec(demonstrations, settings.training)
     check_representation(spec, settings.training.policy.representation)
-    for line in check_demonstrations(demonstrations, spec, settings.training.policy.representation):
-        notify(f"  warning: {line}")
+    warnings = check_demonstrations(demonstrations, spec, settings.training.policy.representation)
     seeds = {"training": settings.training.seed}
     inputs = {f"dataset {number}": root for number, root in enumerate(roots)}
     run = open_run(Path(out), "pretrain", settings, dataset_hashes(roots), inputs, overwrite, seeds, notify)
+    for line in warnings:
+        notify(f"  warning: {line}")
     reused = run.finished
     if not reused:
         train.pretrain(demonstrations, settings.training, run)

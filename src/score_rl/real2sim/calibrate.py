@@ -26,18 +26,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from score_rl.core.checkpoints import save_tensors
 from score_rl.core.files import to_plain, write_json
-from score_rl.core.ranges import NonNegative
-from score_rl.core.records import parse, read_json
-from score_rl.core.runs import Run, verify
+from score_rl.core.runs import Run
 from score_rl.data.dataset import Dataset
 from score_rl.real2sim.camera import CameraFit, fit_camera
+from score_rl.real2sim.estimates import Comparison, Estimate, Estimates, Known
 from score_rl.real2sim.joints import DYNAMICS, OFFSETS, Belief, Fit, ReplayFunction, belief, fit_joints
 from score_rl.real2sim.replay import Array, Replay, Segments, Values, contact_free, require_features
 from score_rl.real2sim.settings import DEFAULT, DOMAIN_FILE, ESTIMATES_FILE, REPLAY_FILE, CalibrateConfig
@@ -48,70 +47,6 @@ from score_rl.sim.task import Task
 FORMAT_VERSION = 1
 EFFECTIVE = ("robot.lag_s", "robot.delay_s", "hand.backlash_rad")
 """Parameters whose best value in the twin depends on its physics step."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """One domain parameter of this robot."""
-
-    value: tuple[float, ...]
-    """Best estimate, in the parameter's units."""
-    sd: tuple[float, ...]
-    """Its uncertainty, floors included: the width of the randomisation (before `width_scale`)."""
-    statistical_sd: tuple[float, ...]
-    """The part that more demonstrations would reduce."""
-    identified: bool
-    """Whether the demonstrations reduced the prior's uncertainty by half or more, for most elements."""
-    source: str
-    """Evidence: "free motion", "rest, grasp and carry" or "prior"."""
-    meaning: str = ""
-    """What the parameter is, one line for people."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Replay against measurement, on episodes that the fit has not seen (where there are any)."""
-
-    held_out: bool
-    """False where there were too few episodes to spare some."""
-    episodes: int
-    frames: int
-    before_rms_rad: tuple[float, ...]
-    """Per joint: the twin as it was."""
-    after_rms_rad: tuple[float, ...]
-    """Per joint: the calibrated twin."""
-    arm_before_rms_rad: float
-    arm_after_rms_rad: float
-    hand_before_rms_rad: float
-    hand_after_rms_rad: float
-
-
-@dataclass(frozen=True)
-class Known:
-    """A number and how well it is known."""
-
-    value: float
-    sd: NonNegative
-
-
-@dataclass(frozen=True)
-class Estimates:
-    """The content of `ESTIMATES_FILE`; see `Calibration`."""
-
-    version: Literal[1]
-    estimates: Mapping[str, Estimate]
-    effective: Mapping[str, tuple[float, ...]]
-    lag_plus_delay_s: Known
-    replay: Comparison
-    used: Mapping[str, int]
-    joint_names: tuple[str, ...]
-
-
-def read_estimates(directory: Path) -> Estimates:
-    """What a calibration found out. Raises ScoreError where the directory holds none, or another than was written."""
-    path = Path(directory) / ESTIMATES_FILE
-    verify(directory, ESTIMATES_FILE)
-    return parse(Estimates, read_json(path), path)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from score_rl.core.checkpoints import load_tensors
-from score_rl.real2sim.calibrate import Estimate, read_estimates
+from score_rl.real2sim.estimates import Estimate, read_estimates
 from score_rl.real2sim.settings import REPLAY_FILE
 from score_rl.report import charts
 

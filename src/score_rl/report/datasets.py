@@ -10,7 +10,6 @@ from string import Template
 
 import numpy as np
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.table import Table
 
 from score_rl.core.files import write_text
@@ -26,9 +25,9 @@ RANGES = "Light: from the least to the largest value. Dark: the middle nine tent
 
 def check_lines(checked: Checked) -> Iterator[RenderableType]:
     """The dataset in a line, its warnings, a table of every entry, and options to start from."""
-    yield escape(overview(checked))
+    yield overview(checked)
     for line in checked.warnings:
-        yield f"  [yellow]warning[/yellow]: {escape(line)}"
+        yield f"  warning: {line}"
     yield _table(checked)
     if checked.proposal is not None:
         yield from proposal_lines(checked.proposal)
@@ -37,16 +36,16 @@ def check_lines(checked: Checked) -> Iterator[RenderableType]:
 def repair_lines(repaired: Repaired) -> Iterator[str]:
     """What was kept and why the rest was not."""
     repair = repaired.repair
-    yield f"  {repair.episodes} whole episodes, {repair.frames} frames: {escape(str(repair.root))}"
-    yield f"  left behind: {escape(repair.fault)}" if repair.fault else "  nothing was left behind"
+    yield f"  {repair.episodes} whole episodes, {repair.frames} frames: {repair.root!s}"
+    yield f"  left behind: {repair.fault}" if repair.fault else "  nothing was left behind"
 
 
 def proposal_lines(proposal: Proposal) -> Iterator[str]:
     """Options that the motion suggests."""
     pretrain, steer = proposal.options()
     yield "  options that the demonstrations suggest, to start from (what the motion has, not what the task needs):"
-    yield f"    pretrain  {escape(pretrain)}"
-    yield f"    steer     {escape(steer)}"
+    yield f"    pretrain  {pretrain}"
+    yield f"    steer     {steer}"
 
 
 def overview(checked: Checked) -> str:
@@ -113,5 +112,5 @@ def _table(checked: Checked) -> Table:
     for name, found in checked.entries.items():
         for one in found:
             figures = (one.low, one.high, one.mean, one.std, one.largest_step)
-            table.add_row(escape(name), escape(one.name or str(one.index)), *(f"{value:.4g}" for value in figures))
+            table.add_row(name, one.name or str(one.index), *(f"{value:.4g}" for value in figures))
     return table

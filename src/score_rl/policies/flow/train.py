@@ -157,10 +157,10 @@ def policy_spec(dataset: Dataset, config: PretrainConfig) -> PolicySpec:
     r, offered = config.policy.representation, dataset.interface()
     arrays = offered.observation
     if missing := [OBSERVATION + key for key in (*r.keys, *r.views) if key not in arrays]:
-        have = ", ".join(sorted(dataset.columns))
+        choices = unknown_choice("feature", missing[0], dataset.columns)
         keys = " ".join(key for key in arrays if OBSERVATION + key not in dataset.derived)
         raise ScoreError(
-            f"{dataset.root} has no feature {', '.join(missing)}; it has {have}. "
+            f"{dataset.root} has no feature {', '.join(missing)}: {choices}. "
             f"Choose among them: --training.policy.representation.keys {keys}"
         )
     interface = Interface(
