@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import mujoco  # noqa: F401  reads MUJOCO_GL when it is imported, and refuses what the tests set
 import pytest
 from test_docs import ROOT, blocks, command_lines
 
