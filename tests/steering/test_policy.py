@@ -62,7 +62,7 @@ def test_the_four_compulsory_ways_to_decide():
 def test_complement_of_deterministic_decisions(complement, expected):
     policy = ToyPolicy()
     steering = steering_of(policy, LatentConfig("subspace", 1, complement=complement))
-    noise = torch.randn(6, *SHAPE)
+    noise = torch.randn(6, *SHAPE, generator=torch.Generator().manual_seed(0))
     latent = SteeredDecider(policy, steering).decide(WINDOW, noise).latent
     assert latent.mean(dim=1).flatten().tolist() == pytest.approx([0.25] * 6, abs=1e-5)  # 0.5 / sqrt(4)
     if expected is not None:
