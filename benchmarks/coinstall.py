@@ -94,7 +94,7 @@ def resolve(wheel: Path, beside: list[str]) -> dict[str, Any]:
     chosen = {
         entry["metadata"]["name"].lower(): entry["metadata"]["version"] for entry in read_json(report)["install"]
     }
-    return {"resolves": True, "versions": {name: chosen[name] for name in SHOWN if name in chosen}}
+    return {"resolves": True, "chosen": {name: chosen[name] for name in SHOWN if name in chosen}}
 
 
 def install_and_steer(folder: Path, wheel: Path, beside: list[str]) -> dict[str, Any]:
