@@ -14,7 +14,8 @@ from score_rl.core import files, runs
 from score_rl.core.errors import ScoreError
 from score_rl.core.outputs import check_file, resolve_output
 from score_rl.core.ranges import Count
-from score_rl.core.runs import read_run, start_run, verify
+from score_rl.core.run_record import read_run, verify
+from score_rl.core.runs import start_run
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ def tree(directory):
     return {str(path.relative_to(directory)): path.read_bytes() for path in found}
 
 
+@pytest.mark.slow
 def test_a_directory_has_one_owner_at_a_time(tmp_path):
     code = (
         "import sys\nfrom test_run_directories import Config, start_run\n"
@@ -194,6 +196,7 @@ def killed_at(moment, directory):
     os._exit(0)
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_the_old_run_or_the_new_one(tmp_path, monkeypatch):
     """The same command, repeated until it ends: whatever it is killed in, what is there is whole, and notes stay."""
     process = {**runs.describe_process(), "commit": "0" * 40}

@@ -20,7 +20,7 @@ from pathlib import Path
 import tyro
 
 from score_rl.core.files import write_json
-from score_rl.core.runs import describe_process
+from score_rl.core.process import describe_process
 from score_rl.core.seeding import rng
 from score_rl.pipeline.inputs import DATASET, content_hash
 from score_rl.steering.loop import BUNDLE

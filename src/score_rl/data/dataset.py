@@ -18,7 +18,7 @@ from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.interfaces import action_spec
 from score_rl.core.ranges import Count, Natural, Positive
 from score_rl.core.records import parse, read_json, shown
-from score_rl.core.runs import verify
+from score_rl.core.run_record import verify
 from score_rl.data import layout, legacy
 from score_rl.data.layout import ARROW_TYPES, INDEX_FEATURES
 

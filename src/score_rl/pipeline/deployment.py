@@ -16,7 +16,7 @@ from score_rl.core.files import write_bytes
 from score_rl.core.outputs import check_file, resolve_output
 from score_rl.core.ranges import Count
 from score_rl.core.records import check, parse
-from score_rl.core.runs import CONFIG, read_run
+from score_rl.core.run_record import CONFIG, read_run
 from score_rl.core.seeding import rng
 from score_rl.data.dataset import load_dataset
 from score_rl.data.windows import Windows

@@ -18,7 +18,7 @@ from score_rl.core.files import write_text
 from score_rl.core.outputs import check_file, resolve_output
 from score_rl.core.ranges import Natural
 from score_rl.core.records import read_bytes, read_json_lines
-from score_rl.core.runs import METRICS, verify
+from score_rl.core.run_record import METRICS, verify
 from score_rl.evaluation.results import Episode, find_record, policy_name
 from score_rl.evaluation.run import read_episodes, read_evaluation, read_traces
 from score_rl.pipeline.loop import Loop

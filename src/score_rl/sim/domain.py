@@ -24,7 +24,7 @@ import numpy as np
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import write_text
 from score_rl.core.records import read_toml
-from score_rl.core.runs import verify
+from score_rl.core.run_record import verify
 from score_rl.sim.engines.settings import ENGINES, EngineSettings, MujocoSettings
 from score_rl.sim.parameters import Parameter, Parameters
 

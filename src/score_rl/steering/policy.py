@@ -20,7 +20,7 @@ from score_rl.core.checkpoints import load_module, load_tensors, save_tensors
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import write_json
 from score_rl.core.records import parse_kind, read_json
-from score_rl.core.runs import verify
+from score_rl.core.run_record import verify
 from score_rl.core.seeding import rng
 from score_rl.steering.heads import Decision, Head
 from score_rl.steering.latent import LATENT_BOUND

@@ -10,7 +10,7 @@ from string import Template
 from typing import Any
 
 from score_rl.core.files import write_json, write_text
-from score_rl.core.runs import describe_process
+from score_rl.core.process import describe_process
 from score_rl.evaluation.results import write_results
 from score_rl.pipeline.experiment.arms import Arm, arms, best_rival, complete, our_arm
 from score_rl.pipeline.experiment.definition import Experiment
