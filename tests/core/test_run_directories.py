@@ -15,7 +15,7 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.outputs import check_file, resolve_output
 from score_rl.core.ranges import Count
 from score_rl.core.run_record import read_run, verify
-from score_rl.core.runs import start_run
+from score_rl.core.runs import retire, start_run
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,28 @@ def test_the_old_run_stays_until_the_new_one_is_complete(tmp_path):
     finished(tmp_path / "run", 20, "other", overwrite=True)
     assert sorted(tree(tmp_path / "run")) == ["config.json", "metrics.jsonl", "other", "run.json", "traces/other"]
     assert read_run(tmp_path / "run")[0].summary == {"steps": 20}
+
+
+def test_a_retired_run_stays_until_another_one_is_complete(tmp_path):
+    finished(tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    retire(tmp_path / "run")
+    before = tree(tmp_path / "run")
+    verify(tmp_path / "run")
+    run = start_run(tmp_path / "run", "pretrain", Config(20), {})
+    assert not run.resumed
+    files.write_text(run.path("other"), "half")
+    run.close()
+    assert {name: tree(tmp_path / "run")[name] for name in before} == before
+    assert start_run(tmp_path / "run", "pretrain", Config(20), {}).resumed
+    finished(tmp_path / "run", 20, "other")
+    assert sorted(tree(tmp_path / "run")) == [
+        "config.json", "metrics.jsonl", "notes.txt", "other", "run.json", "traces/other"
+    ]  # fmt: skip
+    with pytest.raises(ScoreError, match="another configuration"):
+        finished(tmp_path / "run", 30)
+    retire(tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_a_full_disk_leaves_the_old_run(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from score_rl.pipeline.experiment.costs import cost_table, remaining_s
 from score_rl.pipeline.experiment.definition import Experiment
 from score_rl.pipeline.experiment.file import parse_experiment
 from score_rl.pipeline.experiment.gather import gather
+from score_rl.pipeline.experiment.ledger import JobRecord
 from score_rl.pipeline.experiment.plan import plan
 from score_rl.report.experiment.page import write_reports
 from score_rl.report.experiment.tables import headline, sweep
@@ -143,9 +144,9 @@ def test_an_unfinished_experiment_is_reported_too(experiment: Experiment, left: 
 def test_costs_are_taken_from_what_is_most_alike(experiment: Experiment) -> None:
     jobs = plan(experiment)
     steers = [job for job in jobs if job.stage == "steer"]
-    records = {job.name: {} for job in jobs}
-    records[steers[0].name] = {"status": "done", "wall_s": 100.0}  # score, robot 1
-    states = {job.name: "done" if records[job.name] else "ready" for job in jobs}
+    name = steers[0].name  # score, robot 1
+    records = {name: JobRecord(name, "done", "", 1, "here", 100.0, "")}
+    states = {job.name: "done" if job.name in records else "ready" for job in jobs}
     left_s, unknown = remaining_s(steers, records, states)
     assert (left_s, unknown) == (100.0 * (len(steers) - 1), 0)
     assert remaining_s(jobs, records, states)[1] == len(jobs) - len(steers)

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from websockets.exceptions import InvalidStatus, WebSocketException

@@ -47,7 +47,8 @@ class Benchmark:
     render: bool = False
     """Only make tables and report of what is done."""
     overwrite: bool = False
-    """Delete the jobs that the folder holds with other settings, and run them again."""
+    """Run the jobs again that the folder holds with other settings; each new run replaces the old one when it is
+    complete."""
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
     """Slurm jobs instead of processes on this machine."""
 
@@ -79,8 +80,8 @@ class Benchmark:
             if not path.exists():
                 raise ScoreError(f"{path}, named in [datasets] of {self.file}, does not exist")
         if self.overwrite:
-            for name in ledger.remove_changed():
-                say(f"deleted: {name}")
+            for name in ledger.give_up_changed():
+                say(f"to be replaced: {name}")
         ledger.check()
         for name in ledger.retry_failed():
             say(f"trying again: {name}")
@@ -100,7 +101,7 @@ def render(experiment: Experiment, ledger: Ledger) -> Path:
     if counts[DONE] < len(states):
         say(f"{counts[DONE]} of {len(states)} jobs are done; the report holds these", style="yellow")
     findings = gather(experiment, done, ledger.out / "runs")
-    costs = cost_table(done, {job.name: ledger.record(job) for job in done})
+    costs = cost_table(done, ledger.records())
     return write_reports(ledger.out, experiment, findings, costs, missing)
 
 
@@ -112,11 +113,11 @@ def show(ledger: Ledger) -> None:
         table.add_column(column, justify="right" if column == "s" else "left", overflow="fold")
     for job in ledger.jobs:
         record = ledger.record(job)
-        wall_s = f"{record['wall_s']:.0f}" if record.get("status") == DONE else ""
+        wall_s = f"{record.wall_s:.0f}" if record and record.status == DONE else ""
         table.add_row(job.name, job.stage, states[job.name], wall_s)
     show_table(table)
     counts = Counter(states.values())
     say(", ".join(f"{count} {state}" for state, count in counts.items()))
-    estimate, unknown = remaining_s(ledger.jobs, {job.name: ledger.record(job) for job in ledger.jobs}, states)
+    estimate, unknown = remaining_s(ledger.jobs, ledger.records(), states)
     text = f"about {estimate / 3600:.1f} hours of processing left"
     say(text + (f", without {unknown} jobs of kinds not measured yet" * bool(unknown)))

@@ -14,8 +14,8 @@ from score_rl.cli.signals import run_interruptibly
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import require_free_space, write_json
 from score_rl.core.process import describe_process
-from score_rl.core.runs import start_run
 from score_rl.core.ranges import Count, Seed
+from score_rl.core.runs import start_run
 from score_rl.core.terminal import say
 from score_rl.deploy.bundle.bundle import load_bundle
 from score_rl.deploy.drivers import load_driver

@@ -28,7 +28,8 @@ class RunRecord:
     version: Literal[1]
     stage: str
     """What was run, e.g. "pretrain"."""
-    status: Literal["running", "finished"]
+    status: Literal["running", "finished", "retired"]
+    """retired: whatever runs here next takes its place, as if --overwrite had been given."""
     command: str
     python: str
     versions: Mapping[str, str | None]
@@ -54,6 +55,11 @@ class RunRecord:
     def finished(self) -> bool:
         """The run is complete."""
         return self.status == "finished"
+
+    @property
+    def retired(self) -> bool:
+        """The run is to be replaced."""
+        return self.status == "retired"
 
 
 def read_run(directory: str | os.PathLike[str]) -> tuple[RunRecord, dict[str, Any]]:

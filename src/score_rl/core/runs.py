@@ -211,6 +211,22 @@ def _start(
         raise
 
 
+def retire(directory: str | os.PathLike[str]) -> None:
+    """Let the next run in a directory take the place of the one that is there, whatever its settings.
+
+    Until that run is complete all files stay as they are. Nothing happens where there is no run. Raises ScoreError
+    where another process owns the directory, and where something else is in it.
+    """
+    place = resolve_output(directory)
+    if not place.exists():
+        return
+    with Lock(place / PRIVATE / "lock", Path(directory)):
+        complete(place, _owned)
+        if (found := _found(place, directory)) is not None:
+            write_record(place, replace(found, status="retired"))
+    tidy(place)
+
+
 class TensorBoardListener:
     """Writes every number of a record as a TensorBoard scalar; those of nested mappings as `outer/inner`."""
 
@@ -251,16 +267,14 @@ def _open(place: Path, directory: Any, wanted: Mapping[str, Any], overwrite: boo
     found = _found(place, directory)
     if found is None:
         return _begin(place, place, wanted, lock)
-    if not overwrite:
+    if not overwrite and not found.retired:
         _check_same(place, directory, found, wanted)
         return Run(place, found, resumed=True) if found.finished else _resume(place, place, found, lock)
-    if not found.finished and _continues(place, found, wanted):
+    if _continues(place, found, wanted, overwrite):
         return _resume(place, place, found, lock)
     beside = next_folder(place)
-    if (beside / RECORD).exists():
-        begun = read_record(beside / RECORD)
-        if not begun.finished and _continues(beside, begun, wanted):
-            return _resume(beside, place, begun, lock)
+    if (beside / RECORD).exists() and _continues(beside, begun := read_record(beside / RECORD), wanted, overwrite):
+        return _resume(beside, place, begun, lock)
     shutil.rmtree(beside, ignore_errors=True)
     return _begin(beside, place, wanted, lock)
 
@@ -301,12 +315,17 @@ def _check_same(place: Path, directory: Any, record: RunRecord, wanted: Mapping[
         )
 
 
-def _continues(directory: Path, record: RunRecord, wanted: Mapping[str, Any]) -> bool:
-    """An unfinished run is what is wanted, by this very program: going on gives what starting over would."""
-    here = describe_process()
-    same_program = (record.commit, record.versions) == (here["commit"], here["versions"])
-    unchanged = same_program and not record.commit.endswith("-dirty")
-    return unchanged and not _differences(_identity(directory, record, wanted), wanted)
+def _continues(directory: Path, record: RunRecord, wanted: Mapping[str, Any], overwrite: bool) -> bool:
+    """An unfinished run is what is wanted; where that is a new one (`overwrite`) only if it is of this very program,
+    so that going on gives what starting over would."""
+    if record.finished or record.retired:
+        return False
+    if overwrite:
+        here = describe_process()
+        same_program = (record.commit, record.versions) == (here["commit"], here["versions"])
+        if not same_program or record.commit.endswith("-dirty"):
+            return False
+    return not _differences(_identity(directory, record, wanted), wanted)
 
 
 def _identity(directory: Path, record: RunRecord, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -318,7 +337,7 @@ def _identity(directory: Path, record: RunRecord, wanted: Mapping[str, Any]) -> 
 def _owned(record: Path) -> Iterable[str]:
     """Files and folders that the run of a record wrote."""
     run = read_record(record)
-    return run.files if run.finished else run.parts
+    return run.files or run.parts
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:

@@ -123,6 +123,8 @@ class Labels:
     train_wall_s: float | None = None
     protective_stop_n: float | None = None
     """Contact force that ends an episode as a failure; None where the world has no such stop."""
+    not_applied: tuple[str, ...] = ()
+    """Parameters of the world's domain that its engine cannot represent, and that were therefore left out."""
     row_seeds: bool = True
     """Whether the same seed is the same episode for every policy (`WorldSpec.row_seeds`); else pairs are none."""
 

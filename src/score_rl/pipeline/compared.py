@@ -73,6 +73,7 @@ def labels_of(
         "world": world_label(settings.world),
         "robot_seed": settings.robot_seed if own_scene else None,
         "protective_stop_n": stop.force_n or None if stop else None,
+        "not_applied": tuple(getattr(world, "not_applied", ())),
         "row_seeds": world.spec.row_seeds,
     }
     labels = {name: Labels(method="base", policy=name, **where) for name in deciders}

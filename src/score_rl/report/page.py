@@ -174,6 +174,8 @@ def results_table(evaluations: Sequence[Evaluated]) -> str:
         rows = "".join(_row(record) for record in evaluated.records)
         world = html.escape(evaluated.records[0]["world"])
         parts.append(f'<p class="note" style="margin:22px 0 0">{world}, n = {evaluated.records[0]["n"]}</p>')
+        if left_out := left_out_note(evaluated.records[0]):
+            parts.append(f'<p class="note">{html.escape(left_out)}</p>')
         parts.append(f'<div class="scroll"><table>{head}{rows}</table></div>')
     parts.append(
         '<p class="note">Success: the task\'s condition holds when the episode ends, and no protective stop ended '
@@ -344,6 +346,12 @@ def share(value: float | None) -> str:
 def number(value: float | None) -> str:
     """One decimal, or a dash where there is no such figure."""
     return "–" if value is None else f"{value:.1f}"
+
+
+def left_out_note(record: Mapping[str, Any]) -> str:
+    """What of its domain the world of a record does without; empty where that is nothing."""
+    names = record.get("not_applied") or ()
+    return f"left out, since the engine cannot represent it: {', '.join(map(str, names))}" if names else ""
 
 
 def _difference(record: Mapping[str, Any], reference: str) -> str:

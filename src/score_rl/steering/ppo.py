@@ -100,6 +100,22 @@ class Sizes:
     """Rollouts of the whole training, for learners that work in phases."""
 
 
+def generalized_advantages(
+    rewards: Tensor, going: Tensor, values: Tensor, following: Tensor, gamma: float, gae_lambda: float
+) -> Tensor:
+    """Generalised advantage estimates (T, n) of rewards and values (T, n).
+
+    going (T, n): 0.0 where the episode ended with the decision, else 1.0; following (n,): value of what comes next;
+    gamma: discount per decision. Source: Schulman et al. 2016, arXiv 1506.02438.
+    """
+    advantages, estimate = torch.empty_like(rewards), torch.zeros_like(following)
+    for t in reversed(range(len(rewards))):
+        error = rewards[t] + going[t] * gamma * following - values[t]
+        advantages[t] = estimate = error + going[t] * gamma * gae_lambda * estimate
+        following = values[t]
+    return advantages
+
+
 class Learner:
     """Actor, critic and PPO. One rollout: `act`, `record`, `act`, ... for `decisions` times, then `update`."""
 
@@ -200,11 +216,8 @@ class Learner:
         values, following = self.critic(self.rollout["critic"]), self.critic(last_critic)
         for t, rows, discount, final_critic in self.timeouts:
             rewards[t, rows] += discount * self.critic(final_critic)
-        returns, advantage = torch.empty_like(rewards), torch.zeros_like(following)
-        for t in reversed(range(self.decisions)):
-            error = rewards[t] + going[t] * self.gamma * following - values[t]
-            advantage = error + going[t] * self.gamma * self.config.gae_lambda * advantage
-            returns[t], following = advantage + values[t], values[t]
+        gae_lambda = self.config.gae_lambda
+        returns = generalized_advantages(rewards, going, values, following, self.gamma, gae_lambda) + values
         advantages = returns - values
         if not self.config.advantage_per_minibatch:
             advantages = ranks.standardized(advantages)
