@@ -16,7 +16,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import json
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -143,9 +142,10 @@ def _check_options(factory: Callable[..., Any], what: str, options: Mapping[str,
 
 
 def _value(text: str) -> Any:
+    """A number, a flag or a list where the text is JSON of one, else the text itself."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse_json(text, "an option")
+    except ScoreError:
         return text
 
 

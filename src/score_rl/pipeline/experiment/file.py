@@ -22,7 +22,7 @@ from score_rl.pipeline.experiment.definition import (
     Experiment,
     Method,
 )
-from score_rl.pipeline.experiment.settings import changed_all, check_keys, converted, field_names
+from score_rl.pipeline.experiment.settings import changed_all, check_keys, field_names, read_field
 from score_rl.steering.methods import METHODS
 from score_rl.tasks.recipe import task_names
 
@@ -69,13 +69,12 @@ def _record(cls: type, entry: Any, where: str, hidden: tuple[str, ...] = ()) -> 
     where = f"{where} {entry['name']}"
     required = tuple(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
     check_keys([name for name in field_names(cls) if name not in hidden], entry, where, required)
-    kinds, values = get_type_hints(cls), {}
+    kinds, values = get_type_hints(cls, include_extras=True), {}
     for name, given in entry.items():
         nested = is_dataclass(kinds[name]) and isinstance(given, Mapping)
-        read = (
-            changed_all(kinds[name](), given, where) if nested else converted(kinds[name], given, f"{where}: {name}")
+        values[name] = (
+            changed_all(kinds[name](), given, where) if nested else read_field(kinds[name], given, where, name)
         )
-        values[name] = read
     return cls(**values)
 
 
@@ -128,8 +127,6 @@ def _check_names(experiment: Experiment, source: str) -> None:
             raise ScoreError(f"{source}: {kind} must be a list of different entries, got {list(entries)}")
     for key in ("worlds", "stochastic", "support"):
         _check_some(getattr(experiment.amounts, key), EVALUATIONS, f"{source}: [evaluation] {key}")
-    if min(experiment.amounts.twin_episodes, experiment.amounts.proxy_episodes) < 1 or not experiment.amounts.worlds:
-        raise ScoreError(f"{source}: [evaluation] needs at least one episode and one world")
 
 
 def _check_methods(experiment: Experiment, source: str) -> None:
@@ -140,9 +137,6 @@ def _check_methods(experiment: Experiment, source: str) -> None:
             raise ScoreError(f"{source}: {method.name} is always evaluated; it is no method of its own")
         _check_some([method.method], [*METHODS, BASE], f"method of {method.name}")
         _check_some([method.role], ROLES, f"{source}: role of {method.name}")
-        if not 0 <= method.twin_calibration <= 1:
-            share = method.twin_calibration
-            raise ScoreError(f"{source}: twin_calibration of {method.name} = {share!r} must be a share, 0 to 1")
         _check_some(method.tasks, experiment.tasks, f"{source}: task of {method.name}")
         _check_some(method.robots, experiment.robots, f"{source}: robot of {method.name}")
 

@@ -8,7 +8,6 @@ so that a server that was restarted, or has dropped the handle, is asked again.
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.extras import optional
 from score_rl.core.fingerprint import fingerprint
 from score_rl.core.interfaces import check_policy_spec
-from score_rl.core.records import parse
+from score_rl.core.records import parse, parse_json
 
 PROTOCOL = "score_policy/1"
 MAX_ANSWER_BYTES = 1 << 28
@@ -213,11 +212,7 @@ def _read_served(reply: bytes | str, address: str) -> tuple[PolicySpec, str]:
     spec, weights = first.get("spec"), first.get("fingerprint")
     if first.get("protocol") != PROTOCOL or not isinstance(spec, np.ndarray) or not isinstance(weights, str):
         raise ScoreError(f"{address} serves no policy of the protocol {PROTOCOL}; see score_client.policy_server")
-    try:
-        plain = json.loads(spec.tobytes())
-    except ValueError as error:
-        raise ScoreError(f"the specification of {address} is no JSON: {error}") from error
-    spec = parse(PolicySpec, plain, address)
+    spec = parse(PolicySpec, parse_json(spec.tobytes(), f"the specification of {address}"), address)
     check_policy_spec(spec, address)
     return spec, weights
 
