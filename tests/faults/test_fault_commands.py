@@ -125,6 +125,28 @@ def test_a_number_out_of_range_is_refused_before_anything_is_touched(
     assert message in failure(capsys, *arguments, *out)
 
 
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("two\nlines", r"two\nlines"),
+        ("over\rwritten", r"over\rwritten"),
+        ("\u202egnirts", r"\u202egnirts"),
+        ("\x9b2J", r"\x9b2J"),
+        ("no-utf8-\udcff", r"no-utf8-\udcff"),
+    ],
+)
+def test_text_from_outside_does_nothing_to_a_terminal(
+    text: str, seen: str, house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"error: unknown task '{seen}'" in failure(capsys, "collect", "--task", text)
+    assert seen in failure(capsys, "pretrain", "--dataset", text)
+    records = [{**record, "world": text} for record in read_evaluation(house / "evaluation")]
+    show(results_table(records))
+    shown = capsys.readouterr().out
+    assert seen in shown and text not in shown
+
+
 @pytest.mark.parametrize("text", ["[/x]", "[bold]x", "x[/y]z", ":smile:"])
 def test_text_from_outside_is_shown_as_it_is(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -220,13 +242,20 @@ def test_help_shows_the_ranges(capsys: pytest.CaptureFixture[str]) -> None:
         (("collect", "--task", "pinch"), "did you mean 'pinch_cube'"),
         (("collect", "--world", "proxi"), "did you mean 'proxy'"),
         (("steer", "--method", "residul"), "did you mean 'residual'"),
+        (("steer", "--learner.latent.kind", "subspac"), "unknown learner.latent.kind 'subspac'; did you mean"),
+        (("pretrain", "--training.policy.network.kind", "unte"), "did you mean 'unet'"),
+        (("evaluate", "--policies", "bse", "--policy", "BASE"), "did you mean 'base'"),
+        (("evaluate", "--controls", "tiled", "--policy", "BASE"), "did you mean 'base_tiled'"),
+        (("run", "BUNDLE", "--robot", "proxi"), "did you mean 'proxy'"),
+        (("run", "BUNDLE", "--options", "adress=x"), "did you mean 'address'"),
         (("pretrain", "--dataset", "DATA", "--training.policy.representation.keys", "stat"), "did you mean"),
     ],
 )
 def test_every_name_has_its_nearest_match(
     arguments: tuple[str, ...], hint: str, house: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = tuple(str(house / "demonstrations") if word == "DATA" else word for word in arguments)
+    places = {"DATA": "demonstrations", "BASE": "base", "BUNDLE": "bundle"}
+    arguments = tuple(str(house / places[word]) if word in places else word for word in arguments)
     assert hint in failure(capsys, *arguments)
 
 

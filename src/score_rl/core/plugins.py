@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl
 
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.extras import optional
+from score_rl.core.records import parse_json
 
 
 def names(group: str, part: str | None = None) -> tuple[str, ...]:

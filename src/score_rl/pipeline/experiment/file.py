@@ -52,7 +52,7 @@ def parse_experiment(table: Mapping[str, Any], source: str) -> Experiment:
     methods = [m for entry in table.pop("method") for m in _methods(entry, sweep, f"{source} [[method]]")]
     audits = [_record(Audit, {"panel": {}, **entry}, f"{source} [[audit]]") for entry in table.pop("audit", [])]
     amounts = changed_all(Amounts(), table.pop("evaluation", {}), f"{source} [evaluation]")
-    experiment = _record(Experiment, {**table, "methods": (), "amounts": Amounts()}, source)
+    experiment = _record(Experiment, {**table, "methods": ()}, source)
     experiment = replace(experiment, methods=tuple(methods), amounts=amounts, audits=tuple(audits))
     _check_names(experiment, source)
     _check_methods(experiment, source)
