@@ -13,6 +13,7 @@ from score_rl.cli.common import Flat
 from score_rl.cli.signals import run_interruptibly
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import require_free_space, write_json
+from score_rl.core.outputs import resolve_output
 from score_rl.core.process import describe_process
 from score_rl.core.ranges import Count, Seed
 from score_rl.core.runs import start_run
@@ -67,13 +68,15 @@ class Run:
 
     def run(self) -> None:
         """Run the episodes and say what became of them. Raises ScoreError where the robot was lost."""
+        inputs = {"bundle": Path(self.bundle)}
+        resolve_output(self.out, inputs)  # before the robot is called
         require_free_space(self.out, SPACE_NEEDED)
         torch.set_num_threads(1)  # one decision is too small to share out, and threads that wake up cost time
         policy = load_bundle(self.bundle, deterministic=not self.stochastic)
         driver = load_driver(self.robot, parse_options(self.options))
         seeds = range(self.first_seed, self.first_seed + self.episodes)
         what = Recorded(policy.digest, policy.spec.task, self.robot)
-        with driver, start_run(self.out, "run", what, {}, inputs={"bundle": Path(self.bundle)}) as recording:
+        with driver, start_run(self.out, "run", what, {}, inputs=inputs) as recording:
             if recording.finished:
                 raise ScoreError(f"{self.out} already holds a finished recording; choose another folder")
             recording.own("dataset", "journal")
