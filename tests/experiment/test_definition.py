@@ -80,6 +80,11 @@ def test_nothing_can_be_said_where_a_setting_allows_it() -> None:
     ("changes", "message"),
     [
         ({"task": ["debug"]}, "key 'task'; did you mean 'tasks'"),
+        ({"name": "../claim"}, "name is '../claim', expected the name of a folder"),
+        ({"method": 3}, "method is 3, expected a list"),
+        ({"method": [3]}, "method[0] is 3, expected a mapping"),
+        ({"sweep": []}, "sweep is [], expected a mapping"),
+        ({"evaluation": [1]}, "evaluation is [1], expected a mapping"),
         ({"tasks": ["pinch"]}, "'pinch'; did you mean 'pinch_cube'"),
         ({"tasks": ["adroit_door"]}, "needs demonstrations from elsewhere"),
         ({"robots": []}, "robots must be a list of different entries"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from score_rl.core.errors import ScoreError, unknown_choice
-from score_rl.core.records import read_toml
+from score_rl.core.records import parse, read_toml
 from score_rl.pipeline.experiment.definition import (
     BASE,
     EVALUATIONS,
@@ -46,12 +46,14 @@ def load_experiment(path: Path) -> Experiment:
 def parse_experiment(table: Mapping[str, Any], source: str) -> Experiment:
     """An experiment from plain data (the layout of its file). Raises ScoreError; see `load_experiment`."""
     table = {"name": Path(source).stem, "description": "", "training_seeds": [0], **table}
-    sweep = table.pop("sweep", {})
+    sweep = parse(Mapping[str, Any], table.pop("sweep", {}), source, key="sweep")
     known = [key for key in field_names(Experiment) if key not in TABLES.values()]
     check_keys([*known, *TABLES, "sweep"], table, source, required=("tasks", "robots", "method"))
-    methods = [m for entry in table.pop("method") for m in _methods(entry, sweep, f"{source} [[method]]")]
-    audits = [_record(Audit, {"panel": {}, **entry}, f"{source} [[audit]]") for entry in table.pop("audit", [])]
-    amounts = changed_all(Amounts(), table.pop("evaluation", {}), f"{source} [evaluation]")
+    entries, asked = (parse(list[Mapping[str, Any]], table.pop(k, []), source, key=k) for k in ("method", "audit"))
+    methods = [m for entry in entries for m in _methods(entry, sweep, f"{source} [[method]]")]
+    audits = [_record(Audit, {"panel": {}, **entry}, f"{source} [[audit]]") for entry in asked]
+    amounts = parse(Mapping[str, Any], table.pop("evaluation", {}), source, key="evaluation")
+    amounts = changed_all(Amounts(), amounts, f"{source} [evaluation]")
     experiment = _record(Experiment, {**table, "methods": ()}, source)
     experiment = replace(experiment, methods=tuple(methods), amounts=amounts, audits=tuple(audits))
     _check_names(experiment, source)
@@ -80,8 +82,8 @@ def _record(cls: type, entry: Any, where: str, hidden: tuple[str, ...] = ()) -> 
 
 def _methods(entry: Any, common: Mapping[str, Any], where: str) -> Iterator[Method]:
     """One method, or one per combination of its swept settings and those of the whole file."""
-    entry = {"label": entry["name"], "method": entry["name"], **entry} if "name" in entry else entry
-    swept = {**common, **entry.pop("sweep", {})}
+    entry = {"label": entry["name"], "method": entry["name"], **entry} if "name" in entry else dict(entry)
+    swept = {**common, **parse(Mapping[str, Any], entry.pop("sweep", {}), where, key="sweep")}
     stem: Method = _record(Method, entry, where, hidden=("sweep_value",))
     for path, values in swept.items():
         if not isinstance(values, list) or not values:
@@ -113,6 +115,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_names(experiment: Experiment, source: str) -> None:
+    if not re.fullmatch(r"\w[\w.-]*", experiment.name):
+        raise ScoreError(f"{source}: name is {experiment.name!r}, expected the name of a folder")
     _check_some(experiment.tasks, task_names(), f"{source}: task")
     for key in ("task_settings", "datasets"):
         _check_some(getattr(experiment, key), experiment.tasks, f"{source}: [{key}]")
