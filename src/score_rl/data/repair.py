@@ -17,7 +17,8 @@ from score_rl.core.checkpoints import load_tensors
 from score_rl.core.errors import ScoreError
 from score_rl.core.records import read_json
 from score_rl.data import layout, legacy
-from score_rl.data.dataset import index_features, off_grid, read_info, read_table, split_features, task_text, to_numpy
+from score_rl.data.dataset import off_grid, read_table, to_numpy
+from score_rl.data.info import index_features, read_info, split_features, task_text
 from score_rl.data.writer import DatasetWriter
 
 STAGING = "staging"
