@@ -169,10 +169,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(str(error))
     except OSError as error:  # of the machine: no permission, a disk that is gone
         return _failed(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        return _failed(f"not enough memory for what was asked: {str(error).splitlines()[0]}")
     except KeyboardInterrupt:
         say("Interrupted; the same command resumes.")
         return 130
     return 0
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether numpy or torch could not allocate what they were asked for."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
 
 
 def _failed(reason: str) -> int:

@@ -5,16 +5,17 @@ The schema is versioned. Fields may be added; the meaning of an existing one nev
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import write_json
-from score_rl.core.ranges import Count, Natural, NonNegative, Share
+from score_rl.core.ranges import Count, Natural, NonNegative, Range, Seed, Share
 from score_rl.core.records import parse, read_json
 from score_rl.core.statistics import paired_difference, wilson
 
@@ -33,6 +34,8 @@ class Required:
     robot_seed: int | None
     training_seed: int | None
     n: Count
+    first_seed: Seed
+    success_rate: Share
     successes_end: Natural
     successes_ever: Natural
     wilson95: tuple[Share, Share]
@@ -44,6 +47,32 @@ class Required:
     commit: str
     command: str
     machine: str
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Fields `vs_P_*` of a record that was compared with a policy P: all of them, or none."""
+
+    difference: Annotated[float, Range(-1, 1)]
+    interval: tuple[Annotated[float, Range(-1, 1)], Annotated[float, Range(-1, 1)]]
+    """The field `vs_P_95`."""
+    wins: Natural
+    losses: Natural
+    mcnemar_p: Share
+    steps_reduction: float | None
+
+
+@dataclass(frozen=True)
+class Supported:
+    """Fields of a record whose support was measured: all of them, or none."""
+
+    support_n: Count
+    support_violation_rate: Share
+    support_violation_95: tuple[Share, Share]
+    support_inside_rate: Share
+    support_typicality: Share
+    support_auc: Share
+    support_step_violation_rate: Share
 
 
 COUNTS = ("successes_end", "successes_ever", "hand_faults")
@@ -218,6 +247,16 @@ def validate(records: Any, source: str = "results") -> list[dict[str, Any]]:
     for index, record in enumerate(records):
         where = f"{source}, record {index}"
         parse(Required, {name: record[name] for name in names if name in record}, where)
+        for other in {key[3 : -len("_difference")] for key in record if re.fullmatch("vs_.+_difference", key)}:
+            paired = {
+                field.name: f"vs_{other}_{'95' if field.name == 'interval' else field.name}"
+                for field in fields(Paired)
+            }
+            parse(
+                Paired, {name: record[key] for name, key in paired.items() if key in record}, f"{where}, vs_{other}"
+            )
+        if any(key.startswith("support_") for key in record):
+            parse(Supported, record, where, others=True)
         _check_counts(record, where)
     return records
 

@@ -70,7 +70,13 @@ def read(directory: Path) -> Evaluated:
     """Read an evaluation's run directory. Raises ScoreError where a file is missing or corrupt."""
     traces, names = read_traces(directory)
     arrays = {policy: {key: value.numpy() for key, value in trace.items()} for policy, trace in traces.items()}
-    return Evaluated(read_evaluation(directory), read_episodes(directory), arrays, names)
+    records, episodes = read_evaluation(directory), read_episodes(directory)
+    if not records:
+        raise ScoreError(f"{directory} holds no record of a policy")
+    for record in records:
+        if (found := len(episodes.get(record["policy"], ()))) != record["n"]:
+            raise ScoreError(f"{directory} counts {record['n']} episodes of {record['policy']}, but holds {found}")
+    return Evaluated(records, episodes, arrays, names)
 
 
 def loop_report(loop: Loop) -> ReportConfig:
@@ -108,7 +114,6 @@ def write_report(path: Path, config: ReportConfig, overwrite: bool = False) -> l
     check_report(path, config, overwrite)
     evaluations = [read(directory) for directory in config.evaluations]
     verdict = evaluations[-1]
-    videos, remark = _videos(verdict, config.videos)
     sections = [
         headline(verdict),
         results_table(evaluations),
@@ -120,9 +125,10 @@ def write_report(path: Path, config: ReportConfig, overwrite: bool = False) -> l
         support_section(verdict.records, verdict.traces),
         action_section(verdict),
         calibration_section(config.calibration, _base_success(config, evaluations[0])),
-        videos,
         provenance(verdict),
     ]
+    videos, remark = _videos(verdict, config.videos)  # last, because it takes longest
+    sections.insert(-1, videos)
     page = resources.files("score_rl.report").joinpath("templates/report.html").read_text(encoding="utf-8")
     title = f"SCORE · {verdict.records[0]['task']} · {verdict.records[0]['world']}"
     write_text(path, Template(page).substitute(title=html.escape(title), body="\n".join(sections)))

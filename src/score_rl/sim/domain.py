@@ -192,7 +192,7 @@ def parse_domain(table: Mapping[str, Any], source: str = "domain", parameters: P
     name = table.pop("name", Path(source).stem)
     if not isinstance(name, str) or not name:
         raise ScoreError(f"{source}: name = {name!r} must be text")
-    table.pop("provenance", None)
+    parse(Mapping[str, Any], table.pop("provenance", {}), source, key="provenance")
     physics = _physics(table.pop("physics", {}), f"{source} [physics]")
     stop = parse(ProtectiveStop, table.pop("protective_stop", {}), f"{source} [protective_stop]", defaults=True)
     levels: dict[str, dict[str, Distribution]] = {level: {} for level in _LEVELS}

@@ -28,7 +28,7 @@ from score_rl.contracts import Context, Window
 from score_rl.core import ranks
 from score_rl.core.checkpoints import load_module, optimizer_to_tensors, restore_optimizer, take_prefix, with_prefix
 from score_rl.core.errors import Diverged, ScoreError
-from score_rl.core.ranges import Count, Length, NonNegative, Positive, Share
+from score_rl.core.ranges import Count, Length, NonNegative, Positive, Share, Width
 from score_rl.core.records import validate
 from score_rl.steering.networks import Critic, GaussianActor, check_network, explained_variance
 from score_rl.steering.penalties import Penalty
@@ -60,7 +60,7 @@ class PPOConfig:
     """Largest gradient norm, of actor and of critic [1.0]."""
     advantage_per_minibatch: bool = True
     """Normalise advantages per minibatch [yes], else once per rollout."""
-    hidden: Annotated[tuple[Count, ...], Length(1)] = (256, 128, 64)
+    hidden: Annotated[tuple[Width, ...], Length(1, 64)] = (256, 128, 64)
     """Widths of actor and critic [256, 128, 64]."""
     activation: str = "elu"
     """Activation of actor and critic: elu, gelu, identity, relu, selu, silu or tanh [elu]."""
