@@ -161,6 +161,7 @@ def test_missing_and_corrupt_bundles_are_refused(tmp_path):
         load_steering(tmp_path, policy)
 
 
+@pytest.mark.slow
 def test_deciding_needs_nothing_that_learns():
     """Any method's policy is loaded and decides without the learner, the loop, or the optimiser's libraries."""
     program = (
