@@ -233,7 +233,7 @@ def edited(path: Path, *keys: str, value: object) -> None:
     [
         (("config", "network", "widths"), [10**9], "widths[0] is 1000000000, expected 1 to 16384"),
         (("config", "network", "widths"), [1] * 65, "expected 1 to 64 entries"),
-        (("spec", "horizon"), 10**12, "a chunk has 1000000000000 entries"),
+        (("spec", "horizon"), 10**12, "a chunk has 2000000000000 entries"),
         (("spec", "history"), 10**9, "a window has"),
         (("spec", "latent_shape"), [10**6, 10**6], "a latent has 1000000000000 entries"),
         (("spec", "interface", "observation", "state", "shape"), [10**9], "'state' has 1000000000 entries"),

@@ -171,6 +171,7 @@ def summarize(labels: Labels, episodes: Sequence[Episode], provenance: Mapping[s
     return {
         "schema_version": SCHEMA_VERSION,
         **vars(labels),
+        "not_applied": list(labels.not_applied),
         "n": n,
         "successes_end": ends,
         "successes_ever": sum(e.success_ever for e in episodes),
