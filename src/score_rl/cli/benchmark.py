@@ -10,6 +10,7 @@ import tyro
 from rich.table import Table
 
 from score_rl.core.errors import ScoreError
+from score_rl.core.outputs import resolve_output
 from score_rl.core.terminal import say, terminal
 from score_rl.core.terminal import show as show_table
 from score_rl.pipeline.experiment.clusters import SlurmConfig, connected
@@ -21,7 +22,7 @@ from score_rl.pipeline.experiment.ledger import DONE, FAILED, SKIPPED, Ledger
 from score_rl.pipeline.experiment.plan import plan
 from score_rl.pipeline.experiment.scheduling import execute
 from score_rl.pipeline.experiment.work import run_job
-from score_rl.report.experiment.page import write_reports
+from score_rl.report.experiment.page import check_reports, write_reports
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Benchmark:
         experiment = load_experiment(self.file)
         out, jobs = Path(self.out or Path("runs") / experiment.name).absolute(), plan(experiment)
         ledger = Ledger(out, jobs)
+        resolve_output(out, {f"dataset of {task}": Path(path) for task, path in experiment.datasets.items()})
+        check_reports(out, experiment)
         if self.dry_run:
             show(ledger)
             return None
