@@ -22,6 +22,14 @@ from score_rl.pipeline.experiment.plan import plan
 from score_rl.report.experiment.page import write_reports
 from score_rl.report.experiment.tables import headline, sweep
 
+SUPPORT = {
+    "support_n": 40,
+    "support_violation_95": [0.0, 0.6],
+    "support_inside_rate": 0.01,
+    "support_typicality": 0.5,
+    "support_auc": 0.5,
+    "support_step_violation_rate": 0.01,
+}
 PROVENANCE = {"commit": "c", "command": "score benchmark", "machine": "m"}
 WINS = {"base": 4, "base_z0": 2, "score_det": 9, "score_stoch": 8, "unconstrained_det": 3, "bc_regularized_det": 6}
 N = 10
@@ -72,7 +80,9 @@ def leave(job, runs: Path) -> None:
         won = [k >= N - wins for k in range(N)] if name.startswith("score") else [k < wins for k in range(N)]
         played = [episode(k, w, violent and not w, 0.5 if violent else 0.01) for k, w in enumerate(won)]
         labels = Labels("pinch_cube", name.removesuffix("_det"), name, job.evaluation, job.robot, job.training_seed)
-        records.append({**summarize(labels, played, PROVENANCE), "support_violation_rate": 0.5 if violent else 0.01})
+        records.append(
+            {**summarize(labels, played, PROVENANCE), **SUPPORT, "support_violation_rate": 0.5 if violent else 0.01}
+        )
         for e in played:
             log.append({"policy": name, "world": job.evaluation, **vars(e)})
     write_results(folder / "result.json", records)
