@@ -324,6 +324,14 @@ def test_truncated_parquet_is_named(tmp_path, path, keep):
         load_dataset(root)
 
 
+def test_a_link_to_itself_is_no_file(tmp_path):
+    root = write(tmp_path / "d")
+    (root / DATA).unlink()
+    (root / DATA).symlink_to((root / DATA).name)
+    with pytest.raises(ScoreError, match=r"file-000\.parquet does not exist"):
+        load_dataset(root)
+
+
 def test_nan_in_a_dataset_is_located(tmp_path):
     root = write(tmp_path / "d")
     values = pq.read_table(root / DATA)["observation.state"].combine_chunks().flatten().to_numpy().copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ def data_file(root: Path, info: Mapping[str, Any], chunk_index: int, file_index:
             f"chunk_index and file_index such as {layout.DATA_PATH}"
         )
     path = root / template.format(chunk_index=chunk_index, file_index=file_index)
-    if not path.resolve().is_relative_to(root.resolve()):
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise ScoreError(f"{root / layout.INFO_PATH}: data_path is {shown(template)}, which leads out of {root}")
     return path
 
