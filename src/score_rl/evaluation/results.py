@@ -34,7 +34,6 @@ class Required:
     robot_seed: int | None
     training_seed: int | None
     n: Count
-    first_seed: Seed
     success_rate: Share
     successes_end: Natural
     successes_ever: Natural
@@ -256,6 +255,8 @@ def validate(records: Any, source: str = "results") -> list[dict[str, Any]]:
             parse(
                 Paired, {name: record[key] for name, key in paired.items() if key in record}, f"{where}, vs_{other}"
             )
+        if "first_seed" in record:
+            parse(Seed, record["first_seed"], where, key="first_seed")
         if any(key.startswith("support_") for key in record):
             parse(Supported, record, where, others=True)
         _check_counts(record, where)

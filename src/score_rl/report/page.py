@@ -304,7 +304,7 @@ def provenance(evaluated: Evaluated) -> str:
         "commit": record["commit"],
         "command": record["command"],
         "machine": record["machine"],
-        "seeds": f"{record['first_seed']} to {record['first_seed'] + record['n'] - 1}",
+        "seeds": f"{first} to {first + record['n'] - 1}" if (first := record.get("first_seed")) is not None else "–",
         "trained": f"{record['control_steps_trained']:,} control steps in {number(record['train_wall_s'])} s",
     }
     items = "".join(f"<dt>{key}</dt><dd>{html.escape(str(value))}</dd>" for key, value in facts.items())
