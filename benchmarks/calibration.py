@@ -15,8 +15,8 @@ import numpy as np
 import tyro
 
 from score_rl.core.files import write_json
+from score_rl.core.process import describe_process
 from score_rl.core.records import read_json
-from score_rl.core.runs import describe_process
 from score_rl.real2sim.settings import ESTIMATES_FILE
 from score_rl.sim.domain import load_domain
 from score_rl.sim.draws import Draws

@@ -23,8 +23,8 @@ from typing import Any
 import tyro
 
 from score_rl.core.files import write_json
+from score_rl.core.process import describe_process
 from score_rl.core.records import read_json
-from score_rl.core.runs import describe_process
 
 ROOT = Path(__file__).parent.parent
 NEIGHBOURS = {

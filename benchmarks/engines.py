@@ -19,7 +19,7 @@ import torch
 import tyro
 
 from score_rl.core.files import write_json
-from score_rl.core.runs import describe_process
+from score_rl.core.process import describe_process
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim import rotations_numpy as rotations
 from score_rl.sim.domain import Domain, Physics, ProtectiveStop, load_domain

@@ -24,8 +24,8 @@ import torch
 import tyro
 
 from score_rl.core.files import write_json
+from score_rl.core.process import describe_process
 from score_rl.core.progress import progress
-from score_rl.core.runs import describe_process
 from score_rl.deploy.bundle.bundle import Bundle, create_bundle
 from score_rl.deploy.bundle.export import export_onnx, largest_difference
 from score_rl.deploy.bundle.onnx_runtime import OnnxPolicy

@@ -23,7 +23,7 @@ from typing import Any
 import tyro
 
 from score_rl.core.files import write_json
-from score_rl.core.runs import describe_process
+from score_rl.core.process import describe_process
 from score_rl.core.testing import check_policy
 from score_rl.evaluation.run import EvaluateConfig
 from score_rl.pipeline import stages

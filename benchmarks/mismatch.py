@@ -20,7 +20,8 @@ import numpy as np
 import tyro
 
 from score_rl.core.files import write_json
-from score_rl.core.runs import describe_process, read_run
+from score_rl.core.process import describe_process
+from score_rl.core.run_record import read_run
 from score_rl.evaluation.audit.panel import PHYSICS_STEP, Mismatch, mismatches
 from score_rl.pipeline.experiment.definition import REFERENCES
 from score_rl.pipeline.experiment.file import load_experiment

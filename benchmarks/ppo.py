@@ -28,8 +28,8 @@ import tyro
 from safetensors.torch import load_file
 
 from score_rl.core.files import write_json
+from score_rl.core.process import describe_process
 from score_rl.core.records import read_json, read_json_lines
-from score_rl.core.runs import describe_process
 
 COST = """
 import json, time, torch

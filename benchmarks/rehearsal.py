@@ -15,7 +15,7 @@ import tyro
 
 from score_rl.cli.common import Flat
 from score_rl.core.files import write_json
-from score_rl.core.runs import describe_process
+from score_rl.core.process import describe_process
 from score_rl.pipeline.rehearsal import RehearseSettings, rehearse
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from score_rl.contracts import Context
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import write_json
-from score_rl.core.runs import describe_process
+from score_rl.core.process import describe_process
 from score_rl.core.seeding import torch_generator
 from score_rl.data.dataset import load_dataset
 from score_rl.data.windows import Windows

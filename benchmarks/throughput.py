@@ -27,7 +27,8 @@ from torch import Tensor
 
 from score_rl.contracts import FlowPolicy, Observation, StepResult
 from score_rl.core.files import write_json
-from score_rl.core.runs import describe_process, start_run
+from score_rl.core.process import describe_process
+from score_rl.core.runs import start_run
 from score_rl.policies.flow.policy import load_policy
 from score_rl.sim.engines.engine import Motion
 from score_rl.sim.world import CONTROL_RATE_HZ, SimulatedWorld, make_world

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.locks import Lock
+from score_rl.core.locks import Lock, is_held
 
 HOLD = """
 import sys
@@ -28,6 +28,14 @@ def holder(folder):
     )
     assert process.stdout.readline() == "held\n"
     return process
+
+
+def test_who_only_looks_takes_nothing_and_leaves_nothing(tmp_path):
+    assert not is_held(tmp_path / "lock") and list(tmp_path.iterdir()) == []
+    with Lock(tmp_path / "lock", "here") as lock:
+        assert is_held(tmp_path / "lock")
+        lock.check()
+    assert not is_held(tmp_path / "lock")
 
 
 def test_an_owner_is_named_and_its_end_frees_the_lock(tmp_path):

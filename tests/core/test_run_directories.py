@@ -14,7 +14,8 @@ from score_rl.core import files, runs
 from score_rl.core.errors import ScoreError
 from score_rl.core.outputs import check_file, resolve_output
 from score_rl.core.ranges import Count
-from score_rl.core.runs import read_run, start_run, verify
+from score_rl.core.run_record import read_run, verify
+from score_rl.core.runs import retire, start_run
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ def tree(directory):
     return {str(path.relative_to(directory)): path.read_bytes() for path in found}
 
 
+@pytest.mark.slow
 def test_a_directory_has_one_owner_at_a_time(tmp_path):
     code = (
         "import sys\nfrom test_run_directories import Config, start_run\n"
@@ -80,6 +82,28 @@ def test_the_old_run_stays_until_the_new_one_is_complete(tmp_path):
     finished(tmp_path / "run", 20, "other", overwrite=True)
     assert sorted(tree(tmp_path / "run")) == ["config.json", "metrics.jsonl", "other", "run.json", "traces/other"]
     assert read_run(tmp_path / "run")[0].summary == {"steps": 20}
+
+
+def test_a_retired_run_stays_until_another_one_is_complete(tmp_path):
+    finished(tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    retire(tmp_path / "run")
+    before = tree(tmp_path / "run")
+    verify(tmp_path / "run")
+    run = start_run(tmp_path / "run", "pretrain", Config(20), {})
+    assert not run.resumed
+    files.write_text(run.path("other"), "half")
+    run.close()
+    assert {name: tree(tmp_path / "run")[name] for name in before} == before
+    assert start_run(tmp_path / "run", "pretrain", Config(20), {}).resumed
+    finished(tmp_path / "run", 20, "other")
+    assert sorted(tree(tmp_path / "run")) == [
+        "config.json", "metrics.jsonl", "notes.txt", "other", "run.json", "traces/other"
+    ]  # fmt: skip
+    with pytest.raises(ScoreError, match="another configuration"):
+        finished(tmp_path / "run", 30)
+    retire(tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_a_full_disk_leaves_the_old_run(tmp_path, monkeypatch):
@@ -194,6 +218,7 @@ def killed_at(moment, directory):
     os._exit(0)
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_the_old_run_or_the_new_one(tmp_path, monkeypatch):
     """The same command, repeated until it ends: whatever it is killed in, what is there is whole, and notes stay."""
     process = {**runs.describe_process(), "commit": "0" * 40}

@@ -4,9 +4,11 @@ import sys
 
 import pytest
 
-from score_rl.core import runs
+from score_rl.core import process
 from score_rl.core.errors import ScoreError
-from score_rl.core.runs import TensorBoardListener, git_commit, read_run, start_run
+from score_rl.core.process import git_commit
+from score_rl.core.run_record import read_run
+from score_rl.core.runs import TensorBoardListener, start_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +111,7 @@ def test_config_must_be_a_dataclass_instance(tmp_path):
 
 def test_commit_is_unknown_outside_a_repository(monkeypatch):
     assert git_commit() == "unknown" or len(git_commit().removesuffix("-dirty")) == 40
-    monkeypatch.setattr(runs, "__file__", "/runs.py")
+    monkeypatch.setattr(process, "__file__", "/runs.py")
     assert git_commit() == "unknown"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -124,8 +126,11 @@ def test_version_21_contradictions_are_named(tmp_path):
     whole = path.read_text()
     for text, message in (
         (whole[: whole.rindex("{")], "counts 3 episodes, .*lists 2"),
-        (whole.replace('"episode_index": 1', '"episode_index": 5'), "line 2 must be of episode 1"),
-        (whole.replace('"length": 50', '"size": 50'), "line 2 has no length"),
+        (whole.replace('"episode_index": 1', '"episode_index": 5'), "line 2 is of episode 5, expected 1"),
+        (whole.replace('"length": 50', '"size": 50'), "line 2 lacks length"),
+        (whole.replace('"length": 50', '"length": -50'), "line 2: length is -50, expected >= 1"),
+        (whole.replace('"length": 50', f'"length": {10**30}'), "expected a whole number of 64 bits"),
+        (re.sub(r'"tasks": \[[^]]*\]', '"tasks": 3', whole), "line 1: tasks is 3"),
     ):
         path.write_text(text)
         with pytest.raises(ScoreError, match=message):

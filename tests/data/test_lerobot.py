@@ -324,6 +324,14 @@ def test_truncated_parquet_is_named(tmp_path, path, keep):
         load_dataset(root)
 
 
+def test_a_link_to_itself_is_no_file(tmp_path):
+    root = write(tmp_path / "d")
+    (root / DATA).unlink()
+    (root / DATA).symlink_to((root / DATA).name)
+    with pytest.raises(ScoreError, match=r"file-000\.parquet does not exist"):
+        load_dataset(root)
+
+
 def test_nan_in_a_dataset_is_located(tmp_path):
     root = write(tmp_path / "d")
     values = pq.read_table(root / DATA)["observation.state"].combine_chunks().flatten().to_numpy().copy()
@@ -363,6 +371,14 @@ def test_columns_must_match_info(tmp_path):
         ({"codebase_version": "v1.6"}, r"LeRobotDataset v1\.6; this reads v3\.0 and v2\.1"),
         ({"total_frames": 11}, "counts 11 frames, the data has 12"),
         ({"total_episodes": 4}, "counts 4 episodes, meta/episodes lists 3"),
+        ({"total_episodes": 10**15}, "counts 1000000000000000 episodes, meta/episodes lists 3"),
+        ({"data_path": "data/{chunk_index:>99999999999}"}, "expected a template of chunk_index and file_index"),
+        ({"data_path": "data/{chunk_index.__class__}"}, "expected a template"),
+        ({"data_path": "data/{file_index!r}"}, "expected a template"),
+        ({"data_path": "data/{"}, "expected a template"),
+        ({"data_path": "data/\0"}, "expected a template"),
+        ({"data_path": "../{file_index}"}, "leads out of"),
+        ({"chunks_size": 0}, "chunks_size is 0, expected >= 1"),
         ({"features": {"action": {}}}, "features.action lacks dtype, shape"),
         ({"features": {}}, "no features that are arrays"),
     ],

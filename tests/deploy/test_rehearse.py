@@ -146,6 +146,9 @@ def test_ctrl_c_brakes_and_closes_the_recording(bundle: Path, tmp_path: Path) ->
         (["rehearse", "BUNDLE", "--runtime.time-limit-s", "nan"], "time_limit_s is nan"),
         (["run", "BUNDLE", "--time-limit-s", "nan"], "time_limit_s is nan"),
         (["run", "BUNDLE", "--options", "address=x.sock", "connect_s=abc"], "connect_s is 'abc'"),
+        (["run", "BUNDLE", "--out", "BUNDLE"], "is the bundle"),
+        (["run", "BUNDLE", "--out", "BUNDLE/recording"], "lies in the bundle"),
+        (["rehearse", "BUNDLE", "--out", "BUNDLE/base"], "lies in the bundle"),
         (["robot", "--task", "pinch"], "did you mean 'pinch_cube'"),
         (["robot", "--world", "twin", "--speed", "inf"], "speed is inf"),
         (["robot", "--world", "twin", "--address", "x" * 200], "a Unix socket's may have"),
@@ -156,7 +159,7 @@ def test_errors_come_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    assert cli.main([str(bundle) if word == "BUNDLE" else word for word in arguments]) == 2
+    assert cli.main([word.replace("BUNDLE", str(bundle)) for word in arguments]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert list(tmp_path.iterdir()) == []
 

@@ -43,12 +43,12 @@ def observation(value: float, **more: Any) -> dict[str, Any]:
 def line(server: PolicyServer, **options: Any) -> Iterator[tuple[ClientConnection, dict[str, Any]]]:
     """(connection, metadata) of one client."""
     with connect(f"ws://127.0.0.1:{server.port}", compression=None, **options) as connection:
-        yield connection, wire.unpack(connection.recv(timeout=10))
+        yield connection, wire.unpack(connection.recv(timeout=10), nested=True)
 
 
 def ask(connection: ClientConnection, message: dict[str, Any]) -> dict[str, Any]:
     connection.send(wire.pack(message))
-    return wire.unpack(connection.recv(timeout=10))
+    return wire.unpack(connection.recv(timeout=10), nested=True)
 
 
 def refusal(connection: ClientConnection, message: bytes | str) -> str:
@@ -318,7 +318,7 @@ def test_the_server_finishes_what_it_began_and_says_goodbye() -> None:
         busy.recv(), idle.recv()
         busy.send(wire.pack(observation(1)))
         wait_until(lambda: server._busy)
-    assert wire.unpack(busy.recv(timeout=1))["actions"][0, 0] == 1
+    assert wire.unpack(busy.recv(timeout=1), nested=True)["actions"][0, 0] == 1
     for connection in (busy, idle):
         with pytest.raises(ConnectionClosedOK) as closed:
             connection.recv(timeout=1)

@@ -109,7 +109,7 @@ def test_a_flood_is_not_kept_and_ends(data: bytes, unread: list[int], caplog: py
         with connect(f"ws://127.0.0.1:{server.port}", compression=None) as client:
             client.recv(timeout=20)
             client.send(wire.pack({"state": np.float32([5, 0]), "command": np.zeros(1, np.float32)}))
-            assert wire.unpack(client.recv(timeout=20))["actions"][0].tolist() == [5, 5]
+            assert wire.unpack(client.recv(timeout=20), nested=True)["actions"][0].tolist() == [5, 5]
     noise = [record for record in caplog.records if record.name == "asyncio" and record.levelno >= logging.WARNING]
     assert noise == []
 
@@ -152,4 +152,4 @@ def test_a_thousand_pings_are_no_flood() -> None:
             for _ in range(MAX_FRAMES - 10):
                 client.ping().wait(20)
             client.send(msgpack.packb({"state": [7.0, 0.0], "command": [0.0], "reset": True}))
-            assert wire.unpack(client.recv(timeout=20))["actions"][0].tolist() == [7, 7]
+            assert wire.unpack(client.recv(timeout=20), nested=True)["actions"][0].tolist() == [7, 7]

@@ -14,9 +14,11 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.files import JsonLines
 from score_rl.core.runs import start_run
 from score_rl.evaluation.results import Labels
-from score_rl.evaluation.run import EvaluateConfig, run_evaluation
+from score_rl.evaluation.run import EvaluateConfig, read_evaluation, run_evaluation
+from score_rl.pipeline.stages import Evaluated
 from score_rl.report import charts
 from score_rl.report.page import ReportConfig, number, percent, write_report
+from score_rl.report.stages import describe
 from score_rl.report.video import check_gl, render_videos
 
 
@@ -25,7 +27,8 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An evaluation of three policies on a line."""
     config = EvaluateConfig(episodes=5, num_envs=5, traced=2)
     deciders = {"base": RANDOM, "base_z0": STILL, "score_det": FORWARD}
-    labels = {name: Labels("walk", "base", name, "<line>", protective_stop_n=30.0) for name in deciders}
+    where = {"protective_stop_n": 30.0, "not_applied": ("cup.<drag>",)}
+    labels = {name: Labels("walk", "base", name, "<line>", **where) for name in deciders}
     run = start_run(tmp_path_factory.mktemp("evaluation") / "run", "evaluate", config, {})
     run_evaluation(Walk(5), deciders, labels, 2, config, run)
     run.finish({})
@@ -47,6 +50,7 @@ def test_the_page_is_complete_and_needs_nothing_else(evaluated: Path, tmp_path: 
     assert "SCORE succeeds in 100 % of episodes" in page
     assert "&lt;line&gt;" in page and "<line>" not in page
     assert page.count("<svg") >= 5
+    assert page.count("left out, since the engine cannot represent it: cup.&lt;drag&gt;") == 2
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page) and "$body" not in page
 
 
@@ -56,6 +60,15 @@ def test_a_base_policy_alone_has_a_report_too(evaluated: Path, tmp_path: Path) -
     run_evaluation(Walk(3), {"base": RANDOM}, {"base": Labels("walk", "base", "base", "line")}, 1, config, run)
     write_report(tmp_path / "report.html", ReportConfig((tmp_path / "run",)))
     assert "<h1>Evaluation</h1>" in (tmp_path / "report.html").read_text()
+
+
+def test_the_terminal_names_what_the_world_did_without(evaluated: Path) -> None:
+    records = read_evaluation(evaluated)
+    assert [record["not_applied"] for record in records] == [["cup.<drag>"]] * 3
+    lines = [line for line in describe(Evaluated(evaluated, False, records)) if isinstance(line, str)]
+    assert lines == ["  left out, since the engine cannot represent it: cup.<drag>"]
+    records = [{**record, "not_applied": []} for record in records]
+    assert not [line for line in describe(Evaluated(evaluated, False, records)) if isinstance(line, str)]
 
 
 def test_missing_inputs_are_named(tmp_path: Path) -> None:

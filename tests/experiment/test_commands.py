@@ -156,6 +156,18 @@ def test_what_cannot_be_done_is_said_before_any_work(
     assert not (tmp_path / "out" / "runs").exists()
 
 
+@pytest.mark.parametrize("name", ["report.md", "report.html", "result.json", "audit_small.json"])
+def test_somebody_elses_files_are_in_the_way(
+    name: str, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    message = failure(capsys, "benchmark", str(file), "--out", str(tmp_path / "out"))
+    assert f"{name} was not written by `score benchmark`" in message
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+    assert (tmp_path / "out" / name).read_text() == "mine"
+
+
 @pytest.mark.slow
 def test_failed_jobs_are_an_error_behind_the_report(
     file: Path, tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -72,7 +72,7 @@ def test_sweeps_of_the_file_and_of_a_method_are_combined() -> None:
 def test_nothing_can_be_said_where_a_setting_allows_it() -> None:
     path = "pretrain.training.policy.flow.width"
     assert parsed(settings={path: "none"}).recipe_of("pinch_cube").pretrain.training.policy.flow.width is None
-    with pytest.raises(ScoreError, match="learning_rate = 'none' must be of type float"):
+    with pytest.raises(ScoreError, match="learning_rate is 'none', expected a finite number"):
         parsed(settings={"pretrain.training.learning_rate": "none"})
 
 
@@ -80,11 +80,16 @@ def test_nothing_can_be_said_where_a_setting_allows_it() -> None:
     ("changes", "message"),
     [
         ({"task": ["debug"]}, "key 'task'; did you mean 'tasks'"),
+        ({"name": "../claim"}, "name is '../claim', expected the name of a folder"),
+        ({"method": 3}, "method is 3, expected a list"),
+        ({"method": [3]}, "method[0] is 3, expected a mapping"),
+        ({"sweep": []}, "sweep is [], expected a mapping"),
+        ({"evaluation": [1]}, "evaluation is [1], expected a mapping"),
         ({"tasks": ["pinch"]}, "'pinch'; did you mean 'pinch_cube'"),
         ({"tasks": ["adroit_door"]}, "needs demonstrations from elsewhere"),
         ({"robots": []}, "robots must be a list of different entries"),
         ({"robots": [1, 1]}, "robots must be a list of different entries"),
-        ({"robots": ["one"]}, "robots = 'one' must be of type int"),
+        ({"robots": ["one"]}, "robots[0] is 'one', expected a whole number"),
         ({"method": []}, "method must be a list"),
         ({"method": [{"name": "x"}]}, "unknown method of x 'x'"),
         ({"method": [{"name": "Score", "method": "score"}]}, "small letters"),
@@ -92,24 +97,32 @@ def test_nothing_can_be_said_where_a_setting_allows_it() -> None:
         ({"method": [{"name": "score", "role": "hero"}]}, "unknown test.toml: role of score 'hero'"),
         ({"method": [{"name": "score", "sweep": {"steer.num_envs": 3}}]}, "sweep of steer.num_envs must be a list"),
         ({"sweep": {"steer.num_env": [3]}}, "did you mean 'steer.num_envs'"),
-        ({"sweep": {"calibrate.fit.fit_episodes": [2.5]}}, "fit_episodes = 2.5 must be of type int"),
+        ({"sweep": {"calibrate.fit.fit_episodes": [2.5]}}, "fit_episodes is 2.5, expected a whole number"),
         ({"method": [{"name": "score", "sweep_value": 2}]}, "key 'sweep_value'"),
         ({"audit": [{"name": "a", "panel": {"size": [1.0]}}]}, "did you mean 'sizes'"),
         ({"audit": [{"name": "a", "methods": ["scor"]}]}, "did you mean 'score'"),
         ({"audit": [{"name": "a"}, {"name": "a"}]}, "audit must be a list of different entries"),
         ({"datasets": {"pinch_cube": "data"}}, "pinch_cube records its own demonstrations"),
         ({"evaluation": {"worlds": ["twins"]}}, "did you mean 'twin'"),
-        ({"method": [{"name": "score", "twin_calibration": 2}]}, "twin_calibration of score = 2.0 must be a share"),
+        ({"method": [{"name": "score", "twin_calibration": 2}]}, "twin_calibration is 2, expected 0 to 1"),
         (
             {"method": [{"name": "score", "twin_calibration": "half"}]},
-            "'half' must be of type float",
+            "twin_calibration is 'half', expected a finite number",
         ),
         ({"method": [{"name": "score", "setings": {}}]}, "did you mean 'settings'"),
         ({"method": [{"name": "score", "settings": {"steer.learner.ppo.lerning_rate": 1}}]}, "ppo.learning_rate"),
-        ({"settings": {"steer.num_envs": 1.5}}, "must be of type int"),
+        ({"settings": {"steer.num_envs": 1.5}}, "steer.num_envs is 1.5, expected a whole number"),
         ({"settings": {"stear.num_envs": 2}}, "did you mean 'steer.num_envs'"),
         ({"evaluation": {"stochastic": ["proxie"]}}, "did you mean 'proxy'"),
-        ({"evaluation": {"proxy_episodes": 0}}, "at least one episode"),
+        ({"evaluation": {"proxy_episodes": 0}}, "proxy_episodes is 0, expected >= 1"),
+        ({"evaluation": {"worlds": []}}, "worlds is [], expected >= 1 entries"),
+        ({"settings": {"steer.learner.ppo.gamma": 2}}, "steer.learner.ppo.gamma is 2, expected 0 to 1"),
+        ({"settings": {"steer.control_steps": [-1]}}, "steer.control_steps[0] is -1, expected"),
+        ({"sweep": {"pretrain.training.steps": [0]}}, "pretrain.training.steps is 0, expected >= 1"),
+        ({"method": [{"name": "score", "twin_stop_n": -1.0}]}, "twin_stop_n is -1.0, expected >= 0"),
+        ({"audit": [{"name": "a", "panel": {"episodes": 0}}]}, "episodes is 0, expected >= 1"),
+        ({"robots": [-1]}, "robots[0] is -1, expected 0 to"),
+        ({"training_seeds": [1.5]}, "training_seeds[0] is 1.5, expected a whole number"),
         ({"task_settings": {"push_ball": {}}}, "unknown test.toml: [task_settings] 'push_ball'"),
     ],
 )

@@ -17,10 +17,19 @@ from score_rl.pipeline.experiment.costs import cost_table, remaining_s
 from score_rl.pipeline.experiment.definition import Experiment
 from score_rl.pipeline.experiment.file import parse_experiment
 from score_rl.pipeline.experiment.gather import gather
+from score_rl.pipeline.experiment.ledger import JobRecord
 from score_rl.pipeline.experiment.plan import plan
 from score_rl.report.experiment.page import write_reports
 from score_rl.report.experiment.tables import headline, sweep
 
+SUPPORT = {
+    "support_n": 40,
+    "support_violation_95": [0.0, 0.6],
+    "support_inside_rate": 0.01,
+    "support_typicality": 0.5,
+    "support_auc": 0.5,
+    "support_step_violation_rate": 0.01,
+}
 PROVENANCE = {"commit": "c", "command": "score benchmark", "machine": "m"}
 WINS = {"base": 4, "base_z0": 2, "score_det": 9, "score_stoch": 8, "unconstrained_det": 3, "bc_regularized_det": 6}
 N = 10
@@ -71,7 +80,9 @@ def leave(job, runs: Path) -> None:
         won = [k >= N - wins for k in range(N)] if name.startswith("score") else [k < wins for k in range(N)]
         played = [episode(k, w, violent and not w, 0.5 if violent else 0.01) for k, w in enumerate(won)]
         labels = Labels("pinch_cube", name.removesuffix("_det"), name, job.evaluation, job.robot, job.training_seed)
-        records.append({**summarize(labels, played, PROVENANCE), "support_violation_rate": 0.5 if violent else 0.01})
+        records.append(
+            {**summarize(labels, played, PROVENANCE), **SUPPORT, "support_violation_rate": 0.5 if violent else 0.01}
+        )
         for e in played:
             log.append({"policy": name, "world": job.evaluation, **vars(e)})
     write_results(folder / "result.json", records)
@@ -143,9 +154,9 @@ def test_an_unfinished_experiment_is_reported_too(experiment: Experiment, left: 
 def test_costs_are_taken_from_what_is_most_alike(experiment: Experiment) -> None:
     jobs = plan(experiment)
     steers = [job for job in jobs if job.stage == "steer"]
-    records = {job.name: {} for job in jobs}
-    records[steers[0].name] = {"status": "done", "wall_s": 100.0}  # score, robot 1
-    states = {job.name: "done" if records[job.name] else "ready" for job in jobs}
+    name = steers[0].name  # score, robot 1
+    records = {name: JobRecord(name, "done", "", 1, "here", 100.0, "")}
+    states = {job.name: "done" if job.name in records else "ready" for job in jobs}
     left_s, unknown = remaining_s(steers, records, states)
     assert (left_s, unknown) == (100.0 * (len(steers) - 1), 0)
     assert remaining_s(jobs, records, states)[1] == len(jobs) - len(steers)

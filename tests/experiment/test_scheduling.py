@@ -107,7 +107,7 @@ def test_a_failure_is_recorded_what_needs_it_is_skipped_and_the_next_call_tries_
     ledger = Ledger(tmp_path, jobs)
     assert ledger.retry_failed() == ["broken"]
     assert run_all(tmp_path, jobs, client)[0] == states
-    assert ledger.record(jobs[0])["attempts"] == 2 and times_run(tmp_path, "other") == 1
+    assert ledger.record(jobs[0]).attempts == 2 and times_run(tmp_path, "other") == 1
 
 
 def test_a_job_whose_process_dies_again_and_again_has_failed(tmp_path: Path, client: Any) -> None:
@@ -135,7 +135,7 @@ def test_a_killed_worker_and_a_killed_driver_change_nothing(tmp_path: Path, clie
     assert iterations(out) < ITERATIONS
     assert set(run_all(out, jobs, client)[0].values()) == {"done"}
     steering, plain = out / "runs" / "steering", undisturbed / "runs" / "steering"
-    assert [Ledger(out, jobs).record(job)["attempts"] for job in jobs] == [3, 1, 1]
+    assert [Ledger(out, jobs).record(job).attempts for job in jobs] == [3, 1, 1]
     assert len(read_json(steering / "run.json")["resumed"]) == 2
     same = [[r["control_steps"], r["success"]] for r in read_json_lines(plain / "metrics.jsonl")]
     assert [[r["control_steps"], r["success"]] for r in read_json_lines(steering / "metrics.jsonl")] == same

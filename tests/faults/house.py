@@ -17,7 +17,8 @@ from score_rl.contracts import ArraySpec
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.files import to_plain, write_json
 from score_rl.core.records import read_json_lines
-from score_rl.core.runs import Run, read_run, start_run, verify
+from score_rl.core.run_record import read_run, verify
+from score_rl.core.runs import Run, start_run
 from score_rl.data.dataset import load_dataset
 from score_rl.data.writer import DatasetWriter
 from score_rl.deploy.bundle.bundle import create_bundle, load_bundle

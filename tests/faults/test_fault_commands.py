@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from house import build
 
 from score_rl.cli import main as cli
+from score_rl.cli.tasks import Tasks
+from score_rl.core.records import read_json, read_json_lines
 from score_rl.core.terminal import show
 from score_rl.evaluation.run import read_evaluation
 from score_rl.report.tables import results_table
@@ -125,6 +130,28 @@ def test_a_number_out_of_range_is_refused_before_anything_is_touched(
     assert message in failure(capsys, *arguments, *out)
 
 
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("two\nlines", r"two\nlines"),
+        ("over\rwritten", r"over\rwritten"),
+        ("\u202egnirts", r"\u202egnirts"),
+        ("\x9b2J", r"\x9b2J"),
+        ("no-utf8-\udcff", r"no-utf8-\udcff"),
+    ],
+)
+def test_text_from_outside_does_nothing_to_a_terminal(
+    text: str, seen: str, house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"error: unknown task '{seen}'" in failure(capsys, "collect", "--task", text)
+    assert seen in failure(capsys, "pretrain", "--dataset", text)
+    records = [{**record, "world": text} for record in read_evaluation(house / "evaluation")]
+    show(results_table(records))
+    shown = capsys.readouterr().out
+    assert seen in shown and text not in shown
+
+
 @pytest.mark.parametrize("text", ["[/x]", "[bold]x", "x[/y]z", ":smile:"])
 def test_text_from_outside_is_shown_as_it_is(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -192,6 +219,90 @@ def test_an_empty_or_cut_domain_is_no_nominal_robot(
     assert "robot.toml" in message and not (tmp_path / "out").exists()
 
 
+def edited(path: Path, *keys: str, value: object) -> None:
+    """Set one value of a record."""
+    record = inner = json.loads(path.read_text())
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("config", "network", "widths"), [10**9], "widths[0] is 1000000000, expected 1 to 16384"),
+        (("config", "network", "widths"), [1] * 65, "expected 1 to 64 entries"),
+        (("spec", "horizon"), 10**12, "a chunk has 2000000000000 entries"),
+        (("spec", "history"), 10**9, "a window has"),
+        (("spec", "latent_shape"), [10**6, 10**6], "a latent has 1000000000000 entries"),
+        (("spec", "interface", "observation", "state", "shape"), [10**9], "'state' has 1000000000 entries"),
+        (("config", "representation", "keys"), ["stat"], "unknown observed key 'stat'; did you mean 'state'"),
+        (("config", "representation", "views"), ["cloud"], "unknown view 'cloud'"),
+    ],
+)
+def test_a_file_that_asks_for_more_than_there_is_gets_none_of_it(
+    keys: tuple[str, ...], value: object, message: str, house: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    base = tmp_path / "base"
+    shutil.copytree(house / "base", base)
+    (base / "run.json").unlink()
+    edited(base / "policy.json", *keys, value=value)
+    assert message in failure(capsys, "bundle", "--policy", base, "--out", tmp_path / "b")
+
+
+@pytest.mark.parametrize("value", [3, [], [[1.0]], [["x"]], [[0.0, 0.0]] * 3])
+def test_options_of_a_steering_are_read_strictly(
+    value: object, house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steer = tmp_path / "steering"
+    shutil.copytree(house / "steer" / "steering", steer)
+    edited(steer / "steering.json", "spec", "options", value={"complement": value})
+    message = failure(capsys, "bundle", "--policy", house / "base", "--steering", steer, "--out", tmp_path / "b")
+    assert "complement" in message
+
+
+def test_what_does_not_fit_into_memory_is_said(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    for error in (
+        MemoryError("Unable to allocate 9 TiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ):
+        monkeypatch.setattr(Tasks, "run", lambda self, error=error: (_ for _ in ()).throw(error))
+        assert "not enough memory for what was asked" in failure(capsys, "tasks")
+    monkeypatch.setattr(Tasks, "run", lambda self: (_ for _ in ()).throw(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["tasks"])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("result.json", lambda records: [], "holds no record"),
+        ("result.json", lambda records: records[:1] + [records[1] | {"n": 7}], "counts 7 episodes"),
+        ("result.json", lambda records: [records[0] | {"policy": "other"}], "but holds 0"),
+        ("result.json", lambda records: [records[1] | {"vs_base_95": 3}], "interval is 3, expected"),
+        ("result.json", lambda records: [records[1] | {"vs_base_wins": None}], "wins is None"),
+        ("result.json", lambda records: [records[0] | {"first_seed": "x"}], "first_seed is 'x'"),
+        ("result.json", lambda records: [records[0] | {"support_auc": 0.5}], "lacks support_n"),
+        ("episodes.jsonl", lambda records: records[:2], "but holds 2"),
+    ],
+)
+def test_a_report_of_records_that_do_not_fit_together_is_refused(
+    name: str, change: Callable[[list], list], message: str, house: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = tmp_path / "evaluation"
+    shutil.copytree(house / "evaluation", folder)
+    (folder / "run.json").unlink()
+    path = folder / name
+    lines = name.endswith("l")
+    records = read_json_lines(path) if lines else read_json(path)
+    path.write_text("".join(json.dumps(r) + "\n" for r in change(records)) if lines else json.dumps(change(records)))
+    said = failure(capsys, "report", "--evaluations", folder, "--out", tmp_path / "report.html")
+    assert message in said and not (tmp_path / "report.html").exists()
+
+
 @pytest.mark.parametrize("columns", ["20", "40", "80", "200"])
 def test_tables_are_whole_in_a_pipe(
     columns: str, house: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -220,13 +331,20 @@ def test_help_shows_the_ranges(capsys: pytest.CaptureFixture[str]) -> None:
         (("collect", "--task", "pinch"), "did you mean 'pinch_cube'"),
         (("collect", "--world", "proxi"), "did you mean 'proxy'"),
         (("steer", "--method", "residul"), "did you mean 'residual'"),
+        (("steer", "--learner.latent.kind", "subspac"), "unknown learner.latent.kind 'subspac'; did you mean"),
+        (("pretrain", "--training.policy.network.kind", "unte"), "did you mean 'unet'"),
+        (("evaluate", "--policies", "bse", "--policy", "BASE"), "did you mean 'base'"),
+        (("evaluate", "--controls", "tiled", "--policy", "BASE"), "did you mean 'base_tiled'"),
+        (("run", "BUNDLE", "--robot", "proxi"), "did you mean 'proxy'"),
+        (("run", "BUNDLE", "--options", "adress=x"), "did you mean 'address'"),
         (("pretrain", "--dataset", "DATA", "--training.policy.representation.keys", "stat"), "did you mean"),
     ],
 )
 def test_every_name_has_its_nearest_match(
     arguments: tuple[str, ...], hint: str, house: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = tuple(str(house / "demonstrations") if word == "DATA" else word for word in arguments)
+    places = {"DATA": "demonstrations", "BASE": "base", "BUNDLE": "bundle"}
+    arguments = tuple(str(house / places[word]) if word in places else word for word in arguments)
     assert hint in failure(capsys, *arguments)
 
 

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from corruptions import CORRUPTIONS
+from corruptions import CORRUPTIONS, retype
 from house import KINDS, build
+from packed import WORLD
 
 from score_rl.core.errors import ScoreError
+from score_rl.core.files import to_plain
+from score_rl.core.interfaces import parse_interface
+from score_rl.core.records import read_toml
+from score_rl.pipeline.experiment.file import parse_experiment
+from score_rl.sim.domain import load_domain, parse_domain
+from score_rl.sim.task import get_task
+
+PARAMETERS = get_task("pinch_cube").parameters
+EXPERIMENT = Path(__file__).parents[2] / "experiments" / "claim_debug.toml"
 
 EACH = 70
 """Corruptions of every file as its run left it; as many again without the run's record."""
@@ -61,3 +74,31 @@ def test_without_the_record_of_a_run_nothing_ends_in_another_error(house: Path, 
         path.write_bytes(data)
         for record, content in records.items():
             record.write_bytes(content)
+
+
+TABLES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "domain": (load_domain("proxy").describe, lambda table: parse_domain(table, "x.toml", PARAMETERS)),
+    "domain of any task": (load_domain("proxy_physx").describe, lambda table: parse_domain(table, "x.toml")),
+    "experiment": (lambda: read_toml(EXPERIMENT), lambda table: parse_experiment(table, "x.toml")),
+    "interface": (lambda: to_plain(WORLD.interface), lambda table: parse_interface(table, "x")),
+}
+"""What is read beyond the one reader's types and ranges: a whole table, and who reads it."""
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_no_table_ends_in_another_error(name: str) -> None:
+    """300 changes of keys and values, up to three at a time."""
+    (whole, read), draw = TABLES[name], random.Random(name)
+    text = json.dumps(to_plain(whole()), indent=2).encode()
+    refused = 0
+    for _ in range(300):
+        changed = text
+        for _ in range(draw.randrange(1, 4)):
+            changed = retype(changed, draw)
+        table = json.loads(changed)
+        try:
+            read(table)
+        except ScoreError as error:
+            assert str(error)
+            refused += 1
+    assert refused > 100

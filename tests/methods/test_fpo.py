@@ -1,4 +1,4 @@
-"""FPO: its objective and advantages by hand, and that it fine-tunes a copy of the flow."""
+"""FPO: its objective by hand, and that it fine-tunes a copy of the flow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from score_rl.core.records import read_json_lines
 from score_rl.core.runs import start_run
 from score_rl.steering.loop import Stage, SteerConfig, steer, steering_spec
 from score_rl.steering.methods import METHODS
-from score_rl.steering.methods.fpo import FPOConfig, FPOLearner, advantages, surrogate
+from score_rl.steering.methods.fpo import FPOConfig, FPOLearner, surrogate
 from score_rl.steering.policy import BaseDecider, decision_noise
 from score_rl.steering.ppo import PPOConfig, Sizes
 
@@ -35,16 +35,6 @@ def test_the_asymmetric_region_pulls_back_where_the_advantage_is_negative():
     assert torch.allclose(gain, torch.tensor([[1.01], [0.97]]))
     # -1.02 - 0.02^2 / 0.02 and -0.97 - 0.03^2 / 0.02
     assert torch.allclose(loss, torch.tensor([[-1.04], [-1.015]]))
-
-
-def test_advantages_by_hand():
-    """Two decisions, discount 0.5, lambda 0.5; the second row's episode ends at the first decision."""
-    reward = torch.tensor([[0.0, 3.0], [2.0, 0.0]])
-    done = torch.tensor([[False, True], [False, False]])
-    value = torch.tensor([[1.0, 1.0], [2.0, 4.0]])
-    found = advantages(reward, done, value, last_value=torch.tensor([4.0, 2.0]), discount=0.5, gae_lambda=0.5)
-    # row 0: d1 = 2 + 2 - 2 = 2; d0 = 0 + 1 - 1 = 0, A0 = 0 + 0.25 * 2.  row 1: d1 = 0 + 1 - 4 = -3; A0 = 3 - 1 = 2.
-    assert torch.allclose(found, torch.tensor([[0.5, 2.0], [2.0, -3.0]]))
 
 
 def learner(options, policy=None):

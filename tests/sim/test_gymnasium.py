@@ -176,6 +176,54 @@ def test_discrete_actions_are_refused():
         GymnasiumWorld(envs, 50.0, 100)
 
 
+class Odd(SyncVectorEnv):
+    """What its step returns besides observation and info may have any shape and size."""
+
+    def __init__(self, change):
+        super().__init__([Walk] * 3, autoreset_mode=AutoresetMode.DISABLED)
+        self.change = change
+
+    def step(self, actions):
+        observation, *ends, info = super().step(actions)
+        return observation, *self.change(*ends), info
+
+
+def test_columns_are_rows_and_other_shapes_are_named():
+    def odd(change):
+        world = GymnasiumWorld(Odd(change), 10.0, 6, reward="environment")
+        world.reset([1, 2, 3])
+        return world.step(torch.zeros(3, 1))
+
+    plain, column = odd(lambda *ends: ends), odd(lambda *ends: [values[:, None] for values in ends])
+    assert torch.equal(plain.reward, column.reward) and plain.done.shape == column.done.shape == (3,)
+    with pytest.raises(ScoreError, match=r"the reward of gymnasium has shape \(2,\), expected one for each of 3"):
+        odd(lambda reward, *ends: (reward[:2], *ends))
+    with pytest.raises(ScoreError, match=r"truncated of gymnasium has shape \(\)"):
+        odd(lambda reward, terminated, truncated: (reward, terminated, False))
+    huge = odd(lambda reward, *ends: (reward * 0 + [1.0, 1e300, -np.inf], *ends))
+    assert huge.info["nan"].tolist() == [False, True, True] and huge.reward.tolist() == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Text(5),
+        spaces.Tuple((spaces.Box(0, 1, (2,)), spaces.Box(0, 1, (3,)))),
+        spaces.Dict({"a": spaces.Text(3)}),
+    ],
+    ids=["text", "tuple", "text in a dict"],
+)
+def test_observations_that_are_no_arrays_are_refused(space):
+    class Speaks(Walk):
+        observation_space = space
+
+        def _observe(self):
+            return space.sample()
+
+    with pytest.raises(ScoreError, match="observations must be Box spaces or a Dict of them"):
+        GymnasiumWorld(SyncVectorEnv([Speaks] * 2, autoreset_mode=AutoresetMode.DISABLED), 10.0, 5)
+
+
 class TestAdroitDoor:
     @pytest.fixture(autouse=True)
     def _needs_gymnasium_robotics(self):

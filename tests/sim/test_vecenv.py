@@ -224,6 +224,24 @@ def test_numbers_that_are_none_end_their_row_without_reward_or_success() -> None
     assert result.reward.tolist() == [0, 0, 0]
 
 
+def test_columns_are_rows_and_other_shapes_are_named() -> None:
+    class Odd(Walk):
+        shape: tuple[int, ...] = (3, 1)
+
+        def step(self, actions: torch.Tensor) -> tuple[Groups, torch.Tensor, torch.Tensor, dict]:
+            groups, reward, done, extras = super().step(actions)
+            return groups, reward.reshape(self.shape), done.reshape(3, 1), extras
+
+    worlds = [world_of(Walk()), world_of(Odd())]
+    for world in worlds:
+        world.reset([1, 2, 3])
+    plain, column = (world.step(actions(0.1, 0.2, 0.3)) for world in worlds)
+    assert torch.equal(plain.reward, column.reward) and column.done.shape == (3,)
+    Odd.shape = (1, 3)
+    with pytest.raises(ScoreError, match=r"the reward of .* has shape \(1, 3\), expected one for each of 3"):
+        worlds[1].step(actions(0.1, 0.2, 0.3))
+
+
 def test_the_kit_knows_worlds_whose_rows_share_a_seed() -> None:
     class Shared(Walk):
         def seed(self, seed: int) -> None:

@@ -30,7 +30,7 @@ import numpy as np
 from score_client import ClientConfig, PolicyClient, PolicyUnavailable, wire
 
 from score_rl.core.files import write_json
-from score_rl.core.runs import describe_process
+from score_rl.core.process import describe_process
 from score_rl.deploy.drivers.proxy import ProxyRobot, RobotProcessConfig, robot_status, spawn_robot
 
 DEPLOY_TESTS = Path(__file__).parents[1] / "deploy"

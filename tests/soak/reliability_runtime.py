@@ -30,9 +30,9 @@ import tyro
 
 from score_rl.cli import main as cli
 from score_rl.core.files import write_json
+from score_rl.core.process import describe_process
 from score_rl.core.progress import progress
 from score_rl.core.records import read_json
-from score_rl.core.runs import describe_process
 from score_rl.core.seeding import rng
 from score_rl.data.dataset import load_dataset
 from score_rl.deploy.bundle.bundle import load_bundle

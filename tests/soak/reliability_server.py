@@ -42,8 +42,8 @@ from hostile_messages import KINDS, LOITERERS, SILENT, Target
 from score_client import Answer, ArraySpec, ClientConfig, PolicyClient, PolicyRefused, PolicyUnavailable
 
 from score_rl.core.files import write_json
+from score_rl.core.process import describe_process
 from score_rl.core.records import read_json
-from score_rl.core.runs import describe_process
 from score_rl.core.seeding import rng
 from score_rl.deploy.bundle.bundle import load_bundle
 from score_rl.deploy.server.config import ServerConfig

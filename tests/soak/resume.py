@@ -1,14 +1,16 @@
-"""Kill every stage again and again (SIGKILL) and compare its result with that of an uninterrupted run.
+"""Interrupt every stage again and again (SIGKILL, SIGTERM, SIGINT) and compare its result with that of an
+uninterrupted run.
 
     python tests/soak/resume.py
 
-For collect, pretrain and steer: one run undisturbed, and others that are killed at random moments and started anew
-with the same command until `--kills` kills have been survived. Results must be equal byte for byte. The sizes are
-those of the debug recipe, made long enough to be interrupted; moments are uniform over the time of a whole run.
+For every stage: one run undisturbed, and others that are sent signals at random moments and started anew with the
+same command until `--signals` of them have been survived. Results must be equal byte for byte. The sizes are those of
+the debug recipe, some made long enough to be interrupted; moments are uniform over the time of a whole run.
 """
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,25 +22,36 @@ from pathlib import Path
 import tyro
 
 from score_rl.core.files import write_json
-from score_rl.core.runs import describe_process
+from score_rl.core.process import describe_process
 from score_rl.core.seeding import rng
+from score_rl.deploy.bundle.manifest import MANIFEST
+from score_rl.evaluation.audit.run import LOG
+from score_rl.evaluation.run import EPISODES
 from score_rl.pipeline.inputs import DATASET, content_hash
+from score_rl.real2sim.settings import DOMAIN_FILE
 from score_rl.steering.loop import BUNDLE
 
-STAGES: dict[str, tuple[list[str], str]] = {
-    "collect": (["--demonstrations.episodes", "200"], DATASET),
-    "pretrain": (["--dataset", "{runs}/collect/reference", "--training.steps", "1500"], ""),
-    "steer": (["--policy", "{runs}/pretrain/reference", "--control-steps", "20480"], BUNDLE),
+TRAINED = ("--policy", "{runs}/pretrain/reference", "--steering", "{runs}/steer/reference")
+STAGES: dict[str, tuple[tuple[str, ...], str]] = {
+    "collect": (("--demonstrations.episodes", "200"), DATASET),
+    "pretrain": (("--dataset", "{runs}/collect/reference", "--training.steps", "1500"), ""),
+    "calibrate": (("--dataset", "{runs}/collect/reference"), DOMAIN_FILE),
+    "steer": (("--policy", "{runs}/pretrain/reference", "--control-steps", "20480"), BUNDLE),
+    "evaluate": ((*TRAINED, "--evaluation.episodes", "100", "--evaluation.support"), EPISODES),
+    "audit": ((*TRAINED, "--domain", "{runs}/calibrate/reference/domain.toml", "--panel.episodes", "20"), LOG),
+    "bundle": ((*TRAINED, "--overwrite"), MANIFEST),
+    "demo": ((), f"evaluation/proxy/{EPISODES}"),
 }
-"""Stage -> (options, folder of its result inside the run directory)."""
+"""Stage -> (options, file or folder of its result inside the run directory)."""
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Kill and resume."""
+    """Interrupt and resume."""
 
-    kills: int = 10
-    """Kills per stage."""
+    signals: int = 18
+    """Signals per stage."""
     seed: int = 0
     """Seed of the moments."""
     runs: Path = Path("runs/resume")
@@ -59,29 +72,29 @@ def result_hash(stage: str, out: Path) -> str:
 
 
 def survive(benchmark: Benchmark, stage: str, duration_s: float, reference: str) -> dict[str, object]:
-    """Kill a stage `benchmark.kills` times at random moments; whether every resumed run ended with `reference`."""
+    """Interrupt a stage `benchmark.signals` times; how many of the resumed runs ended with `reference`."""
     moments = rng("resume", benchmark.seed, stage)
-    killed, ended, equal, at_s = 0, 0, 0, []
-    while killed < benchmark.kills:
-        out = benchmark.runs / stage / f"killed-{ended}"
+    sent: list[dict[str, object]] = []
+    ended = equal = 0
+    while len(sent) < benchmark.signals:
+        out = benchmark.runs / stage / f"interrupted-{ended}"
         finished = False
         while not finished:
-            process = subprocess.Popen(command(benchmark, stage, out), stderr=subprocess.DEVNULL)
-            patience = float(moments.uniform(0, duration_s)) if killed < benchmark.kills else None
+            process = subprocess.Popen(command(benchmark, stage, out), stderr=subprocess.PIPE, text=True)
+            patience = float(moments.uniform(0, duration_s)) if len(sent) < benchmark.signals else None
             try:
-                finished = process.wait(patience) == 0
+                _, said = process.communicate(timeout=patience)
+                finished = process.returncode == 0
                 if not finished:
-                    raise SystemExit(
-                        f"{stage} failed after {killed} kills: {' '.join(command(benchmark, stage, out))}"
-                    )
+                    raise SystemExit(f"{shlex.join(command(benchmark, stage, out))} failed: {said}")
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                killed += 1
-                at_s.append(round(patience or 0.0, 2))
+                chosen = SIGNALS[int(moments.integers(len(SIGNALS)))]
+                process.send_signal(chosen)
+                process.communicate(timeout=60)
+                sent.append({"after_s": round(patience or 0.0, 2), "signal": chosen.name})
         ended += 1
         equal += result_hash(stage, out) == reference
-    return {"kills": killed, "killed_after_s": at_s, "runs": ended, "runs_equal": equal}
+    return {"signals": len(sent), "sent": sent, "runs": ended, "runs_equal": equal}
 
 
 def main() -> None:
@@ -97,7 +110,9 @@ def main() -> None:
         duration = time.monotonic() - start
         record = {"stage": stage, "uninterrupted_s": round(duration, 1), "sha256": result_hash(stage, out)}
         record |= survive(benchmark, stage, duration, str(record["sha256"]))
-        print(f"{stage}: {record['kills']} kills, {record['runs_equal']} of {record['runs']} runs equal", flush=True)
+        print(
+            f"{stage}: {record['signals']} signals, {record['runs_equal']} of {record['runs']} runs equal", flush=True
+        )
         records.append(record | {key: process[key] for key in ("commit", "command", "machine", "torch_threads")})
     write_json(benchmark.result, records)
     sys.exit(any(record["runs_equal"] != record["runs"] for record in records))

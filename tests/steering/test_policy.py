@@ -138,6 +138,19 @@ def test_foreign_bundles_are_refused(tmp_path, change, message):
         load_steering(tmp_path, policy)
 
 
+def test_a_bundle_from_before_there_were_methods_is_score(tmp_path):
+    policy = ToyPolicy()
+    save_steering(tmp_path, steering_of(policy), {})
+    values = read_json(tmp_path / "steering.json")
+    for later in ("method", "options", "layer_norm", "privileged"):
+        del values["spec"][later]
+    write_json(tmp_path / "steering.json", values)
+    assert load_steering(tmp_path, policy).spec == steering_of(policy).spec
+    write_json(tmp_path / "steering.json", {**values, "spec": {**values["spec"], "options": {}}})
+    with pytest.raises(ScoreError, match="spec lacks method"):  # that is no old bundle, but a torn one
+        load_steering(tmp_path, policy)
+
+
 def test_missing_and_corrupt_bundles_are_refused(tmp_path):
     policy = ToyPolicy()
     with pytest.raises(ScoreError, match="does not exist"):
@@ -148,6 +161,7 @@ def test_missing_and_corrupt_bundles_are_refused(tmp_path):
         load_steering(tmp_path, policy)
 
 
+@pytest.mark.slow
 def test_deciding_needs_nothing_that_learns():
     """Any method's policy is loaded and decides without the learner, the loop, or the optimiser's libraries."""
     program = (

@@ -13,7 +13,7 @@ from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.seeding import seeded
 from score_rl.steering.networks import Critic, GaussianActor
 from score_rl.steering.penalties import Penalty, kl_to_prior, prior_penalty
-from score_rl.steering.ppo import Learner, PPOConfig, Sizes
+from score_rl.steering.ppo import Learner, PPOConfig, Sizes, generalized_advantages
 
 SIZES = Sizes(context=3, critic=2, action=4, envs=2, decisions=3)
 SMALL = PPOConfig(hidden=(8,), epochs=2, minibatches=2, gamma=0.9, gae_lambda=1.0)
@@ -316,3 +316,13 @@ def test_an_actor_can_start_anywhere():
     mean, std = actor.mean_std(torch.randn(5, 3))
     assert torch.equal(mean, torch.tensor([[1.0, -2.0]]).expand(5, 2))
     assert std.tolist() == pytest.approx([0.25, 0.25])
+
+
+def test_generalized_advantages_by_hand():
+    """Two decisions, discount 0.5, lambda 0.5; the second row's episode ends at the first decision."""
+    rewards = torch.tensor([[0.0, 3.0], [2.0, 0.0]])
+    going = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    values = torch.tensor([[1.0, 1.0], [2.0, 4.0]])
+    found = generalized_advantages(rewards, going, values, torch.tensor([4.0, 2.0]), gamma=0.5, gae_lambda=0.5)
+    # row 0: d1 = 2 + 2 - 2 = 2; d0 = 0 + 1 - 1 = 0, A0 = 0 + 0.25 * 2.  row 1: d1 = 0 + 1 - 4 = -3; A0 = 3 - 1 = 2.
+    assert torch.allclose(found, torch.tensor([[0.5, 2.0], [2.0, -3.0]]))

@@ -82,6 +82,12 @@ def test_a_level_that_is_not_exact_is_refused(samples: int, level: float, motion
         SupportMeter(motions, LOW, HIGH, SupportConfig(samples=samples, level=level))
 
 
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.01, 1.01])
+def test_a_level_that_is_no_share_in_between_is_refused(level: float, motions) -> None:
+    with pytest.raises(ScoreError, match=rf"level is {level}, expected > 0 and < 1"):
+        SupportMeter(motions, LOW, HIGH, SupportConfig(level=level))
+
+
 # ---- on a trained policy -----------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from websockets.exceptions import InvalidStatus, WebSocketException
@@ -170,7 +169,7 @@ class PolicyClient:
         began = time.monotonic()
         reply = self._persist(request, self.config.decide_timeout_s if timeout_s is None else timeout_s)
         try:
-            message = wire.unpack(reply)
+            message = wire.unpack(reply, nested=True)
             actions, timing = message["actions"], dict(message.get("server_timing", {}))
             shape = (self.metadata.horizon, *self.metadata.interface.action.shape)
             if not isinstance(actions, np.ndarray) or actions.shape != shape or not np.isfinite(actions).all():
@@ -257,7 +256,7 @@ def _read_metadata(reply: bytes | str) -> Metadata:
     try:
         if isinstance(reply, str):
             raise ValueError(reply)
-        message: dict[str, Any] = wire.unpack(reply)
+        message = wire.unpack(reply, nested=True)
         policy = message["policy"]
         return Metadata(
             bundle=message["bundle"],

@@ -10,6 +10,7 @@ import tyro
 from rich.table import Table
 
 from score_rl.core.errors import ScoreError
+from score_rl.core.outputs import resolve_output
 from score_rl.core.terminal import say, terminal
 from score_rl.core.terminal import show as show_table
 from score_rl.pipeline.experiment.clusters import SlurmConfig, connected
@@ -21,7 +22,7 @@ from score_rl.pipeline.experiment.ledger import DONE, FAILED, SKIPPED, Ledger
 from score_rl.pipeline.experiment.plan import plan
 from score_rl.pipeline.experiment.scheduling import execute
 from score_rl.pipeline.experiment.work import run_job
-from score_rl.report.experiment.page import write_reports
+from score_rl.report.experiment.page import check_reports, write_reports
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Benchmark:
     render: bool = False
     """Only make tables and report of what is done."""
     overwrite: bool = False
-    """Delete the jobs that the folder holds with other settings, and run them again."""
+    """Run the jobs again that the folder holds with other settings; each new run replaces the old one when it is
+    complete."""
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
     """Slurm jobs instead of processes on this machine."""
 
@@ -56,6 +58,8 @@ class Benchmark:
         experiment = load_experiment(self.file)
         out, jobs = Path(self.out or Path("runs") / experiment.name).absolute(), plan(experiment)
         ledger = Ledger(out, jobs)
+        resolve_output(out, {f"dataset of {task}": Path(path) for task, path in experiment.datasets.items()})
+        check_reports(out, experiment)
         if self.dry_run:
             show(ledger)
             return None
@@ -79,8 +83,8 @@ class Benchmark:
             if not path.exists():
                 raise ScoreError(f"{path}, named in [datasets] of {self.file}, does not exist")
         if self.overwrite:
-            for name in ledger.remove_changed():
-                say(f"deleted: {name}")
+            for name in ledger.give_up_changed():
+                say(f"to be replaced: {name}")
         ledger.check()
         for name in ledger.retry_failed():
             say(f"trying again: {name}")
@@ -100,7 +104,7 @@ def render(experiment: Experiment, ledger: Ledger) -> Path:
     if counts[DONE] < len(states):
         say(f"{counts[DONE]} of {len(states)} jobs are done; the report holds these", style="yellow")
     findings = gather(experiment, done, ledger.out / "runs")
-    costs = cost_table(done, {job.name: ledger.record(job) for job in done})
+    costs = cost_table(done, ledger.records())
     return write_reports(ledger.out, experiment, findings, costs, missing)
 
 
@@ -112,11 +116,11 @@ def show(ledger: Ledger) -> None:
         table.add_column(column, justify="right" if column == "s" else "left", overflow="fold")
     for job in ledger.jobs:
         record = ledger.record(job)
-        wall_s = f"{record['wall_s']:.0f}" if record.get("status") == DONE else ""
+        wall_s = f"{record.wall_s:.0f}" if record and record.status == DONE else ""
         table.add_row(job.name, job.stage, states[job.name], wall_s)
     show_table(table)
     counts = Counter(states.values())
     say(", ".join(f"{count} {state}" for state, count in counts.items()))
-    estimate, unknown = remaining_s(ledger.jobs, {job.name: ledger.record(job) for job in ledger.jobs}, states)
+    estimate, unknown = remaining_s(ledger.jobs, ledger.records(), states)
     text = f"about {estimate / 3600:.1f} hours of processing left"
     say(text + (f", without {unknown} jobs of kinds not measured yet" * bool(unknown)))

@@ -35,7 +35,7 @@ from score_rl.cli.tasks import Tasks
 from score_rl.cli.ticket import Ticket
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.records import check
-from score_rl.core.terminal import say
+from score_rl.core.terminal import say, visible
 from score_rl.deploy.drivers.proxy import RobotProcessConfig
 from score_rl.report.page import ReportConfig
 from score_rl.sim.open import is_foreign
@@ -166,15 +166,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         validate(command)
         command.run()
     except ScoreError as error:
-        say(f"error: {error}", style="red")
-        return 2
+        return _failed(str(error))
     except OSError as error:  # of the machine: no permission, a disk that is gone
-        say(f"error: {error.filename or ''}: {error.strerror or error}".replace("error: : ", "error: "), style="red")
-        return 2
+        return _failed(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        return _failed(f"not enough memory for what was asked: {str(error).splitlines()[0]}")
     except KeyboardInterrupt:
         say("Interrupted; the same command resumes.")
         return 130
     return 0
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether numpy or torch could not allocate what they were asked for."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
+
+
+def _failed(reason: str) -> int:
+    say(f"error: {visible(reason)}", style="red")
+    return 2
 
 
 if __name__ == "__main__":

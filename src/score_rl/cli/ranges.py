@@ -1,10 +1,10 @@
-"""Ranges of numbers in `--help`: `--episodes INT>=1`. Whether they hold is checked by `core.records`, for every
-command alike; here they are only shown."""
+"""Ranges of numbers and choices in `--help`: `--episodes INT>=1`, `--kind {a,b}`. Whether they hold is checked by
+`core.records`, for every command alike; here they are only shown."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from tyro.constructors import (
     ConstructorRegistry,
@@ -17,7 +17,7 @@ from score_rl.core.ranges import Range
 
 
 def registry() -> ConstructorRegistry:
-    """Rules for `tyro.cli`: numbers as ever, their metavar with the range of their field."""
+    """Rules for `tyro.cli`: numbers and choices as ever, their metavar with what their field accepts."""
     rules, inside = ConstructorRegistry(), []
 
     @rules.struct_rule
@@ -37,8 +37,11 @@ def registry() -> ConstructorRegistry:
 
 
 def shown(kind: Any) -> Any:
-    """A field's annotation whose numbers show their range, also within tuples, unions and mappings."""
+    """A field's annotation whose numbers show their range, also within tuples, unions and mappings; whatever text is
+    given for a choice passes, so that `core.records` names the nearest one."""
     origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal and all(isinstance(choice, str) for choice in arguments):
+        return Annotated[str, _choice(arguments)]
     if origin is Annotated:
         number, *metadata = arguments
         limits = [each for each in metadata if isinstance(each, Range)]
@@ -54,6 +57,16 @@ def shown(kind: Any) -> Any:
 def _compact(limits: Range) -> str:
     text = str(limits)
     return text.replace(" ", "") if text.startswith((">", "<")) and " and " not in text else f" {text}"
+
+
+def _choice(choices: tuple[str, ...]) -> PrimitiveConstructorSpec:
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{{{','.join(choices)}}}",
+        instance_from_str=lambda words: words[0],
+        is_instance=lambda value: isinstance(value, str),
+        str_from_instance=lambda value: [value],
+    )
 
 
 def _number(kind: type, limits: Range) -> PrimitiveConstructorSpec:

@@ -13,8 +13,10 @@ from score_rl.cli.common import Flat
 from score_rl.cli.signals import run_interruptibly
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import require_free_space, write_json
+from score_rl.core.outputs import resolve_output
+from score_rl.core.process import describe_process
 from score_rl.core.ranges import Count, Seed
-from score_rl.core.runs import describe_process
+from score_rl.core.runs import start_run
 from score_rl.core.terminal import say
 from score_rl.deploy.bundle.bundle import load_bundle
 from score_rl.deploy.drivers import load_driver
@@ -26,6 +28,16 @@ from score_rl.pipeline.rehearsal import EVENTS, support_alarm
 from score_rl.report.stages import episode_lines
 
 REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a recording is of: whoever takes up one that was killed must record the same."""
+
+    bundle: str
+    """Digest of the bundle."""
+    task: str
+    robot: str
 
 
 @dataclass(frozen=True)
@@ -56,20 +68,27 @@ class Run:
 
     def run(self) -> None:
         """Run the episodes and say what became of them. Raises ScoreError where the robot was lost."""
+        inputs = {"bundle": Path(self.bundle)}
+        resolve_output(self.out, inputs)  # before the robot is called
         require_free_space(self.out, SPACE_NEEDED)
         torch.set_num_threads(1)  # one decision is too small to share out, and threads that wake up cost time
         policy = load_bundle(self.bundle, deterministic=not self.stochastic)
         driver = load_driver(self.robot, parse_options(self.options))
         seeds = range(self.first_seed, self.first_seed + self.episodes)
-        with driver, Recorder(self.out, driver.spec, policy.spec.task) as recorder:
-            log = EventLog(self.out / EVENTS)
-            alarm = support_alarm(policy, self.runtime)
-            runtime = Runtime(policy, driver, driver.spec, self.runtime, recorder, log, alarm)
-            reports = run_interruptibly(runtime, seeds)
-            log.close()
-        episodes = [report.plain() for report in reports]
-        about = {"bundle": policy.digest, "robot": self.robot, **describe_process()}
-        write_json(self.out / REPORT, about | {"episodes": episodes})
+        what = Recorded(policy.digest, policy.spec.task, self.robot)
+        with driver, start_run(self.out, "run", what, {}, inputs=inputs) as recording:
+            if recording.finished:
+                raise ScoreError(f"{self.out} already holds a finished recording; choose another folder")
+            recording.own("dataset", "journal")
+            with Recorder(recording.directory, driver.spec, policy.spec.task) as recorder:
+                log = EventLog(recording.path(EVENTS))
+                alarm = support_alarm(policy, self.runtime)
+                runtime = Runtime(policy, driver, driver.spec, self.runtime, recorder, log, alarm)
+                reports = run_interruptibly(runtime, seeds)
+                log.close()
+            about = {"bundle": policy.digest, "robot": self.robot, **describe_process()}
+            write_json(recording.path(REPORT), about | {"episodes": [report.plain() for report in reports]})
+            recording.finish({"episodes": recorder.episodes})
         for line in episode_lines(reports):
             say(line)
         if reports and reports[-1].ended in BROKEN:

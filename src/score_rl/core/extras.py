@@ -13,6 +13,7 @@ EXTRAS: Mapping[str, str] = {
     "gymnasium": "gym",
     "gymnasium_robotics": "adroit",
     "websockets": "serve",
+    "score_client": "serve",
     "msgpack": "serve",
     "onnx": "export",
     "onnxscript": "export",

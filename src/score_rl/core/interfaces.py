@@ -14,6 +14,8 @@ from score_rl.core.records import parse
 
 MAX_RANK = 3
 """Axes of the largest array, an image."""
+MAX_ENTRIES = 1 << 26
+"""Entries of the largest array, window, chunk or latent: nothing is allocated for a file that asks for more."""
 
 
 def action_spec(names: tuple[str, ...], unit: str = "") -> ArraySpec:
@@ -58,6 +60,7 @@ def check_array(array: ArraySpec, what: str, dtypes: tuple[str, ...] = DTYPES) -
     """Raise ScoreError for a shape, type or names that make no sense."""
     if not 1 <= len(array.shape) <= MAX_RANK or not all(isinstance(n, int) and n > 0 for n in array.shape):
         raise ScoreError(f"{what} has shape {array.shape}; shapes are 1 to {MAX_RANK} positive sizes")
+    check_entries(math.prod(array.shape), what)
     if array.dtype not in dtypes:
         raise unknown_choice(f"type of {what}", array.dtype, dtypes)
     if array.names and len(array.names) != array.shape[-1]:
@@ -106,3 +109,13 @@ def check_policy_spec(spec: PolicySpec, source: object) -> None:
     if min(sizes) < 1:
         raise ScoreError(f"{source}: history, horizon and the two of latent_shape are {sizes}, expected sizes >= 1")
     check_interface(spec.interface, str(source))
+    window = spec.history * sum(array.size for array in spec.interface.observation.values())
+    chunk, latent = spec.horizon * spec.interface.action_dim, math.prod(spec.latent_shape)
+    for what, entries in (("window", window), ("chunk", chunk), ("latent", latent)):
+        check_entries(entries, f"{source}: a {what}")
+
+
+def check_entries(entries: int, what: str) -> None:
+    """Raise ScoreError for more than `MAX_ENTRIES`."""
+    if entries > MAX_ENTRIES:
+        raise ScoreError(f"{what} has {entries} entries; {MAX_ENTRIES} are the most")

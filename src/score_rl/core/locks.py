@@ -17,6 +17,10 @@ from score_rl.core.errors import ScoreError
 _held: dict[Path, Lock] = {}  # Locks of this process.
 
 
+class InUse(ScoreError):
+    """Another process holds the lock: the message names it, and since when."""
+
+
 class Lock:
     """A lock file, held (flock) from construction to `release` or to the end of the process, however it ends.
 
@@ -25,7 +29,7 @@ class Lock:
     """
 
     def __init__(self, path: Path, what: Path) -> None:
-        """`what` is what it guards. Raises ScoreError that names the process that holds it, and since when."""
+        """what: what it guards. Raises InUse where another process holds it, ScoreError where there can be none."""
         self.path, self.what = path, what
         if path in _held:
             _held[path].release()
@@ -61,14 +65,15 @@ class Lock:
                 reason = getattr(error, "strerror", None) or error
                 raise ScoreError(f"cannot write {self.what}: {reason}") from error
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(file.fileno()).st_nlink:  # else: removed by its last owner meanwhile
-                    break
-            except BlockingIOError:
-                file.seek(0)
-                text = file.read()
+                if _try(file, self.path):
+                    if _is_at(file, self.path):  # else: removed by its last owner meanwhile
+                        break
+                else:
+                    file.seek(0)
+                    raise InUse(f"{self.what} is in use by {_owner(file.read())}")
+            except BaseException:
                 file.close()
-                raise ScoreError(f"{self.what} is in use by {_owner(text)}") from None
+                raise
             file.close()
         file.truncate(0)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -81,6 +86,33 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process, this one included, holds the lock of a path. Raises ScoreError where there can be none."""
+    try:
+        with path.open("r+", encoding="utf-8") as file:
+            return not _try(file, path)
+    except FileNotFoundError:
+        return False
+
+
+def _try(file: Any, path: Path) -> bool:
+    """Lock a file, unless another process has."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise ScoreError(f"cannot lock {path}: {error.strerror}; the file system must support flock(2)") from error
+    return True
+
+
+def _is_at(file: Any, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _owner(text: str) -> str:

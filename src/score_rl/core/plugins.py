@@ -16,7 +16,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import json
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -24,6 +23,7 @@ from urllib.parse import parse_qsl
 
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.extras import optional
+from score_rl.core.records import parse_json
 
 
 def names(group: str, part: str | None = None) -> tuple[str, ...]:
@@ -143,9 +143,10 @@ def _check_options(factory: Callable[..., Any], what: str, options: Mapping[str,
 
 
 def _value(text: str) -> Any:
+    """A number, a flag or a list where the text is JSON of one, else the text itself."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse_json(text, "an option")
+    except ScoreError:
         return text
 
 

@@ -92,7 +92,7 @@ def _expanded(directory: Path, names: Iterable[str]) -> set[str]:
     found: set[str] = set()
     for name in names:
         path = directory / name
-        if path.resolve() != directory.resolve() / name:
+        if os.path.realpath(path) != os.path.join(os.path.realpath(directory), name):
             continue
         found |= {f"{name}/{inner}" for inner in files_below(path)} if path.is_dir() else {name}
     return found

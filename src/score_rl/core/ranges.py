@@ -61,5 +61,7 @@ NonNegative = Annotated[float, Range(0)]
 """A number from 0 on."""
 Share = Annotated[float, Range(0, 1)]
 """A share or probability."""
+Width = Annotated[int, Range(1, 16_384)]
+"""Width of a hidden layer."""
 Envs = Annotated[int, Range(1, 1_000_000)]
 """Environments that run side by side."""

@@ -12,75 +12,26 @@ place when it is complete (`core.publish`).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import os
-import platform
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from importlib import metadata
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
-
-import torch
+from typing import Any, Self
 
 from score_rl.core import ranks
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import JsonLines, sha256, to_plain, write_json
 from score_rl.core.locks import Lock, command_line
 from score_rl.core.outputs import RECORD, resolve_output
-from score_rl.core.parallel import usable_cores
+from score_rl.core.process import describe_process
 from score_rl.core.publish import PRIVATE, complete, content, files_below, next_folder, publish, tidy
-from score_rl.core.ranges import NonNegative
-from score_rl.core.records import parse, parse_kind, read_json, shown, validate
-
-PACKAGES = ("score-rl", "torch", "numpy", "mujoco", "gymnasium", "pyarrow", "safetensors")
-"""Packages whose versions a run records."""
-
-KIND, VERSION = "score_rl.run", 1
-CONFIG, METRICS = "config.json", "metrics.jsonl"
+from score_rl.core.records import parse, read_json, validate
+from score_rl.core.run_record import CONFIG, KIND, METRICS, VERSION, RunRecord, read_record, write_record
 
 Listener = Callable[[int, Mapping[str, Any]], None]
 """Called with (index of the record, record) behind every `Run.log`."""
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """The content of run.json."""
-
-    kind: Literal["score_rl.run"]
-    version: Literal[1]
-    stage: str
-    """What was run, e.g. "pretrain"."""
-    status: Literal["running", "finished"]
-    command: str
-    python: str
-    versions: Mapping[str, str | None]
-    commit: str
-    machine: Mapping[str, Any]
-    torch_threads: int
-    seeds: Mapping[str, int]
-    started_at: str
-    resumed: tuple[Mapping[str, str], ...]
-    """When and by which commands it was taken up again."""
-    wall_s: NonNegative
-    """Seconds spent, interruptions left out."""
-    summary: Mapping[str, Any]
-    """What `Run.finish` was given; empty until then."""
-    parts: tuple[str, ...]
-    """Files and folders in the directory that the run writes."""
-    files: Mapping[str, str]
-    """Every file that the finished run wrote -> its SHA-256; empty until then."""
-    sha256: str = ""
-    """Of the rest of the record."""
-
-    @property
-    def finished(self) -> bool:
-        """The run is complete."""
-        return self.status == "finished"
 
 
 class Run:
@@ -194,7 +145,7 @@ class Run:
         self._record = replace(self._record, **changes)
         if self.writes:
             self._check_ours()
-            _write_record(self.directory, self._record)
+            write_record(self.directory, self._record)
 
     def _check_ours(self) -> None:
         if self._lock is not None:
@@ -260,78 +211,20 @@ def _start(
         raise
 
 
-def read_run(directory: str | os.PathLike[str]) -> tuple[RunRecord, dict[str, Any]]:
-    """(run.json, config.json) of a run directory. Raises ScoreError where it is none."""
-    directory = Path(directory)
-    config = read_json(directory / CONFIG)
-    if not isinstance(config, dict):
-        raise ScoreError(f"{directory / CONFIG} is {shown(config)}, expected a record {{...}}")
-    verify(directory, CONFIG)
-    return _read_record(directory / RECORD), config
+def retire(directory: str | os.PathLike[str]) -> None:
+    """Let the next run in a directory take the place of the one that is there, whatever its settings.
 
-
-def verify(folder: str | os.PathLike[str], *names: str) -> None:
-    """Compare files with what the finished run wrote that they belong to; nothing happens where they belong to none.
-
-    names: files relative to `folder`, which is a run directory or up to two levels below one; without names, all of
-    the run's files below `folder`. Raises ScoreError that names a file which was changed or is missing.
+    Until that run is complete all files stay as they are. Nothing happens where there is no run. Raises ScoreError
+    where another process owns the directory, and where something else is in it.
     """
-    folder = Path(os.path.realpath(folder))
-    for directory in (folder, *folder.parents[:2]):
-        if not (directory / RECORD).is_file():
-            continue
-        values = read_json(directory / RECORD)
-        if not isinstance(values, dict) or values.get("kind") != KIND:
-            continue
-        wanted = {(folder / name).relative_to(directory).as_posix() for name in names}
-        for name, digest in _parse_record(values, directory / RECORD).files.items():
-            path = directory / name
-            if (name in wanted) if names else path.is_relative_to(folder):
-                if not path.is_file():
-                    raise ScoreError(f"{path} is missing, which the run in {directory} wrote")
-                if sha256(path) != digest:
-                    raise ScoreError(f"{path} was changed after the run in {directory} wrote it (another SHA-256)")
+    place = resolve_output(directory)
+    if not place.exists():
         return
-
-
-def describe_process() -> dict[str, Any]:
-    """Command, versions, commit and machine of this process, as every result file records them."""
-    return {
-        "command": command_line(),
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
-        "commit": git_commit(),
-        "machine": machine(),
-        "torch_threads": torch.get_num_threads(),
-    }
-
-
-def git_commit() -> str:
-    """Commit of the source tree, with "-dirty" where it has changes; "unknown" outside a repository."""
-    here = Path(__file__).parent
-    try:
-        commit = _git(here, "rev-parse", "HEAD")
-        # A package installed inside somebody else's repository must not report that one's commit.
-        _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
-        changed = _git(here, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return f"{commit}-dirty" if changed else commit
-
-
-def machine() -> dict[str, Any]:
-    """Processor, usable cores, memory (GB), operating system and accelerator."""
-    try:
-        memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    except (AttributeError, ValueError, OSError):
-        memory_gb = float("nan")
-    return {
-        "cpu": _cpu_model(),
-        "cores": usable_cores(),
-        "memory_gb": round(memory_gb, 1),
-        "system": platform.system(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
+    with Lock(place / PRIVATE / "lock", Path(directory)):
+        complete(place, _owned)
+        if (found := _found(place, directory)) is not None:
+            write_record(place, replace(found, status="retired"))
+    tidy(place)
 
 
 class TensorBoardListener:
@@ -359,7 +252,7 @@ def _found(place: Path, directory: Any) -> RunRecord | None:
     if place.exists() and not place.is_dir():
         raise ScoreError(f"{directory} is a file, not a directory")
     if (place / RECORD).exists():
-        return _read_record(place / RECORD)
+        return read_record(place / RECORD)
     cut_off = (place / PRIVATE / "ready").is_dir()
     if not cut_off and (others := content(place)):
         raise ScoreError(
@@ -374,16 +267,14 @@ def _open(place: Path, directory: Any, wanted: Mapping[str, Any], overwrite: boo
     found = _found(place, directory)
     if found is None:
         return _begin(place, place, wanted, lock)
-    if not overwrite:
+    if not overwrite and not found.retired:
         _check_same(place, directory, found, wanted)
         return Run(place, found, resumed=True) if found.finished else _resume(place, place, found, lock)
-    if not found.finished and _continues(place, found, wanted):
+    if _continues(place, found, wanted, overwrite):
         return _resume(place, place, found, lock)
     beside = next_folder(place)
-    if (beside / RECORD).exists():
-        begun = _read_record(beside / RECORD)
-        if not begun.finished and _continues(beside, begun, wanted):
-            return _resume(beside, place, begun, lock)
+    if (beside / RECORD).exists() and _continues(beside, begun := read_record(beside / RECORD), wanted, overwrite):
+        return _resume(beside, place, begun, lock)
     shutil.rmtree(beside, ignore_errors=True)
     return _begin(beside, place, wanted, lock)
 
@@ -404,14 +295,14 @@ def _begin(directory: Path, place: Path, wanted: Mapping[str, Any], lock: Lock) 
         files={},
     )
     # run.json first: a directory is a run from the moment that anything is in it.
-    _write_record(directory, record)
+    write_record(directory, record)
     write_json(directory / CONFIG, wanted["config"])
     return Run(directory, record, False, place, lock)
 
 
 def _resume(directory: Path, place: Path, record: RunRecord, lock: Lock) -> Run:
     record = replace(record, resumed=(*record.resumed, {"at": _now(), "command": command_line()}))
-    _write_record(directory, record)
+    write_record(directory, record)
     return Run(directory, record, True, place, lock)
 
 
@@ -424,12 +315,17 @@ def _check_same(place: Path, directory: Any, record: RunRecord, wanted: Mapping[
         )
 
 
-def _continues(directory: Path, record: RunRecord, wanted: Mapping[str, Any]) -> bool:
-    """An unfinished run is what is wanted, by this very program: going on gives what starting over would."""
-    here = describe_process()
-    same_program = (record.commit, record.versions) == (here["commit"], here["versions"])
-    unchanged = same_program and not record.commit.endswith("-dirty")
-    return unchanged and not _differences(_identity(directory, record, wanted), wanted)
+def _continues(directory: Path, record: RunRecord, wanted: Mapping[str, Any], overwrite: bool) -> bool:
+    """An unfinished run is what is wanted; where that is a new one (`overwrite`) only if it is of this very program,
+    so that going on gives what starting over would."""
+    if record.finished or record.retired:
+        return False
+    if overwrite:
+        here = describe_process()
+        same_program = (record.commit, record.versions) == (here["commit"], here["versions"])
+        if not same_program or record.commit.endswith("-dirty"):
+            return False
+    return not _differences(_identity(directory, record, wanted), wanted)
 
 
 def _identity(directory: Path, record: RunRecord, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -438,34 +334,10 @@ def _identity(directory: Path, record: RunRecord, wanted: Mapping[str, Any]) -> 
     return {"stage": record.stage, "seeds": dict(record.seeds), "config": read_json(directory / CONFIG)}
 
 
-def _read_record(path: Path) -> RunRecord:
-    """Raises ScoreError where a file is no record of a run of ours."""
-    values = read_json(path)
-    if not isinstance(values, dict) or values.get("kind") != KIND:
-        raise ScoreError(f"{path} is no record of a run of score (kind {KIND!r}); not touching its folder")
-    return _parse_record(values, path)
-
-
-def _parse_record(values: dict[str, Any], path: Path) -> RunRecord:
-    record = parse_kind(RunRecord, values, path, KIND, VERSION)
-    if record.sha256 != _record_digest(record):
-        raise ScoreError(f"{path} was changed: it does not agree with its own SHA-256")
-    return record
-
-
-def _write_record(directory: Path, record: RunRecord) -> None:
-    write_json(directory / RECORD, replace(record, sha256=_record_digest(record)))
-
-
-def _record_digest(record: RunRecord) -> str:
-    text = json.dumps(to_plain(replace(record, sha256="")), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _owned(record: Path) -> Iterable[str]:
     """Files and folders that the run of a record wrote."""
-    run = _read_record(record)
-    return run.files if run.finished else run.parts
+    run = read_record(record)
+    return run.files or run.parts
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:
@@ -487,27 +359,6 @@ def _numbers(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, flo
         elif isinstance(value, (bool, int, float)) or getattr(value, "ndim", None) == 0:
             found.append((f"{prefix}{key}", float(value)))
     return found
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _git(directory: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=directory, capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _now() -> str:

@@ -1,10 +1,13 @@
 """How the program talks to people: text as it is, tables whole.
 
-Text that came from outside (paths, names, errors) may hold anything, so nothing is ever read as markup. Where the
-output is no terminal, tables are as wide as they need; in a terminal, cells fold.
+Text that came from outside (paths, names, errors) may hold anything, so nothing is ever read as markup, and what a
+terminal would act on is written out. Where the output is no terminal, tables are as wide as they need; in a terminal,
+cells fold.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.text import Text
@@ -13,9 +16,23 @@ UNLIMITED = 10_000
 """Columns where the output is no terminal."""
 
 
+def visible(text: str) -> str:
+    r"""One line of text whose control characters, and those that turn or hide others, are written out.
+
+    >>> visible("a\x1b[31mb\nc")
+    'a\\x1b[31mb\\nc'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class _Literal(Console):
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str("\n".join(map(visible, text.split("\n"))), **options)
+
+
 def terminal(stderr: bool = False, quiet: bool = False) -> Console:
     """A console on standard output or standard error that shows text as it is."""
-    console = Console(stderr=stderr, quiet=quiet, markup=False, highlight=False, emoji=False)
+    console = _Literal(stderr=stderr, quiet=quiet, markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = UNLIMITED
     return console

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,13 +15,22 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from score_rl.contracts import COMMAND, ArraySpec, Interface
-from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.errors import ScoreError
 from score_rl.core.interfaces import action_spec
-from score_rl.core.ranges import Count, Natural, Positive
-from score_rl.core.records import parse, read_json, shown
-from score_rl.core.runs import verify
-from score_rl.data import layout, legacy
-from score_rl.data.layout import ARROW_TYPES, INDEX_FEATURES
+from score_rl.core.ranges import Natural
+from score_rl.core.records import parse
+from score_rl.core.run_record import verify
+from score_rl.data import legacy
+from score_rl.data.info import (
+    check_episodes,
+    data_file,
+    index_features,
+    name_notes,
+    read_info,
+    split_features,
+    task_text,
+)
+from score_rl.data.layout import ARROW_TYPES
 
 ACTION = "action"
 OBSERVATION = "observation."
@@ -125,7 +135,7 @@ def load_dataset(root: str | os.PathLike[str]) -> Dataset:
     info = read_info(root)
     verify(root)
     features, skipped = split_features(info["features"], root)
-    _check_episodes(root, info)
+    check_episodes(root, info)
     episodes = (
         legacy.episodes(root, info) if info["codebase_version"] == legacy.VERSION else _read_episodes(root, info)
     )
@@ -152,124 +162,8 @@ def load_dataset(root: str | os.PathLike[str]) -> Dataset:
         extra={name: _stack(values) for name, values in episodes.items() if _is_extra(name)},
         skipped=skipped,
         derived=derived,
-        notes=tuple(note for name in features for note in _name_notes(name, info["features"].get(name, {}))),
+        notes=tuple(note for name in features for note in name_notes(name, info["features"].get(name, {}))),
     )
-
-
-@dataclass(frozen=True)
-class FeatureEntry:
-    """A feature as info.json lists it."""
-
-    dtype: str
-    shape: tuple[Any, ...]
-    names: Any = None
-    """A list of names, or such a list in a mapping of one entry."""
-    unit: str = ""
-    frame: str = ""
-
-
-@dataclass(frozen=True)
-class Info:
-    """What is read of info.json."""
-
-    codebase_version: str
-    fps: Positive
-    features: Mapping[str, FeatureEntry]
-    data_path: str
-    total_frames: Natural
-    total_episodes: Natural
-    robot_type: str | None = None
-
-
-def read_info(root: Path) -> dict[str, Any]:
-    """The content of info.json in v3.0's words. Raises ScoreError where it is none."""
-    if not root.is_dir():
-        raise ScoreError(f"{root} does not exist")
-    if (root / "staging").is_dir() and not (root / layout.INFO_PATH).exists():
-        raise ScoreError(f"{root} is unfinished: resume its collection to complete it")
-    path = root / layout.INFO_PATH
-    values = read_json(path)
-    version = values.get("codebase_version") if isinstance(values, dict) else None
-    if isinstance(version, str) and version not in (layout.VERSION, legacy.VERSION):
-        raise ScoreError(
-            f"{root} is a LeRobotDataset {version}; this reads {layout.VERSION} and {legacy.VERSION} "
-            "(convert it with lerobot's own conversion script)"
-        )
-    parse(Info, values, path, defaults=True, others=True)
-    info = legacy.as_current(values) if version == legacy.VERSION else values
-    _data_file(root, info, 0, 0)
-    return info
-
-
-def _data_file(root: Path, info: Mapping[str, Any], chunk_index: int, file_index: int) -> Path:
-    """Path of a data file. Raises ScoreError where info.json's template is none, or leads out of the dataset."""
-    template = info["data_path"]
-    try:
-        name = template.format(chunk_index=chunk_index, file_index=file_index)
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise ScoreError(
-            f"{root / layout.INFO_PATH}: data_path is {shown(template)}, expected a template of "
-            f"chunk_index and file_index such as {layout.DATA_PATH}"
-        ) from error
-    path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise ScoreError(f"{root / layout.INFO_PATH}: data_path is {shown(template)}, which leads out of {root}")
-    return path
-
-
-def _check_episodes(root: Path, info: Mapping[str, Any]) -> None:
-    """Raise ScoreError for a dataset without episodes."""
-    if not info["total_episodes"]:
-        raise ScoreError(f"{root} has no episodes: {layout.INFO_PATH} counts total_episodes 0")
-
-
-def index_features(entries: Mapping[str, Any], root: Path) -> dict[str, ArraySpec]:
-    """The index columns in the types that info.json gives them, e.g. timestamps as float64. Raises ScoreError."""
-    found = {}
-    for name, usual in INDEX_FEATURES.items():
-        dtype, kind = entries.get(name, {}).get("dtype", usual.dtype), usual.dtype.rstrip("0123456789")
-        fitting = [each for each in ARROW_TYPES if each.startswith(kind)]
-        if dtype not in fitting:
-            raise unknown_choice(f"dtype of {name} in {root / layout.INFO_PATH}", dtype, fitting)
-        found[name] = ArraySpec(usual.shape, dtype)
-    return found
-
-
-def task_text(tasks: Any) -> str:
-    """Text of an episode's tasks, which some writers store as a list and others as the text itself."""
-    if isinstance(tasks, str) or tasks is None:
-        return tasks or ""
-    return ", ".join(str(task) for task in tasks)
-
-
-def _name_notes(name: str, entry: Mapping[str, Any]) -> list[str]:
-    """Why the names that info.json gives a feature are not used, where they are not."""
-    names, shape = layout.plain_names(entry), tuple(entry.get("shape", ()))
-    if len(names) in (0, len(shape)) and len(set(names)) == len(names):
-        return []  # one name for each axis, as of images, says nothing about entries
-    if len(names) != shape[-1]:
-        return [f"'{name}' has {len(names)} names for {shape[-1]} entries: they are left out"]
-    twice = sorted({one for one in names if names.count(one) > 1})
-    return [f"'{name}' names {', '.join(twice)} more than once: its names are left out"] if twice else []
-
-
-def split_features(entries: Mapping[str, Any], root: Path) -> tuple[dict[str, ArraySpec], tuple[str, ...]]:
-    """Features that are arrays, and the names of the others."""
-    features: dict[str, ArraySpec] = {}
-    skipped: list[str] = []
-    for name, entry in entries.items():
-        if name in INDEX_FEATURES:
-            continue
-        if entry["dtype"] in ARROW_TYPES:
-            where = f"features.{name}.shape"
-            shape = parse(tuple[Count, ...], entry["shape"], root / layout.INFO_PATH, key=where)
-            features[name] = layout.from_info({**entry, "shape": shape})
-            layout.check_feature(name, features[name])
-        else:
-            skipped.append(name)
-    if not features:
-        raise ScoreError(f"{root} has no features that are arrays; it has {', '.join(skipped) or 'none'}")
-    return features, tuple(skipped)
 
 
 def _read_episodes(root: Path, info: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -290,10 +184,11 @@ def _read_episodes(root: Path, info: Mapping[str, Any]) -> dict[str, list[Any]]:
         columns[name] = parse(list[Natural], columns[name], paths[0], key=name)
     tasks = [[task_text(task)] if isinstance(task, str) or task is None else task for task in columns["tasks"]]
     columns["tasks"] = parse(list[tuple[str, ...]], tasks, paths[0], key="tasks")
-    if columns["episode_index"] != list(range(info["total_episodes"])):
+    listed = columns["episode_index"]
+    if len(listed) != info["total_episodes"] or listed != list(range(len(listed))):
         raise ScoreError(
             f"{root}: info.json counts {info['total_episodes']} episodes, meta/episodes lists "
-            f"{len(columns['episode_index'])} (or not in order)"
+            f"{len(listed)} (or not in order)"
         )
     return columns
 
@@ -312,7 +207,7 @@ def _read_data(
     places = dict.fromkeys(zip(episodes["data/chunk_index"], episodes["data/file_index"], strict=True))
     pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in features}
     for chunk_index, file_index in places:
-        path = _data_file(root, info, chunk_index, file_index)
+        path = data_file(root, info, chunk_index, file_index)
         table = read_table(path, list(features))
         for name, feature in features.items():
             pieces[name].append(to_numpy(table[name], name, feature, path))
@@ -415,7 +310,8 @@ def _previous(values: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any]:
 def _stack(values: list[Any]) -> NDArray[Any]:
     """(episodes,) or (episodes, k) array; lists of different lengths stay objects."""
     if len({len(value) if isinstance(value, list) else None for value in values}) == 1:
-        return np.array(values)
+        with contextlib.suppress(ValueError):  # lists in lists, of different lengths
+            return np.array(values)
     stacked = np.empty(len(values), dtype=object)
     stacked[:] = values
     return stacked

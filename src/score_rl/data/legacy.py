@@ -8,19 +8,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.records import read_json_lines
+from score_rl.core.ranges import Count, Natural
+from score_rl.core.records import parse, read_json_lines
 
 VERSION = "v2.1"
 EPISODES_PATH = "meta/episodes.jsonl"
 FIELDS = ("episode_index", "tasks", "length")
 EPISODES_PER_CHUNK = 1000
 """Of a dataset that does not say."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is read of a line of episodes.jsonl."""
+
+    episode_index: Natural
+    tasks: tuple[str, ...] | str | None
+    length: Count
 
 
 def as_current(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,7 +50,7 @@ def episodes(root: Path, info: Mapping[str, Any]) -> dict[str, list[Any]]:
             f"{root}: info.json counts {info['total_episodes']} episodes, {EPISODES_PATH} lists {len(found)}"
         )
     ends = np.cumsum([row["length"] for row in found]).tolist()
-    per_chunk = info.get("chunks_size") or EPISODES_PER_CHUNK
+    per_chunk = info.get("chunks_size", EPISODES_PER_CHUNK)
     return {
         **{name: [row[name] for row in found] for name in FIELDS},
         "dataset_from_index": [0, *ends[:-1]],
@@ -54,8 +65,7 @@ def rows(root: Path) -> list[dict[str, Any]]:
     path = root / EPISODES_PATH
     found = read_json_lines(path)
     for number, row in enumerate(found):
-        if missing := [name for name in FIELDS if name not in row]:
-            raise ScoreError(f"{path}: line {number + 1} has no {', '.join(missing)}")
-        if row["episode_index"] != number or type(row["length"]) is not int:
-            raise ScoreError(f"{path}: line {number + 1} must be of episode {number}, with a length, not {row}")
+        where = f"{path}, line {number + 1}"
+        if parse(Row, row, where, others=True).episode_index != number:
+            raise ScoreError(f"{where} is of episode {row['episode_index']}, expected {number}")
     return found

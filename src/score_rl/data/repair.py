@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from score_rl.contracts import ArraySpec
 from score_rl.core.checkpoints import load_tensors
 from score_rl.core.errors import ScoreError
+from score_rl.core.outputs import real_path
 from score_rl.core.records import read_json
 from score_rl.data import layout, legacy
-from score_rl.data.dataset import index_features, off_grid, read_info, read_table, split_features, task_text, to_numpy
+from score_rl.data.dataset import off_grid, read_table, to_numpy
+from score_rl.data.info import index_features, read_info, split_features, task_text
 from score_rl.data.writer import DatasetWriter
 
 STAGING = "staging"
@@ -55,7 +57,7 @@ def repair_dataset(root: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     root, out = Path(root), Path(out)
     if out.exists():
         raise ScoreError(f"{out} exists already; a repaired dataset goes into a new folder")
-    if out.resolve().is_relative_to(root.resolve()):
+    if real_path(out).is_relative_to(real_path(root)):
         raise ScoreError(f"{out} lies in {root}, which stays as it is: choose a folder outside")
     unfinished = (root / STAGING).is_dir() and not (root / layout.INFO_PATH).exists()
     source = _staged(root) if unfinished else _recorded(root)

@@ -5,16 +5,17 @@ The schema is versioned. Fields may be added; the meaning of an existing one nev
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import write_json
-from score_rl.core.ranges import Count, Natural, NonNegative, Share
+from score_rl.core.ranges import Count, Natural, NonNegative, Range, Seed, Share
 from score_rl.core.records import parse, read_json
 from score_rl.core.statistics import paired_difference, wilson
 
@@ -33,6 +34,7 @@ class Required:
     robot_seed: int | None
     training_seed: int | None
     n: Count
+    success_rate: Share
     successes_end: Natural
     successes_ever: Natural
     wilson95: tuple[Share, Share]
@@ -44,6 +46,32 @@ class Required:
     commit: str
     command: str
     machine: str
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Fields `vs_P_*` of a record that was compared with a policy P: all of them, or none."""
+
+    difference: Annotated[float, Range(-1, 1)]
+    interval: tuple[Annotated[float, Range(-1, 1)], Annotated[float, Range(-1, 1)]]
+    """The field `vs_P_95`."""
+    wins: Natural
+    losses: Natural
+    mcnemar_p: Share
+    steps_reduction: float | None
+
+
+@dataclass(frozen=True)
+class Supported:
+    """Fields of a record whose support was measured: all of them, or none."""
+
+    support_n: Count
+    support_violation_rate: Share
+    support_violation_95: tuple[Share, Share]
+    support_inside_rate: Share
+    support_typicality: Share
+    support_auc: Share
+    support_step_violation_rate: Share
 
 
 COUNTS = ("successes_end", "successes_ever", "hand_faults")
@@ -123,6 +151,8 @@ class Labels:
     train_wall_s: float | None = None
     protective_stop_n: float | None = None
     """Contact force that ends an episode as a failure; None where the world has no such stop."""
+    not_applied: tuple[str, ...] = ()
+    """Parameters of the world's domain that its engine cannot represent, and that were therefore left out."""
     row_seeds: bool = True
     """Whether the same seed is the same episode for every policy (`WorldSpec.row_seeds`); else pairs are none."""
 
@@ -140,6 +170,7 @@ def summarize(labels: Labels, episodes: Sequence[Episode], provenance: Mapping[s
     return {
         "schema_version": SCHEMA_VERSION,
         **vars(labels),
+        "not_applied": list(labels.not_applied),
         "n": n,
         "successes_end": ends,
         "successes_ever": sum(e.success_ever for e in episodes),
@@ -216,6 +247,18 @@ def validate(records: Any, source: str = "results") -> list[dict[str, Any]]:
     for index, record in enumerate(records):
         where = f"{source}, record {index}"
         parse(Required, {name: record[name] for name in names if name in record}, where)
+        for other in {key[3 : -len("_difference")] for key in record if re.fullmatch("vs_.+_difference", key)}:
+            paired = {
+                field.name: f"vs_{other}_{'95' if field.name == 'interval' else field.name}"
+                for field in fields(Paired)
+            }
+            parse(
+                Paired, {name: record[key] for name, key in paired.items() if key in record}, f"{where}, vs_{other}"
+            )
+        if "first_seed" in record:
+            parse(Seed, record["first_seed"], where, key="first_seed")
+        if any(key.startswith("support_") for key in record):
+            parse(Supported, record, where, others=True)
         _check_counts(record, where)
     return records
 

@@ -13,10 +13,12 @@ from score_rl.contracts import World
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.chunks import check_fit
 from score_rl.core.files import JsonLines
+from score_rl.core.process import describe_process
 from score_rl.core.progress import progress
 from score_rl.core.ranges import Count, Envs, Natural, Seed
 from score_rl.core.records import parse, read_json_lines, validate
-from score_rl.core.runs import Run, describe_process, verify
+from score_rl.core.run_record import verify
+from score_rl.core.runs import Run
 from score_rl.evaluation.evaluate import evaluate
 from score_rl.evaluation.exposed import exposed
 from score_rl.evaluation.results import Episode, Labels, compare, read_results, summarize, write_results

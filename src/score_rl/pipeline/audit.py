@@ -14,8 +14,9 @@ from score_rl.contracts import World
 from score_rl.core.chunks import check_fit
 from score_rl.core.extras import optional
 from score_rl.core.files import write_json
+from score_rl.core.process import describe_process
 from score_rl.core.records import read_json, validate
-from score_rl.core.runs import describe_process, verify
+from score_rl.core.run_record import verify
 from score_rl.deploy.bundle.bundle import default_steps
 from score_rl.evaluation.audit.panel import check_mismatches, mismatches
 from score_rl.evaluation.audit.run import check, run_panel

@@ -12,7 +12,7 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.outputs import RECORD
 from score_rl.core.ranges import Natural, Seed
 from score_rl.core.records import parse
-from score_rl.core.runs import read_run
+from score_rl.core.run_record import read_run
 from score_rl.evaluation.results import Labels
 from score_rl.pipeline.inputs import content_hash, steering_bundle
 from score_rl.sim.open import is_domain, world_label
@@ -73,6 +73,7 @@ def labels_of(
         "world": world_label(settings.world),
         "robot_seed": settings.robot_seed if own_scene else None,
         "protective_stop_n": stop.force_n or None if stop else None,
+        "not_applied": tuple(getattr(world, "not_applied", ())),
         "row_seeds": world.spec.row_seeds,
     }
     labels = {name: Labels(method="base", policy=name, **where) for name in deciders}

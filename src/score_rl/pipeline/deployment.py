@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from score_rl.core.files import write_bytes
 from score_rl.core.outputs import check_file, resolve_output
 from score_rl.core.ranges import Count
 from score_rl.core.records import check, parse
-from score_rl.core.runs import CONFIG, read_run
+from score_rl.core.run_record import CONFIG, read_run
 from score_rl.core.seeding import rng
 from score_rl.data.dataset import load_dataset
 from score_rl.data.windows import Windows
@@ -88,7 +89,7 @@ def export(
     Raises ScoreError where the graph does not give what torch gives; it is not kept then.
     """
     check(Count, windows, "windows")
-    name = Path(path).resolve().name
+    name = Path(os.path.realpath(path)).name
     file = Path(out or Path(path).with_name(f"{name}-base.onnx" if fallback else f"{name}.onnx"))
     inputs = {"bundle": Path(path)} | ({"dataset": Path(dataset)} if dataset is not None else {})
     check_file(resolve_output(file, inputs), overwrite, is_export, "export")

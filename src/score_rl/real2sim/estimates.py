@@ -9,7 +9,7 @@ from typing import Literal
 
 from score_rl.core.ranges import NonNegative
 from score_rl.core.records import parse, read_json
-from score_rl.core.runs import verify
+from score_rl.core.run_record import verify
 from score_rl.real2sim.settings import ESTIMATES_FILE
 
 

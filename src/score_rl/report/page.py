@@ -18,7 +18,7 @@ from score_rl.core.files import write_text
 from score_rl.core.outputs import check_file, resolve_output
 from score_rl.core.ranges import Natural
 from score_rl.core.records import read_bytes, read_json_lines
-from score_rl.core.runs import METRICS, verify
+from score_rl.core.run_record import METRICS, verify
 from score_rl.evaluation.results import Episode, find_record, policy_name
 from score_rl.evaluation.run import read_episodes, read_evaluation, read_traces
 from score_rl.pipeline.loop import Loop
@@ -70,7 +70,13 @@ def read(directory: Path) -> Evaluated:
     """Read an evaluation's run directory. Raises ScoreError where a file is missing or corrupt."""
     traces, names = read_traces(directory)
     arrays = {policy: {key: value.numpy() for key, value in trace.items()} for policy, trace in traces.items()}
-    return Evaluated(read_evaluation(directory), read_episodes(directory), arrays, names)
+    records, episodes = read_evaluation(directory), read_episodes(directory)
+    if not records:
+        raise ScoreError(f"{directory} holds no record of a policy")
+    for record in records:
+        if (found := len(episodes.get(record["policy"], ()))) != record["n"]:
+            raise ScoreError(f"{directory} counts {record['n']} episodes of {record['policy']}, but holds {found}")
+    return Evaluated(records, episodes, arrays, names)
 
 
 def loop_report(loop: Loop) -> ReportConfig:
@@ -108,7 +114,6 @@ def write_report(path: Path, config: ReportConfig, overwrite: bool = False) -> l
     check_report(path, config, overwrite)
     evaluations = [read(directory) for directory in config.evaluations]
     verdict = evaluations[-1]
-    videos, remark = _videos(verdict, config.videos)
     sections = [
         headline(verdict),
         results_table(evaluations),
@@ -120,9 +125,10 @@ def write_report(path: Path, config: ReportConfig, overwrite: bool = False) -> l
         support_section(verdict.records, verdict.traces),
         action_section(verdict),
         calibration_section(config.calibration, _base_success(config, evaluations[0])),
-        videos,
         provenance(verdict),
     ]
+    videos, remark = _videos(verdict, config.videos)  # last, because it takes longest
+    sections.insert(-1, videos)
     page = resources.files("score_rl.report").joinpath("templates/report.html").read_text(encoding="utf-8")
     title = f"SCORE · {verdict.records[0]['task']} · {verdict.records[0]['world']}"
     write_text(path, Template(page).substitute(title=html.escape(title), body="\n".join(sections)))
@@ -174,6 +180,8 @@ def results_table(evaluations: Sequence[Evaluated]) -> str:
         rows = "".join(_row(record) for record in evaluated.records)
         world = html.escape(evaluated.records[0]["world"])
         parts.append(f'<p class="note" style="margin:22px 0 0">{world}, n = {evaluated.records[0]["n"]}</p>')
+        if left_out := left_out_note(evaluated.records[0]):
+            parts.append(f'<p class="note">{html.escape(left_out)}</p>')
         parts.append(f'<div class="scroll"><table>{head}{rows}</table></div>')
     parts.append(
         '<p class="note">Success: the task\'s condition holds when the episode ends, and no protective stop ended '
@@ -296,7 +304,7 @@ def provenance(evaluated: Evaluated) -> str:
         "commit": record["commit"],
         "command": record["command"],
         "machine": record["machine"],
-        "seeds": f"{record['first_seed']} to {record['first_seed'] + record['n'] - 1}",
+        "seeds": f"{first} to {first + record['n'] - 1}" if (first := record.get("first_seed")) is not None else "–",
         "trained": f"{record['control_steps_trained']:,} control steps in {number(record['train_wall_s'])} s",
     }
     items = "".join(f"<dt>{key}</dt><dd>{html.escape(str(value))}</dd>" for key, value in facts.items())
@@ -344,6 +352,12 @@ def share(value: float | None) -> str:
 def number(value: float | None) -> str:
     """One decimal, or a dash where there is no such figure."""
     return "–" if value is None else f"{value:.1f}"
+
+
+def left_out_note(record: Mapping[str, Any]) -> str:
+    """What of its domain the world of a record does without; empty where that is nothing."""
+    names = record.get("not_applied") or ()
+    return f"left out, since the engine cannot represent it: {', '.join(map(str, names))}" if names else ""
 
 
 def _difference(record: Mapping[str, Any], reference: str) -> str:

@@ -15,6 +15,7 @@ from score_rl.pipeline.deployment import Exported
 from score_rl.pipeline.rehearsal import Rehearsed
 from score_rl.pipeline.stages import Calibrated, Collected, Evaluated, Pretrained, Steered
 from score_rl.report.datasets import check_lines, proposal_lines, repair_lines
+from score_rl.report.page import left_out_note
 from score_rl.report.tables import audit_table, results_table, support_table
 
 Result = Collected | Pretrained | Calibrated | Steered | Evaluated | Audited | Rehearsed | Checked | Repaired
@@ -89,6 +90,8 @@ def _evaluation(result: Evaluated) -> Iterator[RenderableType]:
     yield results_table(result.records)
     if result.guard:
         yield f"  guard: {result.guard}"
+    if result.records and (left_out := left_out_note(result.records[0])):
+        yield f"  {left_out}"
     if any("support_violation_rate" in record for record in result.records):
         yield ""
         yield support_table(result.records)

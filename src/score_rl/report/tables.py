@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from score_rl.core.terminal import visible
 from score_rl.evaluation.audit.verdict import Verdict
 from score_rl.evaluation.results import policy_name
 from score_rl.report.audit import HEADER, rows
@@ -23,7 +24,7 @@ def results_table(records: Sequence[Mapping[str, Any]]) -> Table:
     for record in records:
         if record["world"] != world:
             world = record["world"]
-            table.add_row(Text(f"{world}, n = {record['n']}", style="dim"))
+            table.add_row(Text(visible(f"{world}, n = {record['n']}"), style="dim"))
         low, high = record["wilson95"]
         table.add_row(
             "  " + policy_name(record["policy"]),

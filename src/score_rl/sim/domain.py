@@ -17,14 +17,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import write_text
-from score_rl.core.records import read_toml
-from score_rl.core.runs import verify
+from score_rl.core.ranges import NonNegative, Positive, Range
+from score_rl.core.records import parse, read_toml
+from score_rl.core.run_record import verify
 from score_rl.sim.engines.settings import ENGINES, EngineSettings, MujocoSettings
 from score_rl.sim.parameters import Parameter, Parameters
 
@@ -71,9 +72,9 @@ class Physics:
 
     engine: str = "mujoco"
     """Engine, see `score_rl.sim.engines`."""
-    timestep_s: float = 1 / 60
+    timestep_s: Annotated[float, Range(0, 0.1, open="low")] = 1 / 60
     """Physics step; must divide the control period."""
-    arm_torque_scale: float = 1.0
+    arm_torque_scale: Positive = 1.0
     """Factor on the arm's torque limits. At steps of the order of the servos' time constants a saturated arm servo
     chatters (wrist: 10-20 mrad off its path at 16.7 ms), which limits out of reach prevent; they hardly matter to
     the path itself."""
@@ -101,9 +102,9 @@ class Physics:
 class ProtectiveStop:
     """Stop of the robot on a hand contact that would break a real hand; fixed before any result is seen."""
 
-    force_n: float = 0.0
+    force_n: NonNegative = 0.0
     """Filtered contact force, on any link of the hand, above which the episode ends as a failure. 0: no stop."""
-    filter_s: float = 0.01
+    filter_s: NonNegative = 0.01
     """Time constant of the first-order force filter."""
 
 
@@ -191,9 +192,9 @@ def parse_domain(table: Mapping[str, Any], source: str = "domain", parameters: P
     name = table.pop("name", Path(source).stem)
     if not isinstance(name, str) or not name:
         raise ScoreError(f"{source}: name = {name!r} must be text")
-    table.pop("provenance", None)
+    parse(Mapping[str, Any], table.pop("provenance", {}), source, key="provenance")
     physics = _physics(table.pop("physics", {}), f"{source} [physics]")
-    stop = ProtectiveStop(**_numbers(ProtectiveStop, table.pop("protective_stop", {}), f"{source} [protective_stop]"))
+    stop = parse(ProtectiveStop, table.pop("protective_stop", {}), f"{source} [protective_stop]", defaults=True)
     levels: dict[str, dict[str, Distribution]] = {level: {} for level in _LEVELS}
     for key, entry in _entries(table):
         if parameters is not None:
@@ -287,37 +288,18 @@ def _toml(value: Any) -> str:
 
 
 def _physics(table: Any, where: str) -> Physics:
-    if not isinstance(table, Mapping):
-        raise ScoreError(f"{where} must be a table, not {table!r}")
-    given = dict(table)
-    engine = given.pop("engine", Physics.engine)
+    given = dict(parse(Mapping[str, Any], table, where))
+    engine = parse(str, given.pop("engine", Physics.engine), where, key="engine")
     if engine not in ENGINES:
         raise unknown_choice(f"{where} engine", engine, ENGINES)
     for other in ENGINES.keys() - {engine}:
         if other in given:
             raise ScoreError(f"{where}: the engine is {engine}, which does not read [physics.{other}]")
     own_table = f"{where.removesuffix(']')}.{engine}]"
-    settings = ENGINES[engine](**_numbers(ENGINES[engine], given.pop(engine, {}), own_table))
-    settings.check(own_table)
-    without = given.pop("not_applied", ())
-    if not isinstance(without, (list, tuple)) or not all(isinstance(name, str) for name in without):
-        raise ScoreError(f"{where}: not_applied = {without!r} must be a list of parameters")
-    physics = Physics(engine, not_applied=tuple(without), settings=settings, **_numbers(Physics, given, where))
-    if not 0 < physics.timestep_s <= 0.1:
-        raise ScoreError(f"{where}: timestep_s = {physics.timestep_s!r} is outside (0, 0.1]")
-    return physics
-
-
-def _numbers(record: type, table: Any, where: str) -> Mapping[str, Any]:
-    """The table, checked: keys that the record has, finite values >= 0 (text where the record has text)."""
-    if not isinstance(table, Mapping):
-        raise ScoreError(f"{where} must be a table, not {table!r}")
-    for key, value in table.items():
-        if key not in record.__dataclass_fields__ or key == "settings":
-            raise unknown_choice(where, key, record.__dataclass_fields__.keys() - {"settings"})
-        if not isinstance(getattr(record, key), str) and not (_is_number(value) and value >= 0):
-            raise ScoreError(f"{where}: {key} = {value!r} must be a finite number >= 0")
-    return table
+    settings = parse(ENGINES[engine], given.pop(engine, {}), own_table, defaults=True)
+    if "settings" in given:  # a field of the record, whose table has the engine's name
+        raise unknown_choice(f"{where}: key", "settings", {engine, *vars(Physics())} - {"settings"})
+    return replace(parse(Physics, given, where, defaults=True), engine=engine, settings=settings)
 
 
 def _is_number(value: Any) -> bool:
@@ -328,7 +310,7 @@ def _distribution(description: Any, size: int | None, where: str) -> Distributio
     if not isinstance(description, Mapping) or "distribution" not in description:
         raise ScoreError(f'{where} must look like {{ distribution = "normal", mean = 0.0, sd = 0.1 }}')
     given = dict(description)
-    kind = given.pop("distribution")
+    kind = parse(str, given.pop("distribution"), where, key="distribution")
     if kind not in ARGUMENTS:
         raise unknown_choice(f"{where}: distribution", kind, ARGUMENTS)
     if set(given) != set(ARGUMENTS[kind]):

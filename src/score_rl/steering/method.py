@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from score_rl.contracts import Context, FlowPolicy, PolicySpec, Window
-from score_rl.core.errors import unknown_choice
-from score_rl.core.ranges import Count, Length
+from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.ranges import Count, Length, Width
 from score_rl.core.records import parse
 from score_rl.data.windows import WindowBatch
 from score_rl.steering.heads import Decision, Head, LatentHead
@@ -47,7 +47,7 @@ class SteeringSpec:
     """(l, w) of the base policy."""
     latent: LatentConfig
     """Parametrisation of the latent."""
-    hidden: Annotated[tuple[Count, ...], Length(1)]
+    hidden: Annotated[tuple[Width, ...], Length(1, 64)]
     """Widths of the actor."""
     activation: str
     """Activation of the actor."""
@@ -187,7 +187,12 @@ class Method:
 def latent_head(spec: SteeringSpec, device: str = "cpu") -> LatentHead:
     """SCORE's head."""
     kept = spec.options.get(COMPLEMENT)
-    complement = None if kept is None else torch.tensor(kept, device=device)
+    if kept is None:
+        return LatentHead(LatentMap(spec.latent, spec.latent_shape, device))
+    rows = parse(list[list[float]], kept, "the steering's options", key=COMPLEMENT)
+    if [len(row) for row in rows] != [spec.latent_shape[1]] * spec.latent_shape[0]:
+        raise ScoreError(f"option {COMPLEMENT} of the steering is no latent of shape {spec.latent_shape}")
+    complement = torch.tensor(rows, device=device)
     return LatentHead(LatentMap(spec.latent, spec.latent_shape, device), complement)
 
 

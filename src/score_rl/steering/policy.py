@@ -20,7 +20,7 @@ from score_rl.core.checkpoints import load_module, load_tensors, save_tensors
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import write_json
 from score_rl.core.records import parse_kind, read_json
-from score_rl.core.runs import verify
+from score_rl.core.run_record import verify
 from score_rl.core.seeding import rng
 from score_rl.steering.heads import Decision, Head
 from score_rl.steering.latent import LATENT_BOUND
@@ -28,6 +28,8 @@ from score_rl.steering.method import SCORE, Decider, Method, SteeringSpec, Train
 from score_rl.steering.networks import GaussianActor
 
 KIND, VERSION = "score_rl.steering_policy", 2
+BEFORE_METHODS = {"method": "score", "options": {}, "layer_norm": False, "privileged": {}}
+"""What a bundle's specification leaves unsaid that was written when SCORE was the only method."""
 WEIGHTS, DESCRIPTION = "steering.safetensors", "steering.json"
 
 
@@ -89,7 +91,11 @@ class Description:
 def read_description(directory: str | Path) -> Description:
     """What a bundle says about itself. Raises ScoreError where it is no bundle of a steering policy."""
     path = Path(directory) / DESCRIPTION
-    return parse_kind(Description, read_json(path), path, KIND, VERSION)
+    values = read_json(path)
+    spec = values.get("spec") if isinstance(values, dict) else None
+    if isinstance(spec, dict) and not {"method", "options"} & set(spec):
+        values["spec"] = {**BEFORE_METHODS, **spec}
+    return parse_kind(Description, values, path, KIND, VERSION)
 
 
 def save_steering(directory: str | Path, steering: Trained, provenance: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ from score_rl.contracts import Context, Window
 from score_rl.core import ranks
 from score_rl.core.checkpoints import load_module, optimizer_to_tensors, restore_optimizer, take_prefix, with_prefix
 from score_rl.core.errors import Diverged, ScoreError
-from score_rl.core.ranges import Count, Length, NonNegative, Positive, Share
+from score_rl.core.ranges import Count, Length, NonNegative, Positive, Share, Width
 from score_rl.core.records import validate
 from score_rl.steering.networks import Critic, GaussianActor, check_network, explained_variance
 from score_rl.steering.penalties import Penalty
@@ -60,7 +60,7 @@ class PPOConfig:
     """Largest gradient norm, of actor and of critic [1.0]."""
     advantage_per_minibatch: bool = True
     """Normalise advantages per minibatch [yes], else once per rollout."""
-    hidden: Annotated[tuple[Count, ...], Length(1)] = (256, 128, 64)
+    hidden: Annotated[tuple[Width, ...], Length(1, 64)] = (256, 128, 64)
     """Widths of actor and critic [256, 128, 64]."""
     activation: str = "elu"
     """Activation of actor and critic: elu, gelu, identity, relu, selu, silu or tanh [elu]."""
@@ -98,6 +98,22 @@ class Sizes:
     """T: decisions per environment and rollout."""
     iterations: int = 1
     """Rollouts of the whole training, for learners that work in phases."""
+
+
+def generalized_advantages(
+    rewards: Tensor, going: Tensor, values: Tensor, following: Tensor, gamma: float, gae_lambda: float
+) -> Tensor:
+    """Generalised advantage estimates (T, n) of rewards and values (T, n).
+
+    going (T, n): 0.0 where the episode ended with the decision, else 1.0; following (n,): value of what comes next;
+    gamma: discount per decision. Source: Schulman et al. 2016, arXiv 1506.02438.
+    """
+    advantages, estimate = torch.empty_like(rewards), torch.zeros_like(following)
+    for t in reversed(range(len(rewards))):
+        error = rewards[t] + going[t] * gamma * following - values[t]
+        advantages[t] = estimate = error + going[t] * gamma * gae_lambda * estimate
+        following = values[t]
+    return advantages
 
 
 class Learner:
@@ -200,11 +216,8 @@ class Learner:
         values, following = self.critic(self.rollout["critic"]), self.critic(last_critic)
         for t, rows, discount, final_critic in self.timeouts:
             rewards[t, rows] += discount * self.critic(final_critic)
-        returns, advantage = torch.empty_like(rewards), torch.zeros_like(following)
-        for t in reversed(range(self.decisions)):
-            error = rewards[t] + going[t] * self.gamma * following - values[t]
-            advantage = error + going[t] * self.gamma * self.config.gae_lambda * advantage
-            returns[t], following = advantage + values[t], values[t]
+        gae_lambda = self.config.gae_lambda
+        returns = generalized_advantages(rewards, going, values, following, self.gamma, gae_lambda) + values
         advantages = returns - values
         if not self.config.advantage_per_minibatch:
             advantages = ranks.standardized(advantages)

@@ -29,7 +29,7 @@ from score_rl.core.interfaces import as_array, check_offer
 from score_rl.core.locks import Lock
 from score_rl.core.outputs import resolve_output
 from score_rl.core.records import read_json
-from score_rl.core.runs import read_run
+from score_rl.core.run_record import read_run
 from score_rl.deploy.bundle.manifest import Manifest, foreign_files, verify_manifest, write_manifest
 from score_rl.deploy.bundle.spec import (
     VERSION,

@@ -19,7 +19,7 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.files import sha256, to_plain, write_text
 from score_rl.core.publish import files_below
 from score_rl.core.ranges import Natural
-from score_rl.core.records import parse_json, parse_kind, read_bytes, read_json
+from score_rl.core.records import parse, parse_json, parse_kind, read_bytes, read_json
 
 MANIFEST = "manifest.json"
 
@@ -96,7 +96,7 @@ def foreign_files(root: Path, kind: str) -> list[str]:
         values = read_json(path)
         if not isinstance(values, dict) or values.get("kind") != kind:
             raise ScoreError(f"{path} is no manifest of a {kind!r}; not replacing its folder")
-        listed = set(parse_kind(_Stored, values, path, kind, values.get("version", 0)).files)
+        listed = set(parse(_Stored, values, path).files)
     if not root.is_dir():
         raise ScoreError(f"{root} is a file, not a folder")
     found = files_below(root)

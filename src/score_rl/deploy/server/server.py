@@ -26,6 +26,7 @@ from importlib import metadata as packages
 from typing import Any
 
 import numpy as np
+from score_client import wire
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import DATA_OPCODES, Frame
@@ -33,7 +34,6 @@ from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
 from websockets.protocol import Event
 
-from score_rl.core import wire
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import to_plain
 from score_rl.deploy.server.batching import Batcher
@@ -160,7 +160,7 @@ class PolicyServer:
             await self._converse(connection, session)
         except ConnectionClosed:
             pass
-        except ScoreError as error:
+        except (ScoreError, wire.WireError) as error:
             await self._refuse(connection, str(error))
         except Exception as error:
             await self._refuse(connection, "internal error", error)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from score_rl.core.ranges import Count, Envs, Length, Natural, NonNegative, Seed, Share
 from score_rl.evaluation.audit.run import AuditConfig
 from score_rl.pipeline.experiment.settings import changed_all
 from score_rl.tasks.recipe import FULL, Recipe, get_recipe
@@ -34,9 +35,9 @@ class Method:
     """"ours", "rival" or "control"; the best rival is the one of that role with the highest mean proxy success."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Dotted setting of any stage -> value, e.g. {"steer.learner.ppo.learning_rate" = 1e-3}."""
-    twin_stop_n: float | None = None
+    twin_stop_n: NonNegative | None = None
     """Train in the calibrated twin with this protective stop (N; 0: none) in place of its own."""
-    twin_calibration: float = 1.0
+    twin_calibration: Share = 1.0
     """Train in a twin that holds this share of the calibration; 0: the twin that calibration starts from."""
     policy: str = "det"
     """The policy that stands for the method: det, its mean, or a policy's name where there is but one way."""
@@ -44,7 +45,7 @@ class Method:
     """Whether the method reads the demonstrations while it learns (`score steer --dataset`)."""
     tasks: tuple[str, ...] = ()
     """Only on these of the experiment's tasks; by default on all."""
-    robots: tuple[int, ...] = ()
+    robots: tuple[Seed, ...] = ()
     """Only on these of the experiment's robots; by default on all."""
     sweep: str | None = None
     """Name of the sweep that this method is a point of."""
@@ -65,23 +66,23 @@ REFERENCES = Method("references", BASE, "base policy", "control")
 class Amounts:
     """How much is evaluated."""
 
-    worlds: tuple[str, ...] = EVALUATIONS
+    worlds: Annotated[tuple[str, ...], Length(1)] = EVALUATIONS
     """Where."""
-    twin_episodes: int = 100
+    twin_episodes: Count = 100
     """Episodes of every policy in the twin."""
-    proxy_episodes: int = 200
+    proxy_episodes: Count = 200
     """Episodes of every policy in the proxy, and again without the protective stop."""
-    first_seed: int = 1_000_000
+    first_seed: Seed = 1_000_000
     """First episode seed; all policies play the same seeds."""
-    num_envs: int = 100
+    num_envs: Envs = 100
     """Environments stepped together."""
-    traced: int = 0
+    traced: Natural = 0
     """Episodes of every policy that are kept in full."""
     stochastic: tuple[str, ...] = ("twin", "proxy")
     """Evaluations in which policies are also sampled, beside their means."""
     support: tuple[str, ...] = ("twin", "proxy")
     """Evaluations in which the support of what was executed is measured; it takes several times as long."""
-    support_episodes: int = 0
+    support_episodes: Natural = 0
     """Episodes of every policy in which it is measured, from the first; 0: all."""
 
 
@@ -97,7 +98,7 @@ class Audit:
     """Only these methods, or sweeps (`references`: base policy and z = 0); by default all."""
     tasks: tuple[str, ...] = ()
     """Only on these of the experiment's tasks; by default on all."""
-    robots: tuple[int, ...] = ()
+    robots: tuple[Seed, ...] = ()
     """Only on these of the experiment's robots; by default on all."""
 
     def asks(self, task: str, robot: int, method: Method) -> bool:
@@ -114,9 +115,9 @@ class Experiment:
     name: str
     description: str
     tasks: tuple[str, ...]
-    robots: tuple[int, ...]
+    robots: tuple[Seed, ...]
     """Robot seeds: each has its own demonstrations, base policy, calibration and training."""
-    training_seeds: tuple[int, ...]
+    training_seeds: tuple[Seed, ...]
     """Seeds of steering."""
     methods: tuple[Method, ...]
     recipe: str = FULL

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from score_rl.core.errors import ScoreError, unknown_choice
-from score_rl.core.records import read_toml
+from score_rl.core.records import parse, read_toml
 from score_rl.pipeline.experiment.definition import (
     BASE,
     EVALUATIONS,
@@ -22,7 +22,7 @@ from score_rl.pipeline.experiment.definition import (
     Experiment,
     Method,
 )
-from score_rl.pipeline.experiment.settings import changed_all, check_keys, converted, field_names
+from score_rl.pipeline.experiment.settings import changed_all, check_keys, field_names, read_field
 from score_rl.steering.methods import METHODS
 from score_rl.tasks.recipe import task_names
 
@@ -46,13 +46,15 @@ def load_experiment(path: Path) -> Experiment:
 def parse_experiment(table: Mapping[str, Any], source: str) -> Experiment:
     """An experiment from plain data (the layout of its file). Raises ScoreError; see `load_experiment`."""
     table = {"name": Path(source).stem, "description": "", "training_seeds": [0], **table}
-    sweep = table.pop("sweep", {})
+    sweep = parse(Mapping[str, Any], table.pop("sweep", {}), source, key="sweep")
     known = [key for key in field_names(Experiment) if key not in TABLES.values()]
     check_keys([*known, *TABLES, "sweep"], table, source, required=("tasks", "robots", "method"))
-    methods = [m for entry in table.pop("method") for m in _methods(entry, sweep, f"{source} [[method]]")]
-    audits = [_record(Audit, {"panel": {}, **entry}, f"{source} [[audit]]") for entry in table.pop("audit", [])]
-    amounts = changed_all(Amounts(), table.pop("evaluation", {}), f"{source} [evaluation]")
-    experiment = _record(Experiment, {**table, "methods": (), "amounts": Amounts()}, source)
+    entries, asked = (parse(list[Mapping[str, Any]], table.pop(k, []), source, key=k) for k in ("method", "audit"))
+    methods = [m for entry in entries for m in _methods(entry, sweep, f"{source} [[method]]")]
+    audits = [_record(Audit, {"panel": {}, **entry}, f"{source} [[audit]]") for entry in asked]
+    amounts = parse(Mapping[str, Any], table.pop("evaluation", {}), source, key="evaluation")
+    amounts = changed_all(Amounts(), amounts, f"{source} [evaluation]")
+    experiment = _record(Experiment, {**table, "methods": ()}, source)
     experiment = replace(experiment, methods=tuple(methods), amounts=amounts, audits=tuple(audits))
     _check_names(experiment, source)
     _check_methods(experiment, source)
@@ -69,20 +71,19 @@ def _record(cls: type, entry: Any, where: str, hidden: tuple[str, ...] = ()) -> 
     where = f"{where} {entry['name']}"
     required = tuple(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
     check_keys([name for name in field_names(cls) if name not in hidden], entry, where, required)
-    kinds, values = get_type_hints(cls), {}
+    kinds, values = get_type_hints(cls, include_extras=True), {}
     for name, given in entry.items():
         nested = is_dataclass(kinds[name]) and isinstance(given, Mapping)
-        read = (
-            changed_all(kinds[name](), given, where) if nested else converted(kinds[name], given, f"{where}: {name}")
+        values[name] = (
+            changed_all(kinds[name](), given, where) if nested else read_field(kinds[name], given, where, name)
         )
-        values[name] = read
     return cls(**values)
 
 
 def _methods(entry: Any, common: Mapping[str, Any], where: str) -> Iterator[Method]:
     """One method, or one per combination of its swept settings and those of the whole file."""
-    entry = {"label": entry["name"], "method": entry["name"], **entry} if "name" in entry else entry
-    swept = {**common, **entry.pop("sweep", {})}
+    entry = {"label": entry["name"], "method": entry["name"], **entry} if "name" in entry else dict(entry)
+    swept = {**common, **parse(Mapping[str, Any], entry.pop("sweep", {}), where, key="sweep")}
     stem: Method = _record(Method, entry, where, hidden=("sweep_value",))
     for path, values in swept.items():
         if not isinstance(values, list) or not values:
@@ -114,6 +115,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_names(experiment: Experiment, source: str) -> None:
+    if not re.fullmatch(r"\w[\w.-]*", experiment.name):
+        raise ScoreError(f"{source}: name is {experiment.name!r}, expected the name of a folder")
     _check_some(experiment.tasks, task_names(), f"{source}: task")
     for key in ("task_settings", "datasets"):
         _check_some(getattr(experiment, key), experiment.tasks, f"{source}: [{key}]")
@@ -128,8 +131,6 @@ def _check_names(experiment: Experiment, source: str) -> None:
             raise ScoreError(f"{source}: {kind} must be a list of different entries, got {list(entries)}")
     for key in ("worlds", "stochastic", "support"):
         _check_some(getattr(experiment.amounts, key), EVALUATIONS, f"{source}: [evaluation] {key}")
-    if min(experiment.amounts.twin_episodes, experiment.amounts.proxy_episodes) < 1 or not experiment.amounts.worlds:
-        raise ScoreError(f"{source}: [evaluation] needs at least one episode and one world")
 
 
 def _check_methods(experiment: Experiment, source: str) -> None:
@@ -140,9 +141,6 @@ def _check_methods(experiment: Experiment, source: str) -> None:
             raise ScoreError(f"{source}: {method.name} is always evaluated; it is no method of its own")
         _check_some([method.method], [*METHODS, BASE], f"method of {method.name}")
         _check_some([method.role], ROLES, f"{source}: role of {method.name}")
-        if not 0 <= method.twin_calibration <= 1:
-            share = method.twin_calibration
-            raise ScoreError(f"{source}: twin_calibration of {method.name} = {share!r} must be a share, 0 to 1")
         _check_some(method.tasks, experiment.tasks, f"{source}: task of {method.name}")
         _check_some(method.robots, experiment.robots, f"{source}: robot of {method.name}")
 

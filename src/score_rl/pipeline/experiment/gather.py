@@ -9,7 +9,7 @@ from typing import Any
 
 from score_rl.core.errors import ScoreError
 from score_rl.core.records import read_json, read_json_lines
-from score_rl.core.runs import read_run
+from score_rl.core.run_record import read_run
 from score_rl.evaluation.results import Episode, compare
 from score_rl.evaluation.run import read_episodes, read_evaluation
 from score_rl.pipeline.audit import RESULT

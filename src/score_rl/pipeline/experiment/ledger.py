@@ -1,24 +1,24 @@
 """What is known of every job, in files only: any process may read it, and who works on a job holds its lock.
 
-OUT/jobs/ holds, per job, a lock and a record {status, digest, attempts, wall_s, error}; status is `started`, `done`
-or `failed`. A lock (flock(2)) is the kernel's: it goes with the process that holds it, however that ends.
+OUT/jobs/ holds, per job, a lock (`core.locks`: it goes with the process that holds it) and a `JobRecord`.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import write_json
+from score_rl.core.locks import InUse, Lock, is_held
+from score_rl.core.ranges import Natural, NonNegative
 from score_rl.core.records import parse, read_json
+from score_rl.core.runs import retire
 from score_rl.pipeline.experiment.job import Job
 
 DONE, FAILED, SKIPPED, RUNNING, UNFINISHED, READY, WAITING = (
@@ -35,12 +35,30 @@ POLL_S = 0.5
 """Seconds between two tries to get a lock that somebody else holds."""
 
 
+@dataclass(frozen=True)
+class JobRecord:
+    """What became of a job so far."""
+
+    job: str
+    """Its name."""
+    status: Literal["started", "done", "failed"]
+    digest: str
+    """Of the job that was run: see `Job.digest`."""
+    attempts: Natural
+    machine: str
+    """Name of the computer that worked on it last."""
+    wall_s: NonNegative
+    """Seconds that the last attempt took."""
+    error: str
+    """Why it failed; else empty."""
+
+
 class Ledger:
     """The jobs of an experiment in the folder OUT."""
 
     def __init__(self, out: Path, jobs: Sequence[Job]) -> None:
         self.out, self.jobs = Path(out), list(jobs)
-        self._done: dict[str, dict[str, Any]] = {}
+        self._done: dict[str, JobRecord] = {}
 
     def directory(self, name: str) -> Path:
         """Run directory of a job."""
@@ -50,22 +68,40 @@ class Ledger:
         """What the job printed."""
         return self.out / "logs" / f"{_stem(job)}.log"
 
-    def record(self, job: Job) -> dict[str, Any]:
-        """The job's record; empty where it was never started."""
+    def record(self, job: Job) -> JobRecord | None:
+        """The job's record; None where it was never started. Raises ScoreError for a file that is none."""
         if job.name in self._done:
             return self._done[job.name]
         path = self._path(job, "json")
-        record = parse(dict[str, Any], read_json(path), path) if path.exists() else {}
-        if record.get("status") == DONE:
+        record = parse(JobRecord, read_json(path), path) if path.exists() else None
+        if record is not None and record.status == DONE:
             self._done[job.name] = record
         return record
 
-    def write(self, job: Job, status: str, wall_s: float = 0.0, error: str = "", attempts: int = 0) -> None:
+    def status(self, job: Job) -> str | None:
+        """`started`, `done` or `failed`; None where the job was never started."""
+        record = self.record(job)
+        return None if record is None else record.status
+
+    def records(self) -> dict[str, JobRecord]:
+        """Name -> record of every job that was started."""
+        known = {job.name: self.record(job) for job in self.jobs}
+        return {name: record for name, record in known.items() if record is not None}
+
+    def write(
+        self,
+        job: Job,
+        status: Literal["started", "done", "failed"],
+        wall_s: float = 0.0,
+        error: str = "",
+        attempts: int = 0,
+    ) -> None:
         """Write the job's record; `attempts` more than before."""
-        attempts += self.record(job).get("attempts", 0)
-        known = {"job": job.name, "status": status, "digest": job.digest, "attempts": attempts}
-        known |= {"machine": socket.gethostname(), "wall_s": round(wall_s, 2), "error": error}
-        write_json(self._path(job, "json"), known)
+        before = self.record(job)
+        attempts += 0 if before is None else before.attempts
+        machine, wall_s = socket.gethostname(), round(wall_s, 2)
+        record = JobRecord(job.name, status, job.digest, attempts, machine, wall_s, error)
+        write_json(self._path(job, "json"), record)
 
     def states(self) -> dict[str, str]:
         """State of every job, in the order of the plan."""
@@ -75,7 +111,7 @@ class Ledger:
         return states
 
     def _state(self, job: Job, needs: Sequence[str]) -> str:
-        status = self.record(job).get("status")
+        status = self.status(job)
         if status in (DONE, FAILED):
             return status
         if any(state in (FAILED, SKIPPED) for state in needs):
@@ -95,50 +131,49 @@ class Ledger:
                 "choose another --out, or pass --overwrite to run these again"
             )
 
-    def remove_changed(self) -> list[str]:
-        """Delete the jobs of another configuration and return their names; ScoreError where one is running."""
+    def give_up_changed(self) -> list[str]:
+        """Forget the jobs of another configuration, so that they are run again, and return their names.
+
+        A run's files stay until the new run takes their place, and what else is in its folder stays for good. Raises
+        ScoreError where one is running, and where a folder holds something that is no run.
+        """
         other = self._of_another_configuration()
         if running := [job.name for job in other if self.held(job)]:
             raise ScoreError(f"{running[0]} is running with another configuration; stop it first")
         for job in other:
-            directory = self.directory(job.name)
-            if directory.exists():
-                # Renamed first: an interrupted deletion must not leave half a run under the old name.
-                doomed = directory.with_name(f".{directory.name}.{os.getpid()}.deleted")
-                directory.rename(doomed)
-                shutil.rmtree(doomed)
+            retire(self.directory(job.name))
             self._path(job, "json").unlink(missing_ok=True)
             self._done.pop(job.name, None)
         return [job.name for job in other]
 
     def retry_failed(self) -> list[str]:
         """Forget failures, so that these jobs are tried again; their names."""
-        failed = [job for job in self.jobs if self.record(job).get("status") == FAILED]
+        failed = [job for job in self.jobs if self.status(job) == FAILED]
         for job in failed:
             self.write(job, "started")
         return [job.name for job in failed]
 
     def _of_another_configuration(self) -> list[Job]:
-        return [job for job in self.jobs if self.record(job).get("digest", job.digest) != job.digest]
+        known = [(job, self.record(job)) for job in self.jobs]
+        return [job for job, record in known if record is not None and record.digest != job.digest]
 
     def held(self, job: Job) -> bool:
         """Whether somebody works on a job."""
-        path = self._path(job, "lock")
-        if not path.exists():
-            return False
-        with path.open("a") as file:
-            return not _try_lock(file.fileno(), path)
+        return is_held(self._path(job, "lock"))
 
     @contextmanager
     def lock(self, job: Job, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
         """Be the only one, of all processes, to work on a job; `waiting` is called once where somebody else does."""
-        path = self._path(job, "lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            if not _try_lock(file.fileno(), path):
-                waiting()
-                while not _try_lock(file.fileno(), path):
-                    time.sleep(POLL_S)
+        lock, told = None, False
+        while lock is None:
+            try:
+                lock = Lock(self._path(job, "lock"), self.directory(job.name))
+            except InUse:
+                if not told:
+                    waiting()
+                    told = True
+                time.sleep(POLL_S)
+        with lock:
             yield
 
     def _path(self, job: Job, ending: str) -> Path:
@@ -147,13 +182,3 @@ class Ledger:
 
 def _stem(job: Job) -> str:
     return job.name.replace("/", ".")
-
-
-def _try_lock(descriptor: int, path: Path) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise ScoreError(f"cannot lock {path}: {error.strerror}; the file system must support flock(2)") from error
-    return True

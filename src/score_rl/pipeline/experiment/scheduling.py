@@ -47,7 +47,8 @@ def execute(ledger: Ledger, run: Runner, client: Client, console: Console, share
         for job, state in _ended(ledger, futures, client.loop):
             advance(1, note=job.name)
             if state == FAILED:
-                error = f"{ledger.record(job).get('error', '')} (see {ledger.log_path(job)})"
+                record = ledger.record(job)
+                error = f"{record.error if record else ''} (see {ledger.log_path(job)})"
                 console.print(f"failed: {job.name}: {error}", highlight=False, markup=False)
             elif state == SKIPPED:
                 console.print(f"skipped: {job.name}", highlight=False, markup=False)
@@ -87,7 +88,7 @@ def perform(job: Job, out: Path, run: Runner, share_of: int, command: Sequence[s
         return SKIPPED
     ledger = Ledger(out, [job])
     with ledger.lock(job, waiting=_let_others_work), ALONE:
-        if ledger.record(job).get("status") == DONE:
+        if ledger.status(job) == DONE:
             return DONE
         if share_of:
             _take_share(share_of)

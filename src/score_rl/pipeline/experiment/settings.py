@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.records import parse
 
 T = TypeVar("T")
 NOTHING = "none"
@@ -18,9 +18,8 @@ NOTHING = "none"
 def changed(value: T, path: str, new: Any, source: str, above: str = "") -> T:
     """A copy with one field, named by its dotted path, set anew.
 
-    Lists become tuples, whole numbers become fractions where the field holds one. Raises ScoreError, naming
-    `source` and the whole path (`above`: what stands before it), for a field that does not exist or a value of
-    another type.
+    The value is plain data, read as `core.records.parse` does. Raises ScoreError, naming `source` and the whole path
+    (`above`: what stands before it), for a field that does not exist and a value of another type or out of range.
     """
     name, _, rest = path.partition(".")
     known = field_names(value) if dataclasses.is_dataclass(value) else []
@@ -30,7 +29,8 @@ def changed(value: T, path: str, new: Any, source: str, above: str = "") -> T:
     if rest:
         inner = changed(getattr(value, name), rest, new, source, f"{above}{name}.")
     else:
-        inner = converted(get_type_hints(type(value))[name], new, f"{source}: {above}{path}")
+        hint = get_type_hints(type(value), include_extras=True)[name]
+        inner = read_field(hint, new, source, above + path)
     return replace(value, **{name: inner})  # type: ignore[type-var]
 
 
@@ -41,30 +41,11 @@ def changed_all(value: T, settings: Mapping[str, Any], source: str) -> T:
     return value
 
 
-def converted(hint: Any, new: Any, where: str) -> Any:
-    """Plain data as a value of an annotated type; ScoreError where it is none."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        if new == NOTHING and type(None) in arguments:
-            return None
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return converted(inner, new, where)
-    if origin is Literal:
-        if new not in arguments:
-            raise unknown_choice(where, new, arguments)
-        return new
-    if origin is tuple and isinstance(new, (list, tuple)):
-        hints = arguments[:1] * len(new) if arguments[-1] is ... else arguments
-        if len(hints) != len(new):
-            raise ScoreError(f"{where} = {list(new)} must have {len(hints)} entries")
-        return tuple(converted(inner, item, where) for inner, item in zip(hints, new))
-    if hint is float and isinstance(new, int) and not isinstance(new, bool):
-        return float(new)
-    kind = origin or hint
-    if not isinstance(new, kind) or (isinstance(new, bool) and kind is not bool):
-        name = "list" if kind is tuple else kind.__name__
-        raise ScoreError(f"{where} = {new!r} must be of type {name}")
-    return new
+def read_field(hint: Any, new: Any, source: str, key: str) -> Any:
+    """Plain data as a value of a field's annotation, within its range; raises ScoreError where it is none."""
+    if new == NOTHING and type(None) in get_args(hint):
+        return None
+    return parse(hint, new, source, key=key)
 
 
 def field_names(value: Any) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from score_rl.core.runs import read_run
+from score_rl.core.run_record import read_run
 from score_rl.pipeline import stages
 from score_rl.pipeline.audit import audit
 from score_rl.pipeline.experiment.job import Job

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.ranges import Count, Length, Range
+from score_rl.core.ranges import Length, Range, Width
 from score_rl.core.records import validate
 
 
@@ -27,9 +27,9 @@ class NetworkConfig:
 
     kind: Literal["mlp", "unet"] = "mlp"
     """"mlp": for CPUs. "unet": 1-D convolutions over the chunk with FiLM, as in the paper."""
-    widths: Annotated[tuple[Count, ...], Length(1)] = (256, 256, 256)
+    widths: Annotated[tuple[Width, ...], Length(1, 64)] = (256, 256, 256)
     """Hidden widths: layers of the MLP; resolutions of the U-Net, finest first (the paper: 256 512 1024)."""
-    time_features: Annotated[int, Range(2)] = 32
+    time_features: Annotated[int, Range(2, 16_384)] = 32
     """Sinusoidal features of the flow time (even)."""
 
 

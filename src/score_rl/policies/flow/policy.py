@@ -22,7 +22,7 @@ from score_rl.core.interfaces import check_policy_spec
 from score_rl.core.parallel import map_rows
 from score_rl.core.ranges import Count, Positive, Range
 from score_rl.core.records import parse_kind, read_json, validate
-from score_rl.core.runs import verify
+from score_rl.core.run_record import verify
 from score_rl.policies.flow.networks import NetworkConfig, make_network
 from score_rl.policies.flow.representation import FlowContext, Representation, RepresentationConfig
 

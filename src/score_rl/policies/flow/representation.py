@@ -165,6 +165,10 @@ def check_representation(spec: PolicySpec, config: RepresentationConfig) -> None
         if name not in ENCODERS:
             raise unknown_choice("encoder", name, ENCODERS)
     observed = spec.interface.observation
+    for kind, keys, known in (("observed key", config.keys, observed), ("view", config.views, spec.interface.views)):
+        for key in keys:
+            if key not in known:
+                raise unknown_choice(kind, key, known)
     for key in config.encoders:
         if key not in (*config.keys, *config.views):
             raise unknown_choice("key with an encoder of its own", key, (*config.keys, *config.views))

@@ -8,7 +8,6 @@ so that a server that was restarted, or has dropped the handle, is asked again.
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -19,13 +18,13 @@ import torch
 from torch import Tensor
 
 from score_rl.contracts import PolicySpec, Window
-from score_rl.core import plugins, wire
+from score_rl.core import plugins
 from score_rl.core.arrays import check_window
 from score_rl.core.errors import ScoreError
 from score_rl.core.extras import optional
 from score_rl.core.fingerprint import fingerprint
 from score_rl.core.interfaces import check_policy_spec
-from score_rl.core.records import parse
+from score_rl.core.records import parse, parse_json
 
 PROTOCOL = "score_policy/1"
 MAX_ANSWER_BYTES = 1 << 28
@@ -143,6 +142,7 @@ class RemotePolicy:
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer; asked once more over a new connection where the old one broke."""
+        from score_client import wire
         from websockets.exceptions import WebSocketException
 
         message = wire.pack(request)
@@ -161,10 +161,11 @@ class RemotePolicy:
                     raise ScoreError(f"the policy at {self._address} does not answer: {error!r}") from error
         if isinstance(reply, str):
             raise ScoreError(f"the policy at {self._address} failed: {reply}")
-        return wire.unpack(reply)
+        return _unpacked(reply, self._address)
 
     def _connect(self) -> None:
         with optional("a remote policy"):
+            import score_client  # noqa: F401
             from websockets.exceptions import WebSocketException
             from websockets.sync.client import connect
 
@@ -207,14 +208,19 @@ def _read_served(reply: bytes | str, address: str) -> tuple[PolicySpec, str]:
     """(specification, name of the weights) of a server's first message. Raises ScoreError."""
     if isinstance(reply, str):
         raise ScoreError(f"{address} says: {reply}")
-    first = wire.unpack(reply)
+    first = _unpacked(reply, address)
     spec, weights = first.get("spec"), first.get("fingerprint")
     if first.get("protocol") != PROTOCOL or not isinstance(spec, np.ndarray) or not isinstance(weights, str):
         raise ScoreError(f"{address} serves no policy of the protocol {PROTOCOL}; see score_client.policy_server")
-    try:
-        plain = json.loads(spec.tobytes())
-    except ValueError as error:
-        raise ScoreError(f"the specification of {address} is no JSON: {error}") from error
-    spec = parse(PolicySpec, plain, address)
+    spec = parse(PolicySpec, parse_json(spec.tobytes(), f"the specification of {address}"), address)
     check_policy_spec(spec, address)
     return spec, weights
+
+
+def _unpacked(reply: bytes, address: str) -> dict[str, Any]:
+    from score_client import wire
+
+    try:
+        return wire.unpack(reply)
+    except wire.WireError as error:
+        raise ScoreError(f"what {address} answers cannot be read: {error}") from error

@@ -9,17 +9,20 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from score_rl.core.errors import ScoreError
 from score_rl.core.files import write_json, write_text
-from score_rl.core.runs import describe_process
+from score_rl.core.process import describe_process
 from score_rl.evaluation.results import write_results
 from score_rl.pipeline.experiment.arms import Arm, arms, best_rival, complete, our_arm
 from score_rl.pipeline.experiment.definition import Experiment
 from score_rl.pipeline.experiment.gather import Findings
 from score_rl.pipeline.experiment.summary import mean_difference, mean_field, mean_rate
 from score_rl.report.experiment import pictures, tables
+from score_rl.report.page import is_report
 
 Section = tuple[str, str, tables.Table]
 """Title, note and table."""
+PAGE = "report.html"
 SUPPORT_FIELD, FORCE_FIELD = "support_violation_rate", "peak_force_p95_n"
 NOTES = (
     "Success: the task's condition holds when the episode ends, and no protective stop ended it. Percent. Means are "
@@ -45,23 +48,38 @@ def write_reports(
     costs: Sequence[Mapping[str, Any]],
     missing: Sequence[str] = (),
 ) -> Path:
-    """Write all files; returns the HTML page. `missing`: jobs that failed or were skipped, for the reader."""
+    """Write all files; returns the HTML page. `missing`: jobs that failed or were skipped, for the reader.
+
+    Raises ScoreError where somebody else's file is in the way; see `check_reports`.
+    """
     out = Path(out)
+    check_reports(out, experiment)
+    found = arms(findings.records)
+    lines, sections = verdict(found), _tables(found, findings.audits, costs)
+    page = resources.files("score_rl.report").joinpath("templates/report.html").read_text(encoding="utf-8")
+    drawn = _pictures(found, findings.curves)
+    body = page_body(experiment, lines, sections, drawn, missing, findings.records[0])
+    # The page first: it marks the folder as ours, see `check_reports`.
+    write_text(out / PAGE, Template(page).substitute(title=f"SCORE · {experiment.name}", body=body))
+    write_text(out / "report.md", markdown(experiment, lines, sections, missing))
     write_results(out / "result.json", findings.records)
     write_json(out / "curves.json", findings.curves)
+    write_json(out / "costs.json", list(costs))
     for name, audit in findings.audits.items():
         process = describe_process()
         provenance = {key: process[key] for key in ("command", "commit", "machine")}
         write_json(out / f"audit_{name}.json", {"benchmark": "audit", **provenance, **audit})
-    write_json(out / "costs.json", list(costs))
-    found = arms(findings.records)
-    lines, sections = verdict(found), _tables(found, findings.audits, costs)
-    write_text(out / "report.md", markdown(experiment, lines, sections, missing))
-    page = resources.files("score_rl.report").joinpath("templates/report.html").read_text(encoding="utf-8")
-    drawn = _pictures(found, findings.curves)
-    body = page_body(experiment, lines, sections, drawn, missing, findings.records[0])
-    write_text(out / "report.html", Template(page).substitute(title=f"SCORE · {experiment.name}", body=body))
-    return out / "report.html"
+    return out / PAGE
+
+
+def check_reports(out: Path, experiment: Experiment) -> None:
+    """Raise ScoreError where a file in OUT has the name of one of the reports, but was not written with them."""
+    if (out / PAGE).is_file() and is_report(out / PAGE):
+        return
+    audits = (f"audit_{audit.name}.json" for audit in experiment.audits)
+    for name in (PAGE, "report.md", "result.json", "curves.json", "costs.json", *audits):
+        if (out / name).exists():
+            raise ScoreError(f"{out / name} was not written by `score benchmark`; choose another --out")
 
 
 def verdict(found: Sequence[Arm]) -> list[str]:

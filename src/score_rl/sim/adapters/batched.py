@@ -17,7 +17,7 @@ from score_rl.contracts import COMMAND, ArraySpec, Interface, Observation, StepR
 from score_rl.core.errors import ScoreError
 from score_rl.core.interfaces import action_spec, check_interface
 from score_rl.core.seeding import derive_seed
-from score_rl.sim.adapters.success import Rule, Step, success_rule
+from score_rl.sim.adapters.success import Rule, Step, one_per_row, success_rule
 from score_rl.sim.adapters.vecenv import check_bounds
 
 STATE = "state"
@@ -103,8 +103,12 @@ class BatchedWorld:
         self._age = self._age + 1
         raw, reward, terminated, truncated, info = self.env.step(self._command.clone())
         flags = torch.as_tensor(self._success(Step(raw, reward, terminated, info)), device=self._age.device)
-        if flags.shape != self._age.shape:
-            raise ScoreError(f"success of {self._name} has shape {tuple(flags.shape)}, expected (n,)")
+        n, what = self.spec.num_envs, self._name
+        flags, terminated = (
+            one_per_row(flags, n, f"success of {what}"),
+            one_per_row(terminated, n, f"terminated of {what}"),
+        )
+        truncated = one_per_row(truncated, n, f"truncated of {what}")
         final, nan = self._observe(raw)
         nan = nan | ~flags.isfinite()
         success = flags.bool() & ~nan

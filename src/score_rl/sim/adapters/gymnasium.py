@@ -19,7 +19,7 @@ from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.extras import optional
 from score_rl.core.interfaces import action_spec, check_interface
 from score_rl.core.seeding import derive_seed
-from score_rl.sim.adapters.success import Rule, Step, as_flags, success_rule
+from score_rl.sim.adapters.success import Rule, Step, as_flags, one_per_row, success_rule
 
 with optional("a Gymnasium environment"):
     import gymnasium
@@ -120,11 +120,15 @@ class GymnasiumWorld:
             raise ScoreError("actions must be finite")
         self._command = np.clip(sent, self._low, self._high)
         self._age += 1
-        raw, reward, terminated, truncated, info = self.envs.step(self._command)
+        raw, *ends, info = self.envs.step(self._command)
         actor, critic = self._groups(raw)
-        terminated, truncated = np.asarray(terminated, bool), np.asarray(truncated, bool)
+        reward, terminated, truncated = (
+            one_per_row(np.asarray(values, kind), self.spec.num_envs, f"{what} of {self.spec.name}")
+            for what, kind, values in zip(("the reward", "terminated", "truncated"), (None, bool, bool), ends)
+        )
         flags, known = as_flags(self._success(Step(raw, reward, terminated, info)), self.spec.num_envs, "success")
-        paid = flags if self._reward == "success" else np.asarray(reward, np.float32)
+        with np.errstate(over="ignore"):
+            paid = flags if self._reward == "success" else reward.astype(np.float32)
         nan = _replace_nan(actor) | _replace_nan(critic) | ~known | ~np.isfinite(paid)
         success = flags & ~nan
         late = self._age >= self._time_limit
@@ -268,11 +272,15 @@ def action_bounds(
 
 def _array(values: Any) -> np.ndarray:
     """(n, *shape) of any number type -> a copy, uint8 where it was and float32 else; single numbers are (n, 1)."""
-    array = np.asarray(values)
-    if array.dtype == object:
+    try:
+        array = np.asarray(values)
+    except ValueError:  # of different shapes: a Tuple space
+        array = np.empty(0, object)
+    if array.dtype.kind not in "biuf":
         raise ScoreError("observations must be Box spaces or a Dict of them")
     array = array[:, None] if array.ndim == 1 else array
-    return array.astype(np.uint8 if array.dtype == np.uint8 else np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and ends its row
+        return array.astype(np.uint8 if array.dtype == np.uint8 else np.float32)
 
 
 def _spec(values: np.ndarray) -> ArraySpec:

@@ -85,6 +85,13 @@ def as_flags(values: Any, n: int, what: str) -> tuple[np.ndarray, np.ndarray]:
     return known & (numbers != 0), known
 
 
+def one_per_row(values: Any, n: int, what: str) -> Any:
+    """Values (n,), numpy or torch, of an environment that gives (n,) or (n, 1). Raises ScoreError for others."""
+    if tuple(values.shape) not in ((n,), (n, 1)):
+        raise ScoreError(f"{what} has shape {tuple(values.shape)}, expected one for each of {n} environments")
+    return values.reshape(n)
+
+
 def _compared(reward: Any, compare: Callable[[Any, float], Any], threshold: float) -> Any:
     """1 where the comparison holds, else 0; NaN where the reward is not finite."""
     with np.errstate(invalid="ignore"):

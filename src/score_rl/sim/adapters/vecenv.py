@@ -21,7 +21,7 @@ from score_rl.contracts import COMMAND, ArraySpec, Interface, Observation, StepR
 from score_rl.core.errors import ScoreError
 from score_rl.core.interfaces import action_spec, check_interface
 from score_rl.core.seeding import derive_seed
-from score_rl.sim.adapters.success import Rule, Step, success_rule
+from score_rl.sim.adapters.success import Rule, Step, one_per_row, success_rule
 
 Groups = Mapping[str, Tensor]
 """Observation groups of a VecEnv: name -> (n, *shape); its TensorDict is one."""
@@ -131,11 +131,13 @@ class VecEnvWorld:
             raise ScoreError("actions must be finite")
         sent = torch.clamp(action.detach().to(self._command), self._low, self._high)
         groups, reward, done, extras = self.env.step(sent)
+        n, what = self.spec.num_envs, self._name
+        reward, done = one_per_row(reward, n, f"the reward of {what}"), one_per_row(done, n, f"done of {what}")
         done = done.bool().clone()
         timeout = torch.as_tensor(extras.get("time_outs", torch.zeros_like(done)), device=done.device).bool()
+        timeout = one_per_row(timeout, n, f"time_outs of {what}")
         flags = torch.as_tensor(self._success(Step(groups, reward, done & ~timeout, extras)), device=done.device)
-        if flags.shape != done.shape:
-            raise ScoreError(f"success of {self._name} has shape {tuple(flags.shape)}, expected {tuple(done.shape)}")
+        flags = one_per_row(flags, n, f"success of {what}")
         self._command = torch.where(done[:, None], 0.0, sent)
         observation, nan = self._observe(groups, self._command)
         nan = nan | ~reward.isfinite() | ~flags.isfinite()

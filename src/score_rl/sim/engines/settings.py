@@ -4,62 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from score_rl.core.errors import ScoreError, unknown_choice
-
-INTEGRATORS = ("implicitfast", "discrete")
-"""Integrators of MuJoCo that are stable at the twin's step."""
+from score_rl.core.ranges import Count, NonNegative, Positive, Range
 
 
 @dataclass(frozen=True)
 class MujocoSettings:
     """Numerical settings of MuJoCo."""
 
-    iterations: int = 10
+    iterations: Count = 10
     """Constraint solver iterations."""
-    line_search_iterations: int = 20
+    line_search_iterations: Count = 20
     """Line-search iterations of the solver."""
-    impratio: float = 10.0
+    impratio: Positive = 10.0
     """Ratio of frictional to normal constraint impedance (elliptic cones)."""
-    integrator: str = "implicitfast"
-    """"implicitfast" or "discrete"."""
-
-    def check(self, where: str) -> None:
-        """Raise ScoreError, naming `where`, for values that make no sense."""
-        if self.integrator not in INTEGRATORS:
-            raise unknown_choice(f"{where} integrator", self.integrator, INTEGRATORS)
-        for key in ("iterations", "line_search_iterations"):
-            if not isinstance(getattr(self, key), int) or getattr(self, key) < 1:
-                raise ScoreError(f"{where}: {key} = {getattr(self, key)!r} must be a whole number >= 1")
-        if self.impratio <= 0:
-            raise ScoreError(f"{where}: impratio = {self.impratio!r} must be positive")
+    integrator: Literal["implicitfast", "discrete"] = "implicitfast"
+    """Those of MuJoCo that are stable at the twin's step."""
 
 
 @dataclass(frozen=True)
 class PhysxSettings:
     """Numerical settings of PhysX (TGS solver, persistent contacts, enhanced determinism)."""
 
-    position_iterations: int = 16
+    position_iterations: Annotated[int, Range(1, 255)] = 16
     """Position iterations of the solver."""
-    velocity_iterations: int = 1
+    velocity_iterations: Annotated[int, Range(0, 255)] = 1
     """Velocity iterations of the solver."""
-    contact_offset_m: float = 0.004
+    contact_offset_m: Positive = 0.004
     """Distance at which two shapes begin to make contacts; they still touch at 0."""
-    patch_radius_m: float = 0.0075
+    patch_radius_m: NonNegative = 0.0075
     """Radius of the patch at which contacts of one point resist turning about their normal; PhysX's limit is 2/3 of
     friction x force x radius, so 0.004 m x force at the objects' mean friction of 0.8 (MuJoCo: 0.005 m x force)."""
-    bristle_nm_rad: float = 40.0
+    bristle_nm_rad: Positive = 40.0
     """Stiffness of dry friction in a joint before it slides; less where the physics step asks for it."""
-
-    def check(self, where: str) -> None:
-        """Raise ScoreError, naming `where`, for values that make no sense."""
-        for key, least in (("position_iterations", 1), ("velocity_iterations", 0)):
-            value = getattr(self, key)
-            if not isinstance(value, int) or not least <= value <= 255:
-                raise ScoreError(f"{where}: {key} = {value!r} must be a whole number, {least} to 255")
-        for key in ("contact_offset_m", "bristle_nm_rad"):
-            if getattr(self, key) <= 0:
-                raise ScoreError(f"{where}: {key} = {getattr(self, key)!r} must be positive")
 
 
 EngineSettings = MujocoSettings | PhysxSettings

@@ -71,20 +71,6 @@ def surrogate(ratio: Tensor, advantage: Tensor, clip: float, trust_region: Trust
     return torch.where(advantage >= 0, clipped, pulled)
 
 
-def advantages(
-    reward: Tensor, done: Tensor, value: Tensor, last_value: Tensor, discount: float, gae_lambda: float
-) -> Tensor:
-    """Generalised advantage estimates (T, n) of rewards, ends and values (T, n); last_value (n,) follows the last."""
-    following, estimate, found = last_value, torch.zeros_like(last_value), []
-    for t in reversed(range(len(reward))):
-        alive = (~done[t]).float()
-        surprise = reward[t] + discount * alive * following - value[t]
-        estimate = surprise + discount * gae_lambda * alive * estimate
-        following = value[t]
-        found.append(estimate)
-    return torch.stack(found[::-1])
-
-
 class FPOLearner:
     """The flow, its critic and their updates; the counterpart of `steering.ppo.Learner`."""
 
@@ -172,12 +158,15 @@ class FPOLearner:
     @torch.no_grad()
     def _prepared(self, last_critic: Tensor) -> tuple[dict[str, Tensor], float]:
         """Decisions of the rollout, flat, with advantages, returns and draws; how well the critic foresaw them."""
+        from score_rl.steering.ppo import generalized_advantages  # a robot decides without what learns
+
         steps = self._rollout
         self.critic.observe(torch.cat([step["critic"] for step in steps]))
         value = torch.stack([self.critic(step["critic"]) for step in steps])
         reward = torch.stack([step["reward"] + step["bootstrap"] * self.critic(step["final"]) for step in steps])
-        done, discount = torch.stack([step["done"] for step in steps]), self.ppo.gamma**self.spec.execute_steps
-        gain = advantages(reward, done, value, self.critic(last_critic), discount, self.ppo.gae_lambda)
+        going, following = 1.0 - torch.stack([step["done"].float() for step in steps]), self.critic(last_critic)
+        gamma = self.ppo.gamma**self.spec.execute_steps
+        gain = generalized_advantages(reward, going, value, following, gamma, self.ppo.gae_lambda)
         data = {key: torch.cat([step[key] for step in steps]) for key in ("critic", "x")}
         data |= {"advantage": gain.flatten(), "return": (gain + value).flatten()}
         if not self.ppo.advantage_per_minibatch:
