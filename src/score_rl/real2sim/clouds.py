@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from score_rl.data.dataset import OBSERVATION, Dataset
 from score_rl.real2sim.extrinsics import Extrinsics, fit_extrinsics
@@ -49,6 +50,31 @@ class CloudFit:
     """Of the prior, where no object was seen at rest."""
     hand_frames: int
     rest_episodes: int
+
+    def estimates(self, aimed_m: Array) -> dict[str, tuple[Array, Array]]:
+        """{domain parameter: (value, standard deviation)}, which together report every point as this camera does.
+
+        The turn is split into the one about the base's z, which poses share, and the tilt that is left, about the
+        point `aimed_m` (3,) that the camera is aimed at.
+        """
+        camera, aimed_m = self.camera, np.asarray(aimed_m)
+        x, y, z, w = Rotation.from_rotvec(camera.turn_rad).as_quat()
+        yaw = 2 * np.arctan2(z, w)
+        about_z = Rotation.from_euler("z", yaw)
+        tilt = (about_z.inv() * Rotation.from_quat([x, y, z, w])).as_rotvec()
+        shift = camera.reported(aimed_m) - about_z.apply(aimed_m)
+        # To first order: how the shift goes with the camera's own six numbers.
+        arm, swept = aimed_m - camera.about_m, np.cross([0.0, 0.0, 1.0], aimed_m)
+        by_turn = np.cross(np.eye(3), arm).T - np.outer(swept, [0.0, 0.0, 1.0])
+        jacobian = np.concatenate([np.eye(3), by_turn], axis=1)
+        shift_sd = np.sqrt(np.einsum("ij,jk,ik->i", jacobian, camera.covariance, jacobian))
+        turn_sd = np.sqrt(np.diag(camera.covariance))[3:]
+        return {
+            "camera.position_bias_m": (shift, shift_sd),
+            "camera.yaw_bias_rad": (np.array([yaw]), turn_sd[2:]),
+            "camera.cloud_turn_rad": (tilt, turn_sd * [1.0, 1.0, 0.0]),
+            "table.height_m": (np.array([self.table_height_m]), np.array([self.table_sd_m])),
+        }
 
 
 def fit_clouds(dataset: Dataset, task: Task, parameters: Parameters, joint_offset: Array) -> CloudFit | None:
