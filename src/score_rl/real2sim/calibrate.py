@@ -2,10 +2,10 @@
 
 Joint offsets, play, gains, lag and delay come from replaying the contact-free beginnings of the demonstrations
 (`joints.py`), the error of the object's pose from the objects that lie and are held (`camera.py`), sensor jitter
-from both. Where the demonstrations hold point clouds of the hand, these tell the camera's place and the table's height
-instead (`clouds.py`). What the demonstrations cannot tell keeps its prior (`sim.parameters.Prior`). The uncertainty of
-every estimate becomes the width of its distribution in the calibrated twin: steering then meets every robot that the
-demonstrations could have come from.
+from both. Where the demonstrations hold point clouds of the hand, these tell the camera's place and the table's
+height instead (`clouds.py`). What the demonstrations cannot tell keeps its prior (`sim.parameters.Prior`). The
+uncertainty of every estimate becomes the width of its distribution in the calibrated twin: steering then meets every
+robot that the demonstrations could have come from.
 
 `mujoco.sysid` is not used: it fits fields of a MuJoCo model to the response to given controls, whereas delay, lag
 and play stand in front of the model, and one replay of all episodes and candidates side by side gives all
