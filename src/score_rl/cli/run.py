@@ -49,6 +49,8 @@ class Run:
     """Episodes to run."""
     first_seed: Seed = 0
     """Seeds are first_seed, first_seed + 1, ...: of the policy's noise, and of a simulated robot's objects."""
+    record_views: bool = False
+    """Also record the robot's views (point clouds, images), which it is then asked for at every control step."""
     stochastic: bool = False
     """Draw the latent from the steering policy instead of taking its mean."""
     runtime: Flat[RunConfig] = field(default_factory=RunConfig)
@@ -61,7 +63,7 @@ class Run:
         policy = load_bundle(self.bundle, deterministic=not self.stochastic)
         driver = load_driver(self.robot, parse_options(self.options))
         seeds = range(self.first_seed, self.first_seed + self.episodes)
-        with driver, Recorder(self.out, driver.spec, policy.spec.task) as recorder:
+        with driver, Recorder(self.out, driver.spec, policy.spec.task, self.record_views) as recorder:
             log = EventLog(self.out / EVENTS)
             alarm = support_alarm(policy, self.runtime)
             runtime = Runtime(policy, driver, driver.spec, self.runtime, recorder, log, alarm)

@@ -97,8 +97,8 @@ def arrow_type(feature: ArraySpec) -> pa.DataType:
 
 
 def stored(array: ArraySpec) -> ArraySpec:
-    """An observed array as a recording keeps it: point clouds (points, 3) in metres are rounded to half precision,
-    which errs by 0.24 mm within 1 m of the origin and by 0.49 mm within 2 m, less than depth cameras do."""
+    """A view as a recording keeps it: point clouds (points, 3) in metres are rounded to half precision, which errs by
+    0.24 mm within 1 m of the origin and by 0.49 mm within 2 m, less than depth cameras do."""
     cloud = array.dtype == "float32" and len(array.shape) == 2 and array.shape[1] == 3 and array.unit == "m"
     return replace(array, dtype="float16") if cloud else array
 

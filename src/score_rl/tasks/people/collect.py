@@ -41,7 +41,8 @@ class Demonstration:
 def features(world: SimulatedWorld) -> dict[str, ArraySpec]:
     """LeRobot features of a world's demonstrations; views are stored for every frame like all else."""
     interface = world.spec.interface
-    shown = {f"observation.{key}": stored(array) for key, array in (interface.observation | interface.views).items()}
+    views = {key: stored(array) for key, array in interface.views.items()}
+    shown = {f"observation.{key}": array for key, array in {**interface.observation, **views}.items()}
     return shown | {"action": interface.action, "next.success": ArraySpec((1,), "bool")}
 
 
