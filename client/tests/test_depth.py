@@ -87,12 +87,14 @@ def test_views_of_segments_and_what_is_out_of_sight() -> None:
     ball = segment_points(DEPTH, IDS == BALL, CAMERA, 64, ROOM)[0]
     np.testing.assert_array_equal(views["cloud"][:64], ball)
     np.testing.assert_array_equal(views["cloud"][64:], np.tile(np.float32(palm), (64, 1)))
+    uneven = cloud_views(DEPTH, masks_of(IDS, [BALL, FLOOR, 7]), CAMERA, 128, palm, ROOM)["cloud"]  # 43, 43 and 42
+    np.testing.assert_array_equal(uneven[43:86], segment_points(DEPTH, IDS == FLOOR, CAMERA, 43, ROOM)[0])
 
 
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (lambda: cloud_views(DEPTH, masks_of(IDS, [1, 2, 3]), CAMERA, 128, (0, 0, 0)), "128 points .* 3 segments"),
+        (lambda: cloud_views(DEPTH, masks_of(IDS, [1, 2, 3]), CAMERA, 2, (0, 0, 0)), "2 points .* 3 segments"),
         (lambda: segment_points(DEPTH, IDS[:10] == 1, CAMERA, 8), r"\(48, 64\) and \(10, 64\)"),
         (lambda: DepthCamera((60.0, 80.0), (31.5, 23.5), np.eye(3)), r"\(4, 4\)"),
         (lambda: DepthCamera((60.0, 80.0), (31.5, 23.5), np.diag([1.0, 1, -1, 1])), "no rotation"),

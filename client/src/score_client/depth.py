@@ -103,13 +103,15 @@ def cloud_views(
 ) -> dict[str, np.ndarray]:
     """{"cloud": (points, 3), "cloud_seen": (segments,)} float32 of segments in the order that the policy knows.
 
-    Every segment has the same share of the points. One without a good pixel is said to be out of sight (0 in
-    `cloud_seen`); its points are then `elsewhere` (3,), the palm's position, as in training. Raises ValueError for
-    points that cannot be shared out evenly.
+    Every segment has the same share of the points, the first ones one more where that does not come out even. One
+    without a good pixel is said to be out of sight (0 in `cloud_seen`); its points are then `elsewhere` (3,), the
+    palm's position, as in training. Raises ValueError where there are too few points for the segments.
     """
-    if not masks or points % len(masks):
-        raise ValueError(f"{points} points cannot be shared out evenly among {len(masks)} segments")
-    found = [segment_points(depth, mask, camera, points // len(masks), workspace) for mask in masks]
+    if not 1 <= len(masks) <= points:
+        raise ValueError(f"{points} points cannot be shared out among {len(masks)} segments")
+    each, more = divmod(points, len(masks))
+    counts = [each + (segment < more) for segment in range(len(masks))]
+    found = [segment_points(depth, mask, camera, count, workspace) for mask, count in zip(masks, counts)]
     place = np.asarray(elsewhere, dtype=np.float32)
     cloud = [part if have else np.broadcast_to(place, part.shape) for part, have in found]
     seen = np.array([float(have > 0) for _, have in found], np.float32)

@@ -195,7 +195,7 @@ def _seen_frames(dataset: Dataset) -> tuple[NDArray[np.int64], Array]:
 def _rest_clouds(dataset: Dataset) -> Array:
     """(e, p, 3) points of the first object at the beginnings of episodes, where it is seen in all of their frames."""
     seen = dataset.columns[CLOUD_SEEN] if CLOUD_SEEN in dataset.columns else np.ones((dataset.num_frames, 1))
-    share = dataset.columns[CLOUD].shape[1] // seen.shape[1]
+    share = -(-dataset.columns[CLOUD].shape[1] // seen.shape[1])  # rounded up, as the first object's is
     starts = dataset.starts[dataset.lengths >= REST_FRAMES]
     frames = starts[:, None] + np.arange(REST_FRAMES)
     frames = frames[(seen[frames, 0] > 0).all(axis=1)]
