@@ -8,10 +8,11 @@ from pathlib import Path
 import mujoco
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from score_rl.core.seeding import rng
 from score_rl.data.dataset import Dataset
-from score_rl.real2sim.clouds import RestingObject, fit_clouds, hand_surface
+from score_rl.real2sim.clouds import CloudFit, RestingObject, fit_clouds, hand_surface
 from score_rl.real2sim.extrinsics import Extrinsics
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.domain import Physics
@@ -96,6 +97,24 @@ def test_camera_and_table_are_found_within_their_uncertainty(dataset: Dataset) -
     assert np.abs(error / sd).max() < 3.5
     assert found.table_height_m == pytest.approx(TABLE_M, abs=6e-4)
     assert abs(found.table_height_m - TABLE_M) < 3.5 * found.table_sd_m < 3e-3
+
+
+def test_the_twins_parameters_report_every_point_as_the_camera_does() -> None:
+    generator, aimed = rng("parameters"), np.array([0.5, 0.0, 0.08])
+    half = 1e-4 * generator.standard_normal((6, 6))
+    camera = replace(TRUTH, covariance=half @ half.T)
+    found = CloudFit(camera, 0.003, 0.001, 200, 60).estimates(aimed)
+    points = aimed + generator.uniform(-0.2, 0.2, (20, 3))
+    turned = Rotation.from_rotvec(found["camera.cloud_turn_rad"][0]).apply(points - aimed) + aimed
+    reported = Rotation.from_euler("z", found["camera.yaw_bias_rad"][0][0]).apply(turned)
+    np.testing.assert_allclose(reported + found["camera.position_bias_m"][0], TRUTH.reported(points), atol=1e-12)
+    assert found["camera.cloud_turn_rad"][0][2] == pytest.approx(0, abs=1e-12)
+    # Standard deviations: those of the same figures of 1,000 cameras that are drawn from the covariance.
+    drawn = generator.multivariate_normal(np.r_[TRUTH.shift_m, TRUTH.turn_rad], camera.covariance, 1000)
+    cameras = [CloudFit(replace(camera, shift_m=x[:3], turn_rad=x[3:]), 0, 1, 1, 1).estimates(aimed) for x in drawn]
+    for name in ("camera.position_bias_m", "camera.yaw_bias_rad", "camera.cloud_turn_rad"):
+        spread = np.std([each[name][0] for each in cameras], axis=0)
+        np.testing.assert_allclose(found[name][1], spread, rtol=0.12, atol=1e-7)
 
 
 def test_a_hand_out_of_sight_counts_for_nothing(dataset: Dataset) -> None:
