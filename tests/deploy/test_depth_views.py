@@ -42,10 +42,8 @@ def scene(cube: tuple[float, float, float]) -> tuple[mujoco.MjModel, mujoco.MjDa
     """The robot at home, and the cube somewhere."""
     spec = scene_spec(get_task("pinch_cube"), Physics())
     # MuJoCo's cameras look along -z with y up.
-    looking = spec.worldbody.add_camera(
-        name="depth", pos=CAMERA_M, fovy=np.degrees(2 * np.arctan(HEIGHT / 2 / FOCAL))
-    )
-    looking.alt.xyaxes = [*axes()[:, 0], *-axes()[:, 1]]
+    fovy, xyaxes = np.degrees(2 * np.arctan(HEIGHT / 2 / FOCAL)), [*axes()[:, 0], *-axes()[:, 1]]
+    spec.worldbody.add_camera(name="depth", pos=CAMERA_M, fovy=fovy, xyaxes=xyaxes)
     model = spec.compile()
     data = mujoco.MjData(model)
     data.qpos[joint_addresses(model, FRANKA_LEAP)[0]] = FRANKA_LEAP.home
