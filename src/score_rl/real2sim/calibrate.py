@@ -292,7 +292,7 @@ def _cloud_estimates(clouds: CloudFit, parameters: Parameters) -> dict[str, Esti
     return {
         name: _estimate(parameters[name], value, sd, "clouds of the hand and of objects at rest")
         for name, (value, sd) in clouds.estimates(AIMED_M).items()
-        if name in parameters
+        if name in parameters and parameters[name].prior is not None
     }
 
 
