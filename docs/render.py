@@ -27,7 +27,7 @@ from tables.claim import (
     mismatch_table,
     single_table,
 )
-from tables.comparisons import calibration_table, success_table, support_table, variant_table
+from tables.comparisons import calibration_table, camera_table, success_table, support_table, variant_table
 from tables.deployment import latency_table, rehearsal_table, runtime_table, server_table
 from tables.engines import engines_table
 from tables.methods import method_table, tuning_table
@@ -97,6 +97,7 @@ TABLES = {
     "support.json": support_table,
     "representation.json": variant_table,
     "calibration.json": calibration_table,
+    "camera.json": camera_table,
     "tuning.json": tuning_table,
     "claim.json": claim_table,
     "audit.json": audit_table,

@@ -242,6 +242,26 @@ def test_a_robots_camera_is_asked_once_per_decision(bundle: Bundle, tmp_path: Pa
     np.testing.assert_allclose(stored.columns["policy_action"], sent[: report.steps], atol=1e-6)
 
 
+def test_recorded_views_are_asked_for_at_every_step_and_belong_to_their_frame(bundle: Bundle, tmp_path: Path) -> None:
+    robot = SeeingRobot(blind_at=(2,))  # at the second step, at which nothing is decided
+    with Recorder(tmp_path, robot.spec, "toy", views=True) as recorder:
+        runtime = Runtime(bundle, robot, robot.spec, recorder=recorder)
+        (report,) = runtime.run([5])
+        runtime.close()
+    assert robot.looks == report.steps and report.decisions == -(-report.steps // STEPS)
+    stored, world = load_dataset(tmp_path / "dataset"), SeeingWorld(num_envs=1)
+    world.reset([5])
+    shown: list[np.ndarray] = []
+    for action in stored.columns["action"]:
+        shown.append(world.look(["picture"])["picture"][0].numpy())
+        world.step(torch.from_numpy(action)[None])
+    shown[1] = shown[0]  # the last one is kept
+    np.testing.assert_array_equal(stored.columns["observation.picture"], shown)
+    unseen = Runtime(bundle, robot, robot.spec)
+    assert unseen.run([5])[0].decisions == report.decisions  # recording changes no decision
+    unseen.close()
+
+
 def test_a_camera_that_fails_makes_the_robot_hold_and_go_on(bundle: Bundle) -> None:
     robot = SeeingRobot(blind_at=(1, 2))
     runtime = Runtime(bundle, robot, robot.spec)

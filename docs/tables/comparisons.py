@@ -52,6 +52,28 @@ def calibration_table(path: Path) -> Table:
     return header, [(f"`{name}`", *values) for name, values in cells.items()]
 
 
+def camera_table(path: Path) -> Table:
+    """One row per figure: where camera and table are taken to be, robot by robot."""
+    records = read_json(path)
+    rows = [
+        (f"camera, {label} [mm]", *(f"{record['place_error_mm'][way]:.2f}" for record in records))
+        for label, way in (
+            ("uncalibrated", "uncalibrated"),
+            ("from poses", "poses"),
+            ("from clouds", "clouds"),
+            ("from clouds, joints as measured", "clouds_raw_joints"),
+        )
+    ]
+    rows += [
+        (
+            f"table, {label} [mm]",
+            *(f"{record['table_error_mm'][way]:+.2f} ± {record['table_sd_mm'][way]:.2f}" for record in records),
+        )
+        for label, way in (("prior", "uncalibrated"), ("from poses", "poses"), ("from clouds", "clouds"))
+    ]
+    return ("error of", *(f"robot {record['robot_seed']}" for record in records)), rows
+
+
 def support_table(path: Path) -> Table:
     """One row per policy and planted violation: what each test of support finds."""
     columns = {

@@ -181,11 +181,11 @@ def test_an_interrupted_finalize_is_repeated(tmp_path, monkeypatch, survivors):
     written = []
 
     def failing(original):
-        def write_one(path, *arguments):
+        def write_one(path, *arguments, **options):
             if len(written) == survivors:
                 raise KeyboardInterrupt
             written.append(path)
-            original(path, *arguments)
+            original(path, *arguments, **options)
 
         return write_one
 

@@ -53,6 +53,25 @@ def test_play_moves_only_when_pushed() -> None:
     assert [send(actuation, command)[0] for command in commands] == pytest.approx(expected)
 
 
+def test_a_late_command_is_late_once() -> None:
+    actuation = one_joint(delay_s=0.01)
+    assert actuation.targets(np.ones((1, 1)), late_s=np.array([0.02]))[0, :, 0] == pytest.approx([0, 0, 0, 1, 1])
+    assert send(actuation, 2.0) == pytest.approx([1, 2, 2, 2, 2])
+
+
+def test_a_gear_train_yields_to_its_load_and_lets_go_of_it_late() -> None:
+    actuation = one_joint(substeps=2)
+    actuation.compliance_rad_nm[:], actuation.hysteresis_nm[:] = 0.1, 0.05
+    # 0.1 rad/N m of what is carried, which stays within 0.05 N m of the servo's torque.
+    torques = [0.03, 0.25, 0.22, 0.10, -0.20]
+    carried = [0.0, 0.20, 0.20, 0.15, -0.15]
+    for torque, held in zip(torques, carried):
+        targets = actuation.targets(np.ones((1, 1)), torque_nm=np.full((1, 1), torque))
+        assert targets[0, :, 0] == pytest.approx([1 - 0.1 * held] * 2)
+    actuation.reset(np.array([0]), np.ones((1, 1)))
+    assert send(actuation, 1.0) == [1.0, 1.0]
+
+
 def test_reset_settles_the_given_rows_only() -> None:
     actuation = Actuation(num_envs=2, num_joints=1, substeps=1, timestep_s=0.01)
     actuation.delay_s[:], actuation.lag_s[:], actuation.backlash_rad[:] = 0.01, 0.02, 0.1

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim import rotations_numpy as rotations
 from score_rl.sim.scene import kinematic_model
-from score_rl.sim.sensors import Kinematics, estimate_pose
+from score_rl.sim.sensors import Kinematics, encoder_error, estimate_pose
 
 QUARTER_Z = [np.sqrt(0.5), 0, 0, np.sqrt(0.5)]
 
@@ -52,6 +52,12 @@ def test_camera_errors_by_hand() -> None:
     noise = np.array([[0.001, 0.002, 0.003, 0, 0, 0]])
     seen = estimate_pose(pose, np.array([np.pi / 2]), np.array([[0.01, 0.02, 0.03]]), noise)
     assert seen[0] == pytest.approx([-0.1 + 0.011, 0.5 + 0.022, 0.2 + 0.033, *QUARTER_Z])
+
+
+def test_an_encoder_off_its_axis_errs_once_a_turn() -> None:
+    angle = np.array([[0.0, np.pi / 2, np.pi, -np.pi / 2]])
+    assert encoder_error(angle, np.full((1, 4), 0.02), np.zeros((1, 4)))[0] == pytest.approx([0, 0.02, 0, -0.02])
+    assert encoder_error(angle, np.full((1, 4), 0.02), np.full((1, 4), np.pi / 2))[0, 0] == pytest.approx(0.02)
 
 
 def test_orientation_jitter_is_a_rotation_of_its_size() -> None:

@@ -97,6 +97,21 @@ def test_other_environments_and_the_past_leave_no_trace(batch: Batch) -> None:
     assert differences(untouched, restored) == {"geom_friction": pytest.approx(0.2)}
 
 
+def test_fingertips_have_a_radius_of_their_own() -> None:
+    two, thick = engine(2), {**NOMINAL, "hand.tip_radius_scale": np.array([1.1])}
+    stacked = {name: np.stack([value, value]) for name, value in thick.items()}
+    two.fields.apply(np.arange(2), PlantBuilder(two.model, CUBE, Physics())(stacked))
+    apply(two, 1, NOMINAL)
+    spec = configured_spec(CUBE, Physics())
+    for tip in FRANKA_LEAP.fingertips:
+        spec.geom(tip).size = two.model.geom(tip).size * [1.1, 1, 1]
+    compiled, changed = spec.compile(), two.batch.get_model(0)
+    np.testing.assert_allclose(changed.geom_size, compiled.geom_size, atol=1e-15)
+    np.testing.assert_allclose(changed.geom_rbound, compiled.geom_rbound, atol=1e-15)
+    np.testing.assert_array_equal(changed.body_inertia, two.model.body_inertia)  # skin weighs nothing
+    assert differences(two.batch.get_model(1), two.model) == {"geom_friction": pytest.approx(0.2)}
+
+
 def test_the_comparison_can_fail(batch: Batch) -> None:
     assert {"body_mass", "geom_size", "body_subtreemass", "actuator_gainprm", "geom_solref"} <= set(
         differences(batch.get_model(0), batch.get_model(1))

@@ -61,6 +61,8 @@ class Run:
     """Episodes to run."""
     first_seed: Seed = 0
     """Seeds are first_seed, first_seed + 1, ...: of the policy's noise, and of a simulated robot's objects."""
+    record_views: bool = False
+    """Also record the robot's views (point clouds, images), which it is then asked for at every control step."""
     stochastic: bool = False
     """Draw the latent from the steering policy instead of taking its mean."""
     runtime: Flat[RunConfig] = field(default_factory=RunConfig)
@@ -80,7 +82,7 @@ class Run:
             if recording.finished:
                 raise ScoreError(f"{self.out} already holds a finished recording; choose another folder")
             recording.own("dataset", "journal")
-            with Recorder(recording.directory, driver.spec, policy.spec.task) as recorder:
+            with Recorder(recording.directory, driver.spec, policy.spec.task, self.record_views) as recorder:
                 log = EventLog(recording.path(EVENTS))
                 alarm = support_alarm(policy, self.runtime)
                 runtime = Runtime(policy, driver, driver.spec, self.runtime, recorder, log, alarm)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,32 @@ def arrow_type(feature: ArraySpec) -> pa.DataType:
     return arrow
 
 
+def stored(array: ArraySpec) -> ArraySpec:
+    """A view as a recording keeps it: point clouds (points, 3) in metres are rounded to half precision, which errs by
+    0.24 mm within 1 m of the origin and by 0.49 mm within 2 m, less than depth cameras do."""
+    cloud = array.dtype == "float32" and len(array.shape) == 2 and array.shape[1] == 3 and array.unit == "m"
+    return replace(array, dtype="float16") if cloud else array
+
+
+def is_dense(feature: ArraySpec) -> bool:
+    """Whether a feature is an array of several axes of measured numbers, which hardly repeat: a dictionary of them
+    costs more than it saves."""
+    return len(feature.shape) > 1 and feature.dtype.startswith("float")
+
+
+def parquet_options(features: Mapping[str, ArraySpec]) -> dict[str, Any]:
+    """Options of a `pyarrow.parquet.ParquetWriter` of these columns: snappy, and zstd on byte-split numbers for dense
+    ones (the upper bytes of neighbouring points are alike, their lower ones are noise)."""
+    if not any(map(is_dense, features.values())):
+        return {"compression": "snappy"}
+    leaves = {_leaf(name, feature): is_dense(feature) for name, feature in features.items()}
+    return {
+        "compression": {leaf: "zstd" if dense else "snappy" for leaf, dense in leaves.items()},
+        "use_dictionary": [leaf for leaf, dense in leaves.items() if not dense],
+        "use_byte_stream_split": [leaf for leaf, dense in leaves.items() if dense],
+    }
+
+
 def data_schema(features: Mapping[str, ArraySpec]) -> pa.Schema:
     """Arrow schema of a data file; the metadata tells the `datasets` library the types of its columns."""
     described = {name: _describe(feature) for name, feature in features.items()}
@@ -157,6 +184,11 @@ def _describe(feature: ArraySpec) -> dict[str, Any]:
     if len(feature.shape) > 1:
         return {"shape": list(feature.shape), "dtype": feature.dtype, "_type": f"Array{len(feature.shape)}D"}
     return value if feature.shape == (1,) else {"feature": value, "length": feature.size, "_type": "List"}
+
+
+def _leaf(name: str, feature: ArraySpec) -> str:
+    """Name of a feature's numbers among the columns of a parquet file."""
+    return name + ".list.element" * (len(feature.shape) if feature.shape != (1,) else 0)
 
 
 def _pandas_column(name: str, pandas_type: str, numpy_type: str) -> dict[str, Any]:

@@ -248,14 +248,14 @@ class _DataFiles:
         """Write the current file and begin the next."""
         chunk_index, file_index = divmod(self._number, layout.FILES_PER_CHUNK)
         path = self._root / layout.DATA_PATH.format(chunk_index=chunk_index, file_index=file_index)
-        _write_parquet(path, self._tables)
+        _write_parquet(path, self._tables, **layout.parquet_options(self._features))
         self._number, self._tables = self._number + 1, []
 
 
-def _write_parquet(path: Path, tables: Sequence[pa.Table]) -> None:
-    """Write tables of one schema as the row groups of one file, atomically."""
+def _write_parquet(path: Path, tables: Sequence[pa.Table], **options: Any) -> None:
+    """Write tables of one schema as the row groups of one file, atomically; options: `ParquetWriter`'s."""
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, tables[0].schema, compression="snappy") as stream:
+    with pq.ParquetWriter(sink, tables[0].schema, **options) as stream:
         for table in tables:
             stream.write_table(table, row_group_size=len(table))
     write_bytes(path, sink.getvalue().to_pybytes())

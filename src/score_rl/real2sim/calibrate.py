@@ -2,9 +2,10 @@
 
 Joint offsets, play, gains, lag and delay come from replaying the contact-free beginnings of the demonstrations
 (`joints.py`), the error of the object's pose from the objects that lie and are held (`camera.py`), sensor jitter
-from both. What the demonstrations cannot tell keeps its prior (`sim.parameters.Prior`). The uncertainty of every
-estimate becomes the width of its distribution in the calibrated twin: steering then meets every robot that the
-demonstrations could have come from.
+from both. Where the demonstrations hold point clouds of the hand, these tell the camera's place and the table's
+height instead (`clouds.py`). What the demonstrations cannot tell keeps its prior (`sim.parameters.Prior`). The
+uncertainty of every estimate becomes the width of its distribution in the calibrated twin: steering then meets every
+robot that the demonstrations could have come from.
 
 `mujoco.sysid` is not used: it fits fields of a MuJoCo model to the response to given controls, whereas delay, lag
 and play stand in front of the model, and one replay of all episodes and candidates side by side gives all
@@ -36,6 +37,7 @@ from score_rl.core.files import to_plain, write_json
 from score_rl.core.runs import Run
 from score_rl.data.dataset import Dataset
 from score_rl.real2sim.camera import CameraFit, fit_camera
+from score_rl.real2sim.clouds import CloudFit, fit_clouds
 from score_rl.real2sim.estimates import Comparison, Estimate, Estimates, Known
 from score_rl.real2sim.joints import DYNAMICS, OFFSETS, Belief, Fit, ReplayFunction, belief, fit_joints
 from score_rl.real2sim.replay import Array, Replay, Segments, Values, contact_free, require_features
@@ -45,6 +47,8 @@ from score_rl.sim.parameters import Parameter, Parameters, Prior
 from score_rl.sim.task import Task
 
 FORMAT_VERSION = 1
+AIMED_M = np.array([0.5, 0.0, 0.08])
+"""The point that a depth camera's own turn is about, base frame."""
 EFFECTIVE = ("robot.lag_s", "robot.delay_s", "hand.backlash_rad")
 """Parameters whose best value in the twin depends on its physics step."""
 
@@ -129,9 +133,11 @@ def calibrate(
     handled = next(iter(task.observed.values())).name
     rest_height = float(task.spawn(np.random.default_rng(0), nominal)[handled][2])
     camera = fit_camera(dataset, robot, parameters, offset, rest_height, config.touching_m)
+    clouds = fit_clouds(dataset, task, parameters, offset)
     estimates = {
         **_joint_estimates(fit, parameters),
         **_camera_estimates(camera, parameters),
+        **(_cloud_estimates(clouds, parameters) if clouds is not None else {}),
         **_from_priors(twin, parameters),
     }
     instead = {name: tuple(effective.values(name).tolist()) for name in EFFECTIVE}
@@ -154,7 +160,7 @@ def calibrate(
         effective=instead,
         lag_plus_delay_s=_sum_of_delays(fit, parameters),
         comparison=_compare(judged, before, after, robot.arm_dof, held_out),
-        used={"free_motion_fitted": len(fitted.start), "free_motion": len(segments.start), **camera.used},
+        used=_used(fitted, segments, camera, clouds),
         trajectories=_trajectories(judged, before, after, config.plot_episodes),
         joint_names=robot.joint_names,
     )
@@ -280,6 +286,21 @@ def _camera_estimates(camera: CameraFit, parameters: Parameters) -> dict[str, Es
         name: _estimate(parameters[name], np.atleast_1d(value), np.atleast_1d(sd), "rest, grasp and carry")
         for name, (value, sd) in found.items()
     }
+
+
+def _cloud_estimates(clouds: CloudFit, parameters: Parameters) -> dict[str, Estimate]:
+    return {
+        name: _estimate(parameters[name], value, sd, "clouds of the hand and of objects at rest")
+        for name, (value, sd) in clouds.estimates(AIMED_M).items()
+        if name in parameters and parameters[name].prior is not None
+    }
+
+
+def _used(fitted: Segments, segments: Segments, camera: CameraFit, clouds: CloudFit | None) -> dict[str, int]:
+    """Episodes, and frames of the hand, that gave each kind of evidence."""
+    used = {"free_motion_fitted": len(fitted.start), "free_motion": len(segments.start), **camera.used}
+    seen = {"hand_clouds": clouds.hand_frames, "rest_clouds": clouds.rest_episodes} if clouds is not None else {}
+    return used | seen
 
 
 def _estimate(

@@ -27,6 +27,8 @@ class EpisodePlans:
     """(k, horizon + 1, joints) added to measured joints, rad."""
     pose_noise: Mapping[str, np.ndarray]
     """By observation key, (k, horizon + 1, 6) added to an object's pose estimate: metres, rotation vector."""
+    late_s: np.ndarray
+    """(k, horizon) by which every command comes later than the robot's delay."""
 
 
 def plan_episodes(
@@ -58,7 +60,15 @@ def plan_episodes(
         spawned=placed,
         joint_noise=noise[..., 6:] * parameters["robot.joint_jitter_rad"][:, None],
         pose_noise=pose_noise,
+        late_s=_lateness(seeds, task, parameters.get("robot.delay_jitter_s", np.zeros((len(seeds), 1)))),
     )
+
+
+def _lateness(seeds: Sequence[int], task: Task, jitter_s: np.ndarray) -> np.ndarray:
+    """(k, horizon) uniform up to jitter_s (k, 1), each command's own."""
+    if not jitter_s.any():
+        return np.zeros((len(seeds), task.horizon))
+    return jitter_s * np.stack([rng("late", seed).random(task.horizon) for seed in seeds])
 
 
 def _stacked(task: Task, name: str, spawned: Sequence[Mapping[str, np.ndarray | float]]) -> np.ndarray:

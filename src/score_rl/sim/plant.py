@@ -36,6 +36,8 @@ class Plant:
     """(k, a) Coulomb friction of the joints."""
     contact_time_constant_s: np.ndarray
     """(k,) softness of all contacts of objects and table."""
+    tip_radius_scale: np.ndarray
+    """(k,) factor on the radius of the fingertips."""
     table_height_m: np.ndarray
     """(k,)"""
     objects: Mapping[str, ObjectFigures]
@@ -94,6 +96,7 @@ class PlantBuilder:
             torque_limit_nm=robot.per_joint(values, "torque_limit_nm", self._effort),
             dry_friction_nm=robot.per_joint(values, "dry_friction_nm", 0.0),
             contact_time_constant_s=values["contact.time_constant_s"][:, 0],
+            tip_radius_scale=values.get("hand.tip_radius_scale", np.ones((k, 1)))[:, 0],
             table_height_m=height,
             objects=objects,
             body_pos=body_pos,

@@ -69,8 +69,9 @@ class Robot:
     """(scene, robot) -> None: adds bodies, joints, position servos and sites, in the robot's order."""
     parameters: tuple[Parameter, ...] = ()
     """Quantities in which two robots of this kind may differ. Known quantities are `joint_bias_rad`, `backlash_rad`,
-    `gain_scale`, `torque_limit_nm` and `dry_friction_nm` of the owners `arm`, `hand` or `robot` (all joints), one
-    number or one per joint, and `robot.delay_s`, `robot.lag_s`, `robot.joint_jitter_rad`."""
+    `gain_scale`, `torque_limit_nm`, `dry_friction_nm`, `encoder_error_rad`, `encoder_phase_rad`, `compliance_rad_nm`
+    and `hysteresis_nm` of the owners `arm`, `hand` or `robot` (all joints), one number or one per joint, and
+    `robot.delay_s`, `robot.delay_jitter_s`, `robot.lag_s`, `robot.joint_jitter_rad`."""
     palm: str = "palm"
     """Name of the palm site: origin at the middle of the palm, x along the extended fingers, z out of the
     palm towards where the fingers close, y from the index towards the ring finger."""

@@ -59,6 +59,14 @@ def estimate_pose(
     )
 
 
+def encoder_error(joints: np.ndarray, amplitude: np.ndarray, phase: np.ndarray) -> np.ndarray:
+    """(k, a) rad by which encoders whose magnets sit off their axes read too much at true positions (k, a) rad.
+
+    One cycle a turn: an axis that is off by a share e of the radius at which the field is read errs by e sin(angle).
+    """
+    return amplitude * np.sin(joints + phase)
+
+
 class Sensors:
     """What the robots of n environments measure, with the errors and the noise of their episodes."""
 
@@ -67,6 +75,7 @@ class Sensors:
         self._task = task
         self._kinematics = Kinematics(task.robot, n, threads)
         self._bias = np.zeros((n, joints))
+        self._encoder, self._encoder_phase = np.zeros((n, joints)), np.zeros((n, joints))
         self._camera_yaw, self._camera_shift = np.zeros(n), np.zeros((n, 3))
         self._joint_noise = np.zeros((n, frames, joints))
         self._pose_noise = {key: np.zeros((n, frames, 6)) for key in task.observed}
@@ -75,6 +84,8 @@ class Sensors:
         """Episodes start in k environments `rows` (k,)."""
         value = plans.parameters
         self._bias[rows] = self._task.robot.per_joint(value, "joint_bias_rad", 0.0)
+        self._encoder[rows] = self._task.robot.per_joint(value, "encoder_error_rad", 0.0)
+        self._encoder_phase[rows] = self._task.robot.per_joint(value, "encoder_phase_rad", 0.0)
         self._camera_yaw[rows] = value["camera.yaw_bias_rad"][:, 0]
         self._camera_shift[rows] = value["camera.position_bias_m"]
         self._joint_noise[rows] = plans.joint_noise
@@ -84,7 +95,10 @@ class Sensors:
     def measured(self, rows: Rows, time: np.ndarray, joints: np.ndarray) -> Posture:
         """What the robot takes its posture for, of true joints (k, a) at frames `time` (k,) of k environments."""
         each = np.arange(len(self._bias))[rows]
-        return self.posture(joints - self._bias[rows] + self._joint_noise[each, time])
+        read = joints - self._bias[rows] + self._joint_noise[each, time]
+        if self._encoder.any():
+            read += encoder_error(joints, self._encoder[rows], self._encoder_phase[rows])
+        return self.posture(read)
 
     def posture(self, joints: np.ndarray) -> Posture:
         """Of joints (k, a), at most as many as environments."""

@@ -193,7 +193,9 @@ class SimulatedWorld:
     def _advance(self) -> tuple[Motion, np.ndarray]:
         """Physics for one control period, and in every physics step the filtered contact force on every link of the
         hand (n, s, b)."""
-        motion = self.engine.advance(self._actuation.targets(self._command))
+        late_s = self._late_s[np.arange(self._n), self._time]
+        motion = self.engine.advance(self._actuation.targets(self._command, late_s, self._torque))
+        self._torque[:] = motion.torques[:, -1]
         if motion.diverged.any():
             self._quarantine(np.flatnonzero(motion.diverged))
         decay = np.exp(-self._physics.timestep_s / max(self.domain.protective_stop.filter_s, 1e-9))
@@ -237,6 +239,7 @@ class SimulatedWorld:
         self._milestones = np.zeros((n, len(task.milestones)), bool)
         self._command, self._torque_limit = np.zeros((n, joints)), np.zeros((n, joints))
         self._actuation = Actuation(n, joints, self._substeps, self._physics.timestep_s)
+        self._late_s, self._torque = np.zeros((n, task.horizon)), np.zeros((n, joints))
         self._force, self._contact = np.zeros((n, len(engine.links))), np.zeros((n, len(task.contacts)))
         self._strain = Strain(engine.links, self.robot, self._physics.timestep_s)
         self._plant = PlantBuilder(model, task, self._physics)
@@ -264,6 +267,7 @@ class SimulatedWorld:
         self._torque_limit[rows] = plant.torque_limit_nm
         self._command[rows] = self.robot.home
         self._actuation.begin(rows, self.robot, value, self._command[rows])
+        self._late_s[rows], self._torque[rows] = plans.late_s, 0
         self._time[rows] = self._held[rows] = 0
         self._milestones[rows] = False
         self._force[rows] = self._contact[rows] = 0

@@ -7,6 +7,8 @@ Copy this file into a package of your own, adapt what is marked ADAPT, and name 
 
     score run BUNDLE --robot my_franka_leap --options arm=172.16.0.2 hand=/dev/ttyUSB0 pose=my_package.camera:pose
 
+and for a policy that sees point clouds `look=my_package.camera:look` beside it (docs/deploy.md shows one).
+
 It has been written after the two libraries' documentation and has not moved a robot. Before it may: hang the arm
 free of everything, check sign and zero of every joint with motions of 0.05 rad, press the emergency stop once in
 motion, kill this process once in motion, and only then run a policy, at first with `--guard` limits far below the
@@ -21,13 +23,15 @@ from __future__ import annotations
 import importlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
 from score_rl.deploy.drivers.protocol import Reading, RobotLost, RobotSpec
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
@@ -37,6 +41,17 @@ from score_rl.sim.sensors import Kinematics
 ObjectPose = Callable[[], tuple[Sequence[float], float]]
 """Returns the newest pose (x, y, z, qw, qx, qy, qz) of the object in the arm's base frame [m], and the
 `time.monotonic()` at which the camera saw it."""
+
+Look = Callable[[NDArray[np.float32]], Mapping[str, NDArray[Any]]]
+"""Returns the views {key: (*shape)} of now, at least those of `VIEWS`; its argument (3,) is the palm's position [m],
+where points out of sight are put. `score_client.depth.cloud_views` makes them of a depth image."""
+
+# ADAPT: the views of the policy that is to be run; `score info BUNDLE` tells them.
+VIEWS = {
+    "cloud": ArraySpec((128, 3), unit="m", frame="base", names=("x", "y", "z")),
+    "cloud_seen": ArraySpec((1,)),
+}
+"""What the camera can be asked for, where there is a `Look`."""
 
 HOME_SPEED = 0.1
 """Share of the arm's dynamic limits used on the way to the start of an episode."""
@@ -173,13 +188,20 @@ class FrankaLeap:
     """A `RobotDriver` of arm, hand and camera together."""
 
     def __init__(
-        self, arm: FrankaArm, hand: LeapHand, object_pose: ObjectPose, operator: Callable[[str], Any]
+        self,
+        arm: FrankaArm,
+        hand: LeapHand,
+        object_pose: ObjectPose,
+        operator: Callable[[str], Any],
+        views: Look | None = None,
     ) -> None:
         """operator: asks a person to do something and returns when it is done, e.g. `input`."""
-        self.arm, self.hand, self.object_pose, self.operator = arm, hand, object_pose, operator
-        self.spec = RobotSpec(FRANKA_LEAP.name, robot_interface(FRANKA_LEAP))
+        self.arm, self.hand, self.object_pose, self.operator, self._views = arm, hand, object_pose, operator, views
+        interface = robot_interface(FRANKA_LEAP)
+        self.spec = RobotSpec(FRANKA_LEAP.name, replace(interface, views=VIEWS) if views else interface)
         self._kinematics = Kinematics(FRANKA_LEAP, 1, threads=1)
         self._command = np.array(FRANKA_LEAP.home)
+        self._palm = np.zeros(3, np.float32)
         self._number, self._moving = 0, False
 
     def __enter__(self) -> Self:
@@ -216,6 +238,7 @@ class FrankaLeap:
         pose, seen_at = self.object_pose()
         # As in the twin, palm and fingertips come from the measured joints through the nominal kinematics.
         palm, fingertips = self._kinematics(joints[None])
+        self._palm = palm[0, :3].astype(np.float32)
         self._number += 1
         frame = {
             "state": joints,
@@ -225,6 +248,13 @@ class FrankaLeap:
             "fingertip_pos": fingertips.reshape(-1),
         }
         return Reading(self._number, seen_at, {key: np.asarray(v, dtype=np.float32) for key, v in frame.items()})
+
+    def look(self, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """See `RobotDriver`: what the camera shows, once per decision."""
+        if self._views is None:
+            raise ScoreError(f"no camera is connected that shows {', '.join(keys)}: give the option look")
+        seen = self._views(self._palm)
+        return {key: np.asarray(seen[key], dtype=np.float32) for key in keys}
 
     def command(self, command: NDArray[Any]) -> NDArray[np.float32]:
         """See `RobotDriver.command`. After `stop` the robot stays where it is, and says so."""
@@ -239,12 +269,18 @@ class FrankaLeap:
         self._moving = False
 
 
-def make_robot(arm: str = "172.16.0.2", hand: str = "/dev/ttyUSB0", pose: str = "") -> FrankaLeap:
-    """The driver, from options of the command line; pose: "module:function" of an `ObjectPose`."""
-    module, _, name = pose.partition(":")
+def make_robot(arm: str = "172.16.0.2", hand: str = "/dev/ttyUSB0", pose: str = "", look: str = "") -> FrankaLeap:
+    """The driver, from options of the command line; pose and look: "module:function" of an `ObjectPose` and, for
+    policies that have views, a `Look`."""
+    views = _function("look", look) if look else None
+    return FrankaLeap(FrankaArm(arm), LeapHand(hand), _function("pose", pose), input, views)
+
+
+def _function(option: str, path: str) -> Any:
+    module, _, name = path.partition(":")
     if not name:
-        raise ScoreError(f"option pose must look like module:function, not {pose!r}")
-    return FrankaLeap(FrankaArm(arm), LeapHand(hand), getattr(_library(module, module), name), input)
+        raise ScoreError(f"option {option} must look like module:function, not {path!r}")
+    return getattr(_library(module, module), name)
 
 
 def _library(name: str, package: str) -> ModuleType:

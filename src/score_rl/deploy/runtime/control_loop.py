@@ -8,7 +8,7 @@ really was sent.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,6 +153,11 @@ class ControlLoop:
         """The last good value of everything that the robot measures: what is recorded."""
         if missing := [key for key, values in self._shown.items() if values is None or not np.isfinite(values).all()]:
             raise ScoreError(f"the robot begins without a measurement of {', '.join(missing)}")
+        views = parts.recorder.views if parts.recorder is not None else {}
+        self._seen = {key: np.zeros(array.shape, array.dtype) for key, array in views.items()}
+        """The last good look of every view that is recorded; zeros before there is one."""
+        self._looked: dict[str, NDArray[Any]] = {}
+        """Of these, what this step's look has shown."""
         self._window = start_window(_tensors(self._shown, spec), spec.interface.observation, spec.policy.history)
         parts.guard.start(reading.frame[COMMAND])
 
@@ -248,6 +253,8 @@ class ControlLoop:
         usable = sensed.valid and sensed.age_s <= self.config.guard.stale_s and not self.parts.guard.stopped
         if self._note_silence() or not usable:
             self._forget()
+        self._looked = self._look(self._seen) or {}
+        self._seen = {**self._seen, **self._looked}
         asked, fresh = self._due_action(step) if usable else (None, False)
         waiting = usable and asked is None and self._waits(step)
         with self.parts.lock:
@@ -291,7 +298,8 @@ class ControlLoop:
         if self.parts.recorder is not None:
             number = ACTIONS.index(verdict.action)
             finite = asked if asked is not None and np.isfinite(asked).all() else None
-            self.parts.recorder.add(self._shown, sent, finite, number, latency_s, self._reading.success)
+            shown = {**self._shown, **self._seen}
+            self.parts.recorder.add(shown, sent, finite, number, latency_s, self._reading.success)
 
     def _transmit(self, verdict: Verdict, before: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
         """Send a verdict; what the robot says that it was sent is what the guard goes on from; and whether it did."""
@@ -308,7 +316,7 @@ class ControlLoop:
     def _due_action(self, step: int) -> tuple[NDArray[np.float32] | None, bool]:
         """(action, whether a new chunk begins with it) of this step; None where there is none in time."""
         planner = self.parts.planner
-        if self._player.asks(self._sent) and not planner.busy and (views := self._look()) is not None:
+        if self._player.asks(self._sent) and not planner.busy and (views := self._views()) is not None:
             latent_shape = self.parts.spec.policy.latent_shape
             noise = decision_noise([self.report.seed], self.report.decisions, latent_shape)
             planner.submit(Request(self._sent, self.report.decisions, self._window | views, noise))
@@ -323,20 +331,27 @@ class ControlLoop:
                 self.report.late_decisions += 1
         return self._player.action(self._sent)
 
-    def _look(self) -> dict[str, Tensor] | None:
+    def _views(self) -> dict[str, Tensor] | None:
         """The views of a decision as windows of one row and frame; None where the robot has no good ones."""
-        views, seen = self.parts.spec.interface.views, {}
-        if not views:
+        wanted = self.parts.spec.interface.views
+        more = self._look([key for key in wanted if key not in self._looked])
+        if more is None:
+            return None
+        views = {**self._looked, **more}
+        return {key: torch.from_numpy(views[key])[None, None] for key in wanted}
+
+    def _look(self, keys: Collection[str]) -> dict[str, NDArray[Any]] | None:
+        """Some of the robot's views as of the newest measurement; None where they are not there, or not finite."""
+        if not keys:
             return {}
         try:
-            found = self.parts.driver.look(tuple(views))
-            for key, array in views.items():
-                values = as_array(found[key], array, f"view '{key}'")
-                seen[key] = torch.from_numpy(values)[None, None]
+            found, seen = self.parts.driver.look(tuple(keys)), {}
+            for key in keys:
+                seen[key] = as_array(found[key], self.parts.driver.spec.interface.views[key], f"view '{key}'")
         except (TimeoutError, KeyError, ScoreError) as error:
             self.parts.log({"event": "no_view", "step": self.report.steps, "error": str(error)})
             return None
-        return seen if all(bool(view.isfinite().all()) for view in seen.values()) else None
+        return seen if all(bool(np.isfinite(view).all()) for view in seen.values()) else None
 
     def _take_over(self, wait_s: float) -> bool:
         """Change to the next plan if it is there and good; whether another decision was asked for instead."""

@@ -23,6 +23,7 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.files import to_plain, write_json
 from score_rl.core.ranges import Natural
 from score_rl.core.records import parse, read_bytes, read_json
+from score_rl.data.layout import stored
 from score_rl.data.writer import DatasetWriter
 from score_rl.deploy.drivers.protocol import RobotSpec
 
@@ -30,15 +31,16 @@ SUCCESS, GUARD, ASKED, LATENCY = "next.success", "guard", "policy_action", "late
 KILLED = "killed"
 
 
-def recorded_features(spec: RobotSpec) -> dict[str, ArraySpec]:
+def recorded_features(spec: RobotSpec, views: bool = False) -> dict[str, ArraySpec]:
     """Columns of a recording: those of demonstrations, and what the runtime knows besides.
 
     `action` is what the robot really was sent, `policy_action` what the policy asked for (what was sent, where it
     asked for nothing), `guard` the place of the guard's answer in `guard.ACTIONS`, `latency_s` the time from the
-    measurement to the command. Views are not recorded: they are asked for at decisions only, and what was seen
-    then does not belong to the frames in between.
+    measurement to the command. Without `views` these are left out: a policy asks for them at decisions only, and what
+    was seen then does not belong to the frames in between.
     """
-    table = {f"observation.{key}": array for key, array in spec.interface.observation.items()}
+    seen = {key: stored(array) for key, array in spec.interface.views.items()} if views else {}
+    table = {f"observation.{key}": array for key, array in {**spec.interface.observation, **seen}.items()}
     action = spec.interface.action
     table |= {"action": action, ASKED: action, GUARD: ArraySpec((1,), "int64"), LATENCY: ArraySpec((1,), unit="s")}
     return table | ({SUCCESS: ArraySpec((1,), "bool")} if spec.reports_success else {})
@@ -55,10 +57,13 @@ class _Began:
 class Recorder:
     """Episodes of one robot into `root`; close it (or use `with`) to turn what was recorded into a dataset."""
 
-    def __init__(self, root: Path, spec: RobotSpec, task: str) -> None:
-        """Takes up a folder in which a recorder was killed. Raises ScoreError for a folder of something else."""
+    def __init__(self, root: Path, spec: RobotSpec, task: str, views: bool = False) -> None:
+        """Takes up a folder in which a recorder was killed. views: also record the robot's views, which it is then
+        asked for at every control step. Raises ScoreError for a folder of something else."""
         self.root, self.task = Path(root), task
-        self._features = recorded_features(spec)
+        self.views: Mapping[str, ArraySpec] = spec.interface.views if views else {}
+        """What `add` is given besides the frame."""
+        self._features = recorded_features(spec, views)
         self._writer = DatasetWriter(
             self.root / "dataset", round(spec.interface.control_rate_hz), self._features, spec.name
         )
@@ -96,8 +101,8 @@ class Recorder:
         values = {f"observation.{key}": value for key, value in frame.items()}
         values |= {"action": sent, ASKED: sent if asked is None else asked, GUARD: guard, LATENCY: latency_s}
         values |= {SUCCESS: bool(success)}
-        columns = ((values[name], _stored(feature)) for name, feature in self._features.items())
-        row = b"".join(np.asarray(value).astype(stored).tobytes() for value, stored in columns)
+        columns = ((values[name], _in_journal(feature)) for name, feature in self._features.items())
+        row = b"".join(np.asarray(value).astype(kind).tobytes() for value, kind in columns)
         self._journal.write(row + zlib.crc32(row).to_bytes(4, "little"))
 
     def end(self, ended: str, success: bool | None) -> None:
@@ -146,7 +151,7 @@ class Recorder:
 
 def read_steps(path: Path, features: Mapping[str, ArraySpec]) -> dict[str, NDArray[Any]]:
     """{feature: (steps, *shape)} of a journal; what stands behind the last whole record is left out."""
-    layout = np.dtype([(name, _stored(feature), feature.shape) for name, feature in features.items()])
+    layout = np.dtype([(name, _in_journal(feature), feature.shape) for name, feature in features.items()])
     size = layout.itemsize + 4
     data, rows = read_bytes(path), []
     for start in range(0, len(data) - size + 1, size):
@@ -158,7 +163,7 @@ def read_steps(path: Path, features: Mapping[str, ArraySpec]) -> dict[str, NDArr
     return {name: table[name].astype(feature.dtype) for name, feature in features.items()}
 
 
-def _stored(feature: ArraySpec) -> np.dtype:
+def _in_journal(feature: ArraySpec) -> np.dtype:
     """Type of a feature in the journal: little-endian everywhere."""
     return np.dtype(feature.dtype).newbyteorder("<")
 

@@ -116,6 +116,7 @@ class ModelFields:
     def __init__(self, model: mujoco.MjModel, batch: Batch, task: Task):
         self._batch = batch
         self._table = model.geom(TABLE_GEOM).id
+        self._tips = [geom for geom in range(model.ngeom) if model.geom(geom).name in task.robot.fingertips]
         self._objects = {item.name: ObjectParts(model, item.name) for item in task.objects}
         self._soft = [geom for parts in self._objects.values() for geom in parts.geoms] + [self._table]
         self._dofs = joint_addresses(model, task.robot)[1]
@@ -127,7 +128,7 @@ class ModelFields:
         self._field = {name: batch.expand(name) for name in names}
         # Constants come from `set_const` from the start, so that an environment's past leaves no trace in them.
         batch.set_const()
-        self._shape = np.tile([0.0] + [1.0, 1.0] * len(self._objects), (batch.nsim, 1))
+        self._shape = np.tile([0.0, 1.0] + [1.0, 1.0] * len(self._objects), (batch.nsim, 1))
 
     def apply(self, rows: np.ndarray, plant: Plant) -> None:
         """Write the plants of k environments `rows` (k,)."""
@@ -144,9 +145,12 @@ class ModelFields:
 
     def _write_bodies(self, rows: np.ndarray, plant: Plant) -> None:
         """Objects and table, and what the engine derives from them."""
-        field, nominal, shape = self._field, self._nominal, [plant.table_height_m]
+        field, nominal, shape = self._field, self._nominal, [plant.table_height_m, plant.tip_radius_scale]
         field["geom_pos"][rows, self._table, 2] = plant.table_height_m
         cells = rows[:, None]
+        field["geom_size"][cells, self._tips, 0] = (
+            nominal["geom_size"][self._tips, 0] * plant.tip_radius_scale[:, None]
+        )
         if "body_pos" in field:
             field["body_pos"][rows], field["jnt_pos"][rows] = plant.body_pos, plant.joint_pos
         for name, parts in self._objects.items():

@@ -13,6 +13,7 @@ from score_rl.contracts import ArraySpec
 from score_rl.core import plugins
 from score_rl.core.errors import ScoreError
 from score_rl.core.seeding import derive_seed
+from score_rl.data.layout import stored
 from score_rl.data.writer import DatasetWriter
 from score_rl.sim.task import TASKS
 from score_rl.sim.world import SimulatedWorld
@@ -40,7 +41,8 @@ class Demonstration:
 def features(world: SimulatedWorld) -> dict[str, ArraySpec]:
     """LeRobot features of a world's demonstrations; views are stored for every frame like all else."""
     interface = world.spec.interface
-    shown = {f"observation.{key}": array for key, array in (interface.observation | interface.views).items()}
+    views = {key: stored(array) for key, array in interface.views.items()}
+    shown = {f"observation.{key}": array for key, array in {**interface.observation, **views}.items()}
     return shown | {"action": interface.action, "next.success": ArraySpec((1,), "bool")}
 
 
@@ -123,10 +125,8 @@ def fitness(world: SimulatedWorld, seed: int) -> float:
 
 
 def _demonstration(recorded: Mapping[str, list[np.ndarray]], seed: int, fault: bool, log) -> Demonstration:
-    frames = {
-        key: np.stack(values).astype(bool if key == "next.success" else np.float32)
-        for key, values in recorded.items()
-    }
+    frames = {key: np.stack(values) for key, values in recorded.items()}
+    frames = {key: value.astype(np.float32) if value.dtype == np.float64 else value for key, value in frames.items()}
     extra = {
         "seed": int(seed),
         "success": bool(frames["next.success"][-1, 0]) and not fault,
