@@ -64,7 +64,7 @@ def audit(
     steps = default_steps(base.spec, steered)
 
     def world_of(varied: Domain, num_envs: int) -> World:
-        return make_world(settings.task, varied, num_envs)
+        return make_world(settings.task, varied, num_envs, views=base.spec.interface.views)
 
     with closing(world_of(domain, 1)) as world:
         check_fit(base.spec, world.spec, steps)

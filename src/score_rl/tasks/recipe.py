@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from score_rl.core import plugins
+from score_rl.core.clouds import CLOUD, CLOUD_SEEN, Sight
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.policies.flow.networks import NetworkConfig
-from score_rl.sim.task import TASKS
+from score_rl.sim.task import TASKS, get_task
 from score_rl.tasks.settings import (
     CalibrateSettings,
     CollectSettings,
@@ -36,6 +38,8 @@ class Recipe:
     calibrate: CalibrateSettings
     steer: SteerSettings
     evaluate: EvaluateSettings
+    observation: Sight = "pose"
+    """What its policies see of objects where nobody says otherwise, see `seeing`."""
     real_to_sim: bool = True
     """Whether the loop records its demonstrations in a proxy and calibrates a twin from them; otherwise the
     demonstrations are given and the world is the same throughout."""
@@ -55,6 +59,43 @@ def for_task(recipe: Recipe, task: str, description: str) -> Recipe:
         calibrate=replace(recipe.calibrate, task=task),
         steer=replace(recipe.steer, task=task),
         evaluate=replace(recipe.evaluate, task=task),
+    )
+
+
+def seeing(recipe: Recipe, observation: Sight) -> Recipe:
+    """The recipe whose policies see objects so, whose settings are given for poses.
+
+    Clouds replace every pose of an object by an encoder of the points of the newest look; half as many examples a step,
+    each with two flow times, take as long as they teach. Raises ScoreError for a recipe that cannot be had otherwise.
+    """
+    training = recipe.pretrain.training
+    representation = training.policy.representation
+    if CLOUD in representation.views:
+        if observation != "cloud":
+            raise ScoreError(f"this recipe of {recipe.task} sees clouds alone; --recipe {FULL} has both")
+        return recipe
+    if observation == "pose":
+        return recipe
+    if not recipe.real_to_sim:
+        raise ScoreError(f"{recipe.task} has no scene of its own that a camera could see; its keys are what it shows")
+    poses = get_task(recipe.task).observed
+    representation = replace(
+        representation,
+        keys=tuple(key for key in representation.keys if key not in poses),
+        views=(CLOUD, CLOUD_SEEN),
+        encoders={**representation.encoders, CLOUD: "pointnet", CLOUD_SEEN: "raw"},
+    )
+    training = replace(
+        training,
+        policy=replace(training.policy, representation=representation),
+        batch_size=max(1, training.batch_size // 2),
+        draws=2,
+    )
+    return replace(
+        recipe,
+        collect=replace(recipe.collect, observation="cloud"),
+        pretrain=replace(recipe.pretrain, training=training),
+        observation="cloud",
     )
 
 
@@ -103,8 +144,13 @@ def recipe_names(task: str) -> tuple[str, ...]:
     return tuple(_recipes(task))
 
 
-def get_recipe(task: str, name: str = FULL) -> Recipe:
-    """A recipe of a task. Raises ScoreError that lists the choices, or says what is broken."""
+def get_recipe(task: str, name: str = FULL, observation: str = "") -> Recipe:
+    """A recipe of a task, whose policies see objects as `observation` says ("": as the recipe does by itself).
+
+    Raises ScoreError that lists the choices, or says what is broken.
+    """
+    if observation and observation not in get_args(Sight):
+        raise unknown_choice("observation", observation, get_args(Sight))
     recipes = _recipes(task)
     if name not in recipes:
         if name in task_names():
@@ -114,7 +160,7 @@ def get_recipe(task: str, name: str = FULL) -> Recipe:
     if not isinstance(recipe, Recipe) or recipe.task != task:
         found = f"one of {recipe.task}" if isinstance(recipe, Recipe) else repr(recipe)
         raise ScoreError(f"recipe '{name}' of task '{task}' must return a Recipe of that task, not {found}")
-    return recipe
+    return seeing(recipe, observation or recipe.observation)
 
 
 def _recipes(task: str) -> Mapping:
