@@ -16,7 +16,8 @@ def robot_limits(
 ) -> RobotLimits:
     """Limits of the task's robot where the world is a domain; else what the world's specification says.
 
-    spec: of the world, which is opened where it is None. views: that a policy asks a domain's robot for. Raises ScoreError for an unknown task or world.
+    spec: of the world, which is opened where it is None. views: that a policy asks a domain's robot for.
+    Raises ScoreError for an unknown task or world.
     """
     check_world(world, task)
     if is_domain(world):

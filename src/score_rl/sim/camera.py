@@ -23,12 +23,12 @@ NEAREST_M = 0.05
 
 @dataclass(frozen=True)
 class Camera:
-    """What sees point clouds, in the robot's base frame; by default from the robot's right front, looking at the table
-    before it. Its errors are parameters (`camera.*`)."""
+    """What sees point clouds, in the robot's base frame; by default from the robot's right front, looking at the
+    table before it. Its errors are parameters (`camera.*`)."""
 
     kind: Literal["depth", "full"] = "depth"
-    """"depth": the points that the camera's rays hit first, with the errors that the domain declares. "full": samples of
-    all surfaces, from nowhere in particular; nothing hides anything."""
+    """"depth": what the camera's rays hit first, with the errors that the domain declares; where it declares none, as
+    in a twin, that is what is visible from there. "full": samples of all surfaces; nothing hides anything."""
     position_m: tuple[float, float, float] = (1.25, -0.55, 0.65)
     """Where it stands."""
     target_m: tuple[float, float, float] = (0.5, 0.0, 0.08)
@@ -74,8 +74,8 @@ def parse_camera(table: Mapping[str, Any], source: str) -> Camera:
 def reported(camera: Camera, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """(k, 3, 3) and (k, 3): a true point x of k episodes is reported as matrix @ x + offset.
 
-    values: parameters {name: (k, size)}. The depth camera's own error turns about its target and shifts; then comes what
-    it shares with poses, as in `sensors.estimate_pose`.
+    values: parameters {name: (k, size)}. The depth camera's own error turns about its target and shifts; then comes
+    what it shares with poses, as in `sensors.estimate_pose`.
     """
     target = np.array(camera.target_m)
     own = rotations.matrix(rotations.from_rotation_vector(values["camera.cloud_turn_rad"]))

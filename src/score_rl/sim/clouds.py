@@ -1,8 +1,8 @@
 """Point clouds of simulated scenes, as a depth camera with errors sees them; see `core.clouds` for their layout.
 
-A segment is looked for in the box of the image around it: a fixed number of rays, evenly over that box, through whole
-pixels. Rays that hit the segment first are its points; where there are more than its share, an even selection of them,
-where there are fewer, some twice. Nothing of that depends on what else is looked at, or on how often.
+A segment is looked for in the box of the image around it: a fixed number of rays, evenly over that box, through
+whole pixels. Rays that hit the segment first are its points; where there are more than its share, an even selection
+of them, where there are fewer, some twice. Nothing of that depends on what else is looked at, or on how often.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ class Draws:
     def scores(self, robot: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> np.ndarray:
         """Parameters {name: (k, size)} of episodes as standard scores (k, told), for a privileged critic.
 
-        In the order of `Parameters`, those that it is told, 0 for what does not vary: the layout is the same for every
-        domain, so that a critic can go on from one to the next.
+        Those that it is told in the order of `Parameters`, 0 for what does not vary: the layout is the same for
+        every domain, so that a critic can go on from one to the next.
         """
         columns, scores = self._columns, np.concatenate([values[name] for name in self.parameters], axis=1)
         for name, systematic in robot.items():

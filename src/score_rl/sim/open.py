@@ -43,8 +43,8 @@ def open_world(
     """The world of a URI.
 
     task, robot_seed, threads, nan_dump_dir, views: of a domain, see `sim.world.make_world`; other worlds have no use
-    for them. Raises ScoreError that says what there is instead, where nothing has that name, and where a plugin fails or
-    gives something that is no World.
+    for them. Raises ScoreError that says what there is instead, where nothing has that name, and where a plugin
+    fails or gives something that is no World.
     """
     uri = str(uri)
     check_world(uri, task)

@@ -161,7 +161,7 @@ DEPTH = (
     ),
     Parameter(
         "camera.flying_share", SCALAR, 0, 0, 1,
-        "share of pixels whose depth is mixed with the next one's: points that fly between an edge and what is behind",
+        "share of pixels whose depth is mixed with the next one's: points that fly behind an edge",
         told=False,
     ),
 )  # fmt: skip
@@ -198,8 +198,8 @@ class Parameters(Mapping[str, Parameter]):
 
     Iterates over what an episode has a value of. `general` holds the names by which a domain speaks of any task:
     objects together (`object.friction`) rather than one by one. The order is that of an episode's draws and of the
-    critic's scores; an object behind the first comes after all else that the critic is told, so that adding one changes
-    nothing before it.
+    critic's scores; an object behind the first comes after all else that the critic is told, so that adding one
+    changes nothing before it.
     """
 
     def __init__(self, robot: Sequence[Parameter], objects: Mapping[str, Sequence[str]]) -> None:

@@ -65,8 +65,8 @@ def for_task(recipe: Recipe, task: str, description: str) -> Recipe:
 def seeing(recipe: Recipe, observation: Sight) -> Recipe:
     """The recipe whose policies see objects so, whose settings are given for poses.
 
-    Clouds replace every pose of an object by an encoder of the points of the newest look; half as many examples a step,
-    each with two flow times, take as long as they teach. Raises ScoreError for a recipe that cannot be had otherwise.
+    Clouds replace every pose of an object by an encoder of the points of the newest look; a step has half as many
+    examples, each with two flow times. Raises ScoreError for a recipe that cannot be had otherwise.
     """
     training = recipe.pretrain.training
     representation = training.policy.representation
