@@ -1,9 +1,9 @@
 """Point clouds as views: their keys and arrays, and how points are shared out among what they show.
 
 `cloud` (points, 3) float32, metres in the robot's base frame: the task's objects in their declared order, then the
-hand where it is shown, each a segment with the same share of the points. `cloud_seen` (segments,) is 1 for a segment
-that was seen and 0 for one out of sight, whose points then repeat the palm's position and mean nothing. `hand_cloud`
-(points, 3) is the hand alone, for calibration.
+hand where it is shown, each a segment with its share of the points (`shares`). `cloud_seen` (segments,) is 1 for a
+segment that was seen and 0 for one out of sight, whose points then repeat the palm's position and mean nothing.
+`hand_cloud` (points, 3) is the hand alone, for calibration.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class CloudConfig:
 def cloud_views(config: CloudConfig, objects: int) -> dict[str, ArraySpec]:
     """The views of a task in which so many objects are seen. Raises ScoreError for points that cannot be shared."""
     segments = objects + config.hand
-    share(config.points, segments)
+    shares(config.points, segments)
     views = {
         CLOUD: ArraySpec((config.points, 3), unit="m", frame="base", names=("x", "y", "z")),
         CLOUD_SEEN: ArraySpec((segments,)),
@@ -70,8 +70,12 @@ def config_of(views: Mapping[str, ArraySpec], objects: int) -> CloudConfig:
     return config
 
 
-def share(points: int, segments: int) -> int:
-    """Points of every segment. Raises ScoreError where they cannot be shared out evenly."""
-    if segments < 1 or points % segments:
-        raise ScoreError(f"{points} points cannot be shared out evenly among {segments} segments")
-    return points // segments
+def shares(points: int, segments: int) -> list[int]:
+    """Points of every segment: as many for each, where that does not come out even one more for the first.
+
+    Raises ScoreError where there are not enough.
+    """
+    if not 1 <= segments <= points:
+        raise ScoreError(f"{points} points cannot be shared out among {segments} segments")
+    each, more = divmod(points, segments)
+    return [each + (segment < more) for segment in range(segments)]

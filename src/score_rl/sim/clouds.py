@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from score_rl.core.clouds import CLOUD, CLOUD_SEEN, HAND_CLOUD, CloudConfig, share
+from score_rl.core.clouds import CLOUD, CLOUD_SEEN, HAND_CLOUD, CloudConfig, shares
 from score_rl.core.seeding import rng
 from score_rl.sim.camera import Camera, reported
 from score_rl.sim.cloud_scene import CloudScene, Placed, Segment
@@ -33,11 +33,9 @@ class Clouds:
         """Raises ScoreError for points that cannot be shared out, and geoms of other shapes than are known."""
         self._camera, self._scene = camera, CloudScene(task, num_envs, threads)
         shown = [*self._scene.objects, *([self._scene.hand] if config.hand else [])]
-        points = share(config.points, len(shown))
-        self._parts = [
-            _Part(segment, points, number, self._scene.model.ngeom) for number, segment in enumerate(shown)
-        ]
-        self._hand = _Part(self._scene.hand, config.hand_points, len(shown), self._scene.model.ngeom)
+        points, geoms = shares(config.points, len(shown)), self._scene.model.ngeom
+        self._parts = [_Part(shown[k], points[k], k, geoms) for k in range(len(shown))]
+        self._hand = _Part(self._scene.hand, config.hand_points, len(shown), geoms)
         self._seeds = np.zeros(num_envs, np.int64)
         self._phase = np.zeros((num_envs, task.horizon + 1, len(shown) + 1, 2))
         self._matrix, self._offset = np.zeros((num_envs, 3, 3)), np.zeros((num_envs, 3))
@@ -98,43 +96,35 @@ class Clouds:
         depth, geoms = self._scene.rays(rows, origin, np.concatenate(directions, axis=1))
         found, end = [], 0
         for part, direction in zip(parts, directions):
-            mine = slice(end, end := end + direction.shape[1])
+            mine = slice(end, end := end + part.rays)
             ok = part.owns[geoms[:, mine]]
-            noise = self._noise(part, rows, time, ok)
+            measured, offset = self._with_errors(part, rows, time, depth[:, mine], ok)
             index, have = _selected(ok, part.points)
-            length = noise.depth(depth[:, mine], index)
+            length = np.take_along_axis(measured, index, axis=1) + offset
             chosen = np.take_along_axis(direction, index[..., None], axis=1)
             found.append((origin + length[..., None] * chosen, have > 0))
         return found
 
-    def _noise(self, part: _Part, rows: np.ndarray, time: np.ndarray, ok: np.ndarray) -> _Noise:
-        """Draws of this part's image; `ok` (k, rays) loses the pixels without depth."""
-        errors, k = self._errors[rows], len(rows)
-        offset, mixed = np.zeros((k, part.points)), np.zeros((k, part.rays))
-        for row in np.flatnonzero(errors.any(1)):
-            noise, drift, dropout, flying = errors[row]
+    def _with_errors(
+        self, part: _Part, rows: np.ndarray, time: np.ndarray, depth: np.ndarray, ok: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Depths (k, rays) as measured, and what is added to those that become points (k, points).
+
+        `ok` (k, rays) loses the pixels without depth.
+        """
+        offset, mixed = np.zeros((len(rows), part.points)), np.zeros(depth.shape)
+        noisy = np.flatnonzero(self._errors[rows].any(1))
+        for row in noisy:
+            noise, drift, dropout, flying = self._errors[rows[row]]
             draw = _moment(int(self._seeds[rows[row]]), int(time[row]), part.number)
             lost, flies, share_of_next = draw.random((3, part.rays))
             ok[row] &= lost >= dropout
             mixed[row] = np.where(flies < flying, share_of_next, 0.0)
             offset[row] = drift * draw.standard_normal() + noise * draw.standard_normal(part.points)
-        return _Noise(offset, mixed, part.next)
-
-
-class _Noise:
-    """Errors of depth of k images: added to the points chosen, and mixed from the pixel beside."""
-
-    def __init__(self, offset: np.ndarray, mixed: np.ndarray, beside: np.ndarray) -> None:
-        self._offset, self._mixed, self._beside = offset, mixed, beside
-
-    def depth(self, true: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """(k, points) of pixels `index` (k, points) where the true depths are (k, rays)."""
-        chosen = np.take_along_axis(true, index, axis=1)
-        if not self._mixed.any():
-            return chosen + self._offset
-        other = np.take_along_axis(true, self._beside[index], axis=1)
-        step = np.where(other > 0, np.clip(other - chosen, -FLYING_M, FLYING_M), 0.0)
-        return chosen + np.take_along_axis(self._mixed, index, axis=1) * step + self._offset
+        if not noisy.size:
+            return depth, offset
+        beside = depth[:, part.next]
+        return depth + mixed * np.where(beside > 0, np.clip(beside - depth, -FLYING_M, FLYING_M), 0.0), offset
 
 
 class _Part:

@@ -7,9 +7,13 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from score_rl.core import plugins
-from score_rl.core.clouds import CLOUD, CLOUD_SEEN, Sight
+from score_rl.core.clouds import CLOUD, CLOUD_SEEN, CloudConfig, Sight
 from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.policies.flow.augmentation import AugmentConfig
 from score_rl.policies.flow.networks import NetworkConfig
+from score_rl.policies.flow.policy import FlowConfig, PolicyConfig
+from score_rl.policies.flow.representation import RepresentationConfig
+from score_rl.policies.flow.train import PretrainConfig
 from score_rl.sim.task import TASKS, get_task
 from score_rl.tasks.settings import (
     CalibrateSettings,
@@ -19,8 +23,9 @@ from score_rl.tasks.settings import (
     SteerSettings,
 )
 
-FULL, DEBUG = "full", "debug"
-"""The recipe of a task's real job, which is the default, and the same loop in seconds. A task may have others."""
+FULL, DEBUG, PAPER = "full", "debug", "paper"
+"""The recipe of a task's real job, which is the default, the same loop in seconds, and the same with the paper's base
+policy. A task may have others."""
 
 
 GENERIC = "generic"
@@ -95,6 +100,42 @@ def seeing(recipe: Recipe, observation: Sight) -> Recipe:
         recipe,
         collect=replace(recipe.collect, observation="cloud"),
         pretrain=replace(recipe.pretrain, training=training),
+        observation="cloud",
+    )
+
+
+def paper(full: Recipe) -> Recipe:
+    """The paper's base policy in place of a recipe's own; demonstrations, calibration and steering stay.
+
+    512 points of objects and hand in the base frame, four frames of joints and of past actions, chunks of 16
+    absolute targets, the U-Net, no analytic skip, its optimiser and its augmentation. 80,000 steps are about 1000
+    epochs of 300 demonstrations: a job for a GPU. That joints and the cloud's features are standardised is ours.
+    """
+    policy = PolicyConfig(
+        representation=RepresentationConfig(
+            keys=("state", "command"),
+            views=(CLOUD, CLOUD_SEEN),
+            history=4,
+            horizon=16,
+            encoders={CLOUD: "pointnet_base", CLOUD_SEEN: "raw"},
+        ),
+        network=NetworkConfig(kind="unet", widths=(256, 512, 1024)),
+        flow=FlowConfig(width=None),
+    )
+    training = PretrainConfig(
+        policy=policy,
+        steps=80_000,
+        learning_rate=1e-4,
+        warmup_steps=500,
+        observation_noise={"state": 0.05},
+        augmentation=AugmentConfig(jitter_m=0.02, shift_m=0.05, turn_rad=0.2),
+    )
+    cloud = CloudConfig(points=512, hand=True, hand_points=full.collect.cloud.hand_points)
+    return replace(
+        full,
+        description=f"the same with the paper's base policy: {full.description}",
+        collect=replace(full.collect, observation="cloud", cloud=cloud),
+        pretrain=PretrainSettings(training),
         observation="cloud",
     )
 

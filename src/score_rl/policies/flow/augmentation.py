@@ -26,10 +26,6 @@ class AugmentConfig:
     """Share of segments that are said to be out of sight."""
 
 
-PAPER = AugmentConfig(jitter_m=0.02, shift_m=0.05, turn_rad=0.2)
-"""As in the paper."""
-
-
 def augmented(window: Window, config: AugmentConfig, generator: torch.Generator) -> dict[str, Tensor]:
     """The window (n rows) with its cloud changed, where it has one. Nothing is drawn for what is 0."""
     changed = dict(window)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from score_rl.contracts import PolicySpec, Window
 from score_rl.core import rotations as geometry
-from score_rl.core.clouds import CLOUD_SEEN, share
+from score_rl.core.clouds import CLOUD_SEEN, shares
 from score_rl.core.errors import ScoreError
 
 PALM_POSE = "palm_pose"
@@ -24,9 +24,9 @@ BLOCK_POINTS = 4096
 class PointNet(nn.Module):
     """An encoder (see `encoders`) of the newest cloud: the largest of every feature over the points.
 
-    A cloud has segments of equal size (`core.clouds`). With several of them a point also says which one it is of;
-    segments that the view `cloud_seen` says are out of sight are left out, whatever their points are. The output is
-    normalised over its features (LayerNorm without parameters).
+    With several segments in the cloud (`core.clouds`) a point also says which one it is of; segments that the view
+    `cloud_seen` says are out of sight are left out, whatever their points are. The output is normalised over its
+    features (LayerNorm without parameters).
     """
 
     def __init__(self, spec: PolicySpec, keys: tuple[str, ...], frame: Literal["palm", "base"]) -> None:
@@ -45,7 +45,8 @@ class PointNet(nn.Module):
         if frame == "palm" and PALM_POSE not in interface.observation:
             raise ScoreError(f"encoder 'pointnet' needs the key '{PALM_POSE}'; 'pointnet_base' does without")
         self.segments = arrays[CLOUD_SEEN].size if CLOUD_SEEN in arrays else 1
-        self.share = share(shape[0], self.segments)
+        counts = torch.tensor(shares(shape[0], self.segments))
+        self.register_buffer("owner", torch.arange(self.segments).repeat_interleave(counts), persistent=False)
         labels = self.segments if self.segments > 1 else 0
         first, second, last = WIDTHS
         self.first, self.second = nn.Linear(3 + labels, first), nn.Linear(first, second)
@@ -82,14 +83,14 @@ class PointNet(nn.Module):
         points = (points - self.origin) / UNIT_M
         if self.segments == 1:
             return points
-        labels = torch.eye(self.segments, device=points.device).repeat_interleave(self.share, dim=0)
+        labels = torch.eye(self.segments, device=points.device)[self.owner]
         return torch.cat((points, labels.expand(points.shape[0], -1, -1)), dim=-1)
 
     def _seen(self, window: Window) -> Tensor:
         """(n, points) 1 where a point means something, else 0."""
         if CLOUD_SEEN not in window:
             return torch.ones_like(window[self.key][:, -1, :, 0])
-        return window[CLOUD_SEEN][:, -1].repeat_interleave(self.share, dim=1)
+        return window[CLOUD_SEEN][:, -1][:, self.owner]
 
 
 def _matrix(quaternion: Tensor) -> Tensor:
