@@ -4,8 +4,8 @@
     python benchmarks/clouds.py --poses runs/clouds/runs/pinch_cube/robot-211/base \\
         --clouds runs/clouds/runs/pinch_cube/robot-211/base-HASH --twin .../calibration/domain.toml
 
-Policies and twin are those that the experiment left. CPU time counts what a core works, whatever else the machine does;
-the fastest of the repeats is told.
+Policies and twin are those that the experiment left. CPU time counts what a core works, whatever else the machine
+does; the fastest of the repeats is told.
 """
 
 from __future__ import annotations
