@@ -45,8 +45,7 @@ class PointNet(nn.Module):
         if frame == "palm" and PALM_POSE not in interface.observation:
             raise ScoreError(f"encoder 'pointnet' needs the key '{PALM_POSE}'; 'pointnet_base' does without")
         self.segments = arrays[CLOUD_SEEN].size if CLOUD_SEEN in arrays else 1
-        counts = torch.tensor(shares(shape[0], self.segments))
-        self.register_buffer("owner", torch.arange(self.segments).repeat_interleave(counts), persistent=False)
+        self.shares = shares(shape[0], self.segments)
         labels = self.segments if self.segments > 1 else 0
         first, second, last = WIDTHS
         self.first, self.second = nn.Linear(3 + labels, first), nn.Linear(first, second)
@@ -56,7 +55,7 @@ class PointNet(nn.Module):
     def fit(self, window: Window) -> None:
         """Take the mean of the training clouds for the origin, where points are in the base frame."""
         if self.frame == "base":
-            points, seen = window[self.key][:, -1], self._seen(window)
+            points, seen = window[self.key][:, -1], self._by_point(self._seen(window))
             self.origin = (points * seen[..., None]).sum((0, 1)) / seen.sum().clamp_min(1)
 
     def forward(self, window: Window) -> Tensor:
@@ -72,7 +71,8 @@ class PointNet(nn.Module):
     def _pooled(self, points: Tensor, seen: Tensor) -> Tensor:
         """(n, 128): what is out of sight counts as 0, which is the least that a feature can be."""
         features = torch.relu(self.second(torch.relu(self.first(points))))
-        return (features * seen.unsqueeze(-1)).amax(dim=1)
+        largest = torch.stack([part.amax(dim=1) for part in features.split(self.shares, dim=1)], dim=1)
+        return (largest * seen.unsqueeze(-1)).amax(dim=1)
 
     def _inputs(self, window: Window) -> Tensor:
         """(n, points, 3 + labels)."""
@@ -83,14 +83,19 @@ class PointNet(nn.Module):
         points = (points - self.origin) / UNIT_M
         if self.segments == 1:
             return points
-        labels = torch.eye(self.segments, device=points.device)[self.owner]
+        labels = self._by_point(torch.eye(self.segments, device=points.device)).T
         return torch.cat((points, labels.expand(points.shape[0], -1, -1)), dim=-1)
 
     def _seen(self, window: Window) -> Tensor:
-        """(n, points) 1 where a point means something, else 0."""
+        """(n, segments) 1 where one is seen, else 0."""
         if CLOUD_SEEN not in window:
-            return torch.ones_like(window[self.key][:, -1, :, 0])
-        return window[CLOUD_SEEN][:, -1][:, self.owner]
+            return torch.ones_like(window[self.key][:, -1, :1, 0])
+        return window[CLOUD_SEEN][:, -1]
+
+    def _by_point(self, values: Tensor) -> Tensor:
+        """(n, segments) -> (n, points), every point its segment's."""
+        counts = torch.tensor(self.shares, device=values.device)
+        return values.repeat_interleave(counts, dim=1, output_size=sum(self.shares))
 
 
 def _matrix(quaternion: Tensor) -> Tensor:
