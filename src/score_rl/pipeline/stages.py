@@ -217,9 +217,11 @@ def calibrate(
 
     task, root = get_task(settings.task), dataset_root(dataset)
     twin = load_domain(settings.world, task.parameters)
+    if settings.camera:  # where it is, not how wrong it is
+        twin = replace(twin, camera=load_domain(settings.camera).camera)
     demonstrations = load_dataset(root)
     require_features(demonstrations, task.robot)
-    hashes = {"dataset": content_hash(root)} | world_hashes(settings.world)
+    hashes = {"dataset": content_hash(root)} | world_hashes(*filter(None, (settings.world, settings.camera)))
     inputs = {"dataset": root, "world": settings.world}
     run = open_run(Path(out), "calibrate", settings, hashes, inputs, overwrite, notify=notify)
     reused = run.finished

@@ -69,6 +69,8 @@ class CalibrateSettings:
     """Task of the demonstrations; the defaults of all other options are this task's."""
     world: str = "twin"
     """The twin to start from: a shipped domain or a TOML file."""
+    camera: str = ""
+    """Domain, of the robot say, whose depth camera is in the same place; by default the twin says itself where it is."""
     fit: CalibrateConfig = field(default_factory=CalibrateConfig)
     """What of the demonstrations is used."""
 
