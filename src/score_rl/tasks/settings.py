@@ -70,7 +70,7 @@ class CalibrateSettings:
     world: str = "twin"
     """The twin to start from: a shipped domain or a TOML file."""
     camera: str = ""
-    """Domain, of the robot say, whose depth camera is in the same place; by default the twin says itself where it is."""
+    """Domain, of the robot say, whose depth camera is in the same place; by default the twin says where it is."""
     fit: CalibrateConfig = field(default_factory=CalibrateConfig)
     """What of the demonstrations is used."""
 
