@@ -22,7 +22,7 @@ from score_rl.tasks.people import collect as people
 from score_rl.tasks.people.habits import careful
 from score_rl.tasks.recipe import Recipe, get_recipe
 
-VIEWS = cloud_views(CloudConfig(16, hand_points=8), 1)
+VIEWS = cloud_views(CloudConfig(16, hand=True, hand_points=8), 1)
 
 
 def small() -> Recipe:
@@ -57,8 +57,8 @@ def test_clouds_go_through_every_stage(recorded: Path, tmp_path: Path) -> None:
     pretrained = stages.pretrain(recipe.pretrain, recorded, tmp_path / "base")
     base = load_policy(pretrained.directory)
     shapes = {key: array.shape for key, array in base.spec.interface.views.items()}
-    assert shapes == {CLOUD: (16, 3), CLOUD_SEEN: (1,)}
-    learner = replace(recipe.steer.learner, decisions=2, execute_steps=4)
+    assert shapes == {CLOUD: (16, 3), CLOUD_SEEN: (2,)}
+    learner = replace(recipe.steer.learner, decisions=4, execute_steps=4)
     base_folder = pretrained.directory
     steered = stages.steer(replace(recipe.steer, learner=learner), base_folder, tmp_path / "steering")
     amount = replace(recipe.evaluate, evaluation=replace(recipe.evaluate.evaluation, episodes=2, num_envs=2))

@@ -137,31 +137,37 @@ DEPTH = (
     Parameter(
         "camera.cloud_shift_m", XYZ, 0, -0.05, 0.05,
         "shift of point clouds beyond that of poses: the depth camera's own error of place, base frame",
+        audit=AuditUnit("shift", 0.002),
         told=False,
     ),
     Parameter(
         "camera.cloud_turn_rad", XYZ, 0, -0.2, 0.2,
         "turn of point clouds about the point that the camera is aimed at, rotation vector, base frame",
+        audit=AuditUnit("shift", 0.005),
         told=False,
     ),
     Parameter(
         "camera.depth_noise_m", SCALAR, 0, 0, 0.05,
         "standard deviation of the depth of every pixel",
+        audit=AuditUnit("more", 0.002),
         told=False,
     ),
     Parameter(
         "camera.depth_drift_m", SCALAR, 0, 0, 0.05,
         "the same of an offset that all pixels of one image share",
+        audit=AuditUnit("more", 0.002),
         told=False,
     ),
     Parameter(
         "camera.dropout_share", SCALAR, 0, 0, 0.95,
         "share of pixels without depth",
+        audit=AuditUnit("more", 0.10),
         told=False,
     ),
     Parameter(
         "camera.flying_share", SCALAR, 0, 0, 1,
         "share of pixels whose depth is mixed with the next one's: points that fly behind an edge",
+        audit=AuditUnit("more", 0.20),
         told=False,
     ),
 )  # fmt: skip
