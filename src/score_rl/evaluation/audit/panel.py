@@ -72,7 +72,7 @@ STEP = Mismatch(PHYSICS_STEP, "finer", 1.0)
 
 
 def mismatches(parameters: Parameters, clouds: bool = False) -> tuple[Mismatch, ...]:
-    """Every parameter that has an audit unit, and the physics step; clouds: also errors of what shows point clouds."""
+    """Every parameter that has an audit unit, and the physics step; clouds: errors of point clouds too."""
     return (
         *(
             Mismatch(name, p.audit.kind, p.audit.unit, p.size, p.nominal, p.key, tuple(parameters.members(name)))
