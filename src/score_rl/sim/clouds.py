@@ -8,7 +8,7 @@ of them, where there are fewer, some twice. Nothing of that depends on what else
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -51,20 +51,25 @@ class Clouds:
         self._errors[rows] = np.concatenate([values[name] for name in _ERRORS], axis=1)
 
     def look(
-        self, keys: Sequence[str], rows: np.ndarray, time: np.ndarray, qpos: np.ndarray, palm: np.ndarray
+        self,
+        keys: Sequence[str],
+        rows: np.ndarray,
+        time: np.ndarray,
+        qpos: np.ndarray,
+        palm: Callable[[], np.ndarray],
     ) -> dict[str, np.ndarray]:
         """{key: (k, *shape)} of k different environments `rows` at frames `time` (k,), in configurations (k, nq).
 
-        palm: (k, 3) where the robot takes its palm to be, which stands for what is out of sight.
+        palm: (k, 3) where the robot takes its palm to be, which stands for what is out of sight; asked if need be.
         """
         cloud = CLOUD in keys or CLOUD_SEEN in keys
         parts = [*(self._parts if cloud else ()), *([self._hand] if HAND_CLOUD in keys else ())]
         placed = self._scene.place(rows, qpos)
         see = self._seen_by_camera if self._camera.kind == "depth" else self._samples
-        found = [
-            (np.where(seen[:, None, None], self._reported(rows, points), palm[:, None]), seen)
-            for points, seen in see(parts, rows, time, placed)
-        ]
+        found = [(self._reported(rows, points), seen) for points, seen in see(parts, rows, time, placed)]
+        if not all(seen.all() for _, seen in found):
+            there = palm()[:, None]
+            found = [(np.where(seen[:, None, None], points, there), seen) for points, seen in found]
         result: dict[str, np.ndarray] = {}
         if cloud:
             objects = found[: len(self._parts)]

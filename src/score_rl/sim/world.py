@@ -169,8 +169,10 @@ class SimulatedWorld:
         which = np.arange(self._n) if rows is None else rows.cpu().numpy()
         index, back = np.unique(which, return_inverse=True)
         time, qpos = self._time[index], self.engine.qpos[index]
-        palm = self._sensors.measured(index, time, qpos[:, self._joint_qpos]).palm[:, :3]
-        seen = self._clouds.look(keys, index, time, qpos, palm)
+        joints = qpos[:, self._joint_qpos]
+        seen = self._clouds.look(
+            keys, index, time, qpos, palm=lambda: self._sensors.measured(index, time, joints).palm[:, :3]
+        )
         return {key: _tensor(value[back]) for key, value in seen.items()}
 
     def close(self) -> None:
