@@ -238,3 +238,27 @@ def test_the_whole_loop_and_its_reuse(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found.reused and found.success_rate("base_z0") == records["base_z0"]["success_rate"]
     with pytest.raises(ScoreError, match="unknown evaluated policy 'score_dt'; did you mean 'score_det'"):
         found.success_rate("score_dt")
+
+
+@pytest.mark.parametrize("task", ["pinch_cube", "grasp_bottle", "push_ball"])
+def test_every_task_can_be_seen_as_clouds(task: str) -> None:
+    pose, cloud = (get_recipe(task, observation=sight) for sight in ("pose", "cloud"))
+    assert pose == get_recipe(task) and pose.collect.observation == "pose" and pose.observation == "pose"
+    shown = cloud.pretrain.training.policy.representation
+    assert shown.keys == ("state", "command", "palm_pose", "fingertip_pos") and shown.views == ("cloud", "cloud_seen")
+    assert shown.encoders == {"cloud": "pointnet", "cloud_seen": "raw"} and cloud.collect.observation == "cloud"
+    assert (cloud.pretrain.training.batch_size, cloud.pretrain.training.draws) == (128, 2)
+    assert (cloud.steer, cloud.calibrate, cloud.evaluate) == (pose.steer, pose.calibrate, pose.evaluate)
+    collect = cli.parse(["collect", "--task", task, "--observation", "cloud"])
+    assert collect.settings == cloud.collect
+    assert cli.parse(["robot", "--task", task, "--observation=cloud"]).settings.observation == "cloud"
+
+
+def test_what_cannot_be_seen_so_is_an_error() -> None:
+    for arguments, said in (
+        (["--observation", "clouds", "demo"], "unknown observation 'clouds'; did you mean 'cloud'"),
+        (["--observation", "cloud", "--task", "generic", "steer"], "generic has no scene of its own"),
+        (["--observation", "cloud", "info"], "it takes no --observation"),
+    ):
+        with pytest.raises(ScoreError, match=said):
+            cli.parse(arguments)

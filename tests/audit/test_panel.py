@@ -25,7 +25,7 @@ from score_rl.sim.draws import Draws
 from score_rl.sim.task import get_task
 
 PARAMETERS = get_task("pinch_cube").parameters
-PANEL = mismatches(PARAMETERS)
+PANEL = mismatches(PARAMETERS, clouds=True)
 BY_NAME = {mismatch.parameter: mismatch for mismatch in PANEL}
 TWIN = parse_domain(
     {
@@ -140,3 +140,9 @@ def test_the_panel_and_its_parts() -> None:
     ]
     with pytest.raises(ScoreError, match=r"unknown mismatch 'delay'; did you mean 'robot.delay_s'"):
         panel(TWIN, PANEL, (1.0,), 4, only=("delay",))
+
+
+def test_errors_of_clouds_are_asked_of_policies_that_see_them() -> None:
+    poses = {mismatch.parameter for mismatch in mismatches(PARAMETERS)}
+    assert poses == {name for name in BY_NAME if name == PHYSICS_STEP or PARAMETERS.general[name].told}
+    assert BY_NAME["camera.dropout_share"].text(2) == "+20 %"

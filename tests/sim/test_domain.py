@@ -112,12 +112,14 @@ def test_standard_scores_of_the_varying_parameters() -> None:
     # In the order of PARAMETERS: 7 arm offsets, then 16 of the hand, ...; what does not vary is 0.
     assert scores[:7].tolist() == [0] * 7 and scores[7:23] == pytest.approx([2.0] * 16)
     assert scores[scores != 0] == pytest.approx([2.0] * 16 + [-1.0, -1.0])
-    assert len(scores) == sum(parameter.size for parameter in PARAMETERS.values()) == PARAMETERS.count
+    assert (
+        len(scores) == sum(parameter.size for parameter in PARAMETERS.values() if parameter.told) == PARAMETERS.told
+    )
 
 
 def test_every_domain_shows_the_critic_the_same_layout() -> None:
     for domain in map(draws, (Domain("empty"), load_domain("twin"), load_domain("proxy"))):
-        assert domain.scores({}, domain.episodes({}, [0])).shape == (1, PARAMETERS.count)
+        assert domain.scores({}, domain.episodes({}, [0])).shape == (1, PARAMETERS.told)
 
 
 # ---- files ---------------------------------------------------------------------------------------------------

@@ -51,7 +51,8 @@ resumes, what is finished is reused, and nothing is replaced without --overwrite
 
 `--task NAME` selects the scene, the demonstrator and the defaults of every command (without it pinch_cube; `generic`
 for a --world that is no domain); `--recipe NAME` another set of
-defaults of that task, such as debug: the same loop in seconds. `score tasks` lists what there is."""
+defaults of that task, such as debug: the same loop in seconds; `--observation cloud` policies that see point clouds
+in place of poses. `score tasks` lists what there is."""
 
 DEFAULT_TASK = "pinch_cube"
 
@@ -70,7 +71,7 @@ def stage_commands(recipe: Recipe) -> dict[str, Any]:
         "demo": Demo(recipe),
         "audit": Audit(AuditSettings(task=task)),
         "bundle": Bundle(task=task, world=world),
-        "robot": Robot(RobotProcessConfig(task=task)),
+        "robot": Robot(RobotProcessConfig(task=task, observation=recipe.observation)),
     }
 
 
@@ -95,16 +96,19 @@ def parse(arguments: Sequence[str]) -> Any:
     """The command that the arguments ask for. Raises ScoreError for an unknown command, task or recipe."""
     task, rest = take_option("--task", arguments)
     recipe_name, rest = take_option("--recipe", rest)
-    recipe = get_recipe(task or default_task(rest), recipe_name or FULL)
+    observation, rest = take_option("--observation", rest)
+    recipe = get_recipe(task or default_task(rest), recipe_name or FULL, observation or "")
     stages, others = stage_commands(recipe), other_commands()
     stages["pretrain"] = replace(stages["pretrain"], own_task=task is not None)
     choices = stages | others
     name = next((word for word in rest if not word.startswith("-")), None)
     if name is not None and name not in choices:
         raise unknown_choice("command", name, choices)
-    if name in others and task is not None:
-        raise ScoreError(f"score {name} is the same for every task: it takes no --task")
-    defaults = f"Defaults are those of --task {recipe.task} --recipe {recipe_name or FULL}; each can be another."
+    for option, value in (("--task", task), ("--observation", observation)):
+        if name in others and value is not None:
+            raise ScoreError(f"score {name} is the same for every task: it takes no {option}")
+    chosen = f"--task {recipe.task} --recipe {recipe_name or FULL} --observation {recipe.observation}"
+    defaults = f"Defaults are those of {chosen}; each can be another."
     union: Any = None
     for name, default in choices.items():
         about = inspect.getdoc(type(default)) + (f"\n\n{defaults}" if name in stages else "")

@@ -56,16 +56,17 @@ def audit(
 
     parameters = get_task(settings.task).parameters
     domain = load_domain(settings.domain, parameters)
-    check_mismatches(settings.panel.only, mismatches(parameters))
-    check(domain, settings.panel)
     base, steered, hashes = open_parts(policy, steering)
+    causes = mismatches(parameters, clouds=bool(base.spec.interface.views))
+    check_mismatches(settings.panel.only, causes)
+    check(domain, settings.panel)
     deciders = compulsory_deciders(base, steered)
     wanted = settings.deployed or ("base" if steered is None else list(deciders)[-1])
     (name, decider), *_ = chosen(deciders, (wanted,)).items()
     steps = default_steps(base.spec, steered)
 
     def world_of(varied: Domain, num_envs: int) -> World:
-        return make_world(settings.task, varied, num_envs)
+        return make_world(settings.task, varied, num_envs, views=base.spec.interface.views)
 
     with closing(world_of(domain, 1)) as world:
         check_fit(base.spec, world.spec, steps)
@@ -76,7 +77,7 @@ def audit(
     reused = run.finished
     torch.set_num_threads(1)
     # Of a finished run everything is in its log, and nothing is played again.
-    verdict = judge(run_panel(decider, domain, mismatches(parameters), world_of, steps, settings.panel, run, meter))
+    verdict = judge(run_panel(decider, domain, causes, world_of, steps, settings.panel, run, meter))
     if not reused:
         labels = {"task": settings.task, "policy": name, "domain": domain.name, "config": settings.panel}
         record = {"schema_version": SCHEMA_VERSION, **labels, **_provenance(), **as_json(verdict)}

@@ -69,7 +69,7 @@ def bundle(
         out,
         policy,
         steering_bundle(steering) if steering is not None else None,
-        robot_limits(task, world),
+        robot_limits(task, world, views=base.spec.interface.views),
         task,
         records,
         execute_steps,

@@ -98,8 +98,11 @@ def of_robot(recipe: Recipe, robot_seed: int, seed: int) -> Recipe:
 
 
 def on_hardware(recipe: Recipe, world: str) -> Recipe:
-    """The recipe with demonstrations and verdict in another world. Raises ScoreError for an unknown one."""
+    """The recipe with demonstrations and verdict in another world; policies that see clouds have a twin whose camera
+    stands where that world's does. Raises ScoreError for an unknown one."""
     check_world(world, recipe.task)
+    if recipe.observation == "cloud":
+        recipe = replace(recipe, calibrate=replace(recipe.calibrate, camera=world))
     return replace(
         recipe, collect=replace(recipe.collect, world=world), evaluate=replace(recipe.evaluate, world=world)
     )

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
+from score_rl.core.clouds import config_of
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import write_json
 from score_rl.core.progress import progress
@@ -29,7 +30,7 @@ from score_rl.deploy.runtime.runtime import Runtime
 from score_rl.evaluation.evaluate import Evaluation, evaluate
 from score_rl.pipeline.inputs import Notify, content_hash, open_run, silent, world_hashes
 from score_rl.sim.open import check_world, is_domain, open_world
-from score_rl.sim.task import task_names
+from score_rl.sim.task import get_task, task_names
 
 RESULT, RECORDING, EVENTS = "rehearsal.json", "recording", "events.jsonl"
 
@@ -131,7 +132,8 @@ def _evaluate_in_process(policy: Bundle, settings: RehearseSettings, seeds: Sequ
 
     One at a time, since matrix products of larger batches may round differently, and here every bit is compared.
     """
-    world = open_world(settings.world, 1, policy.spec.task, settings.robot_seed, threads=1)
+    views = policy.spec.interface.views
+    world = open_world(settings.world, 1, policy.spec.task, settings.robot_seed, threads=1, views=views)
     with closing(world), progress("evaluate in-process", total=len(seeds)) as advance:
         return evaluate(
             world, policy.decider, seeds, policy.spec.execute_steps, traced=len(seeds), advance=lambda n: advance(n)
@@ -168,7 +170,10 @@ def _deploy(
 
 def _robot(policy: Bundle, settings: RehearseSettings, address: Path) -> RobotProcessConfig:
     """The robot that a policy is rehearsed with."""
+    views = policy.spec.interface.views
     return RobotProcessConfig(
+        observation="cloud" if views else "pose",
+        cloud=config_of(views, len(get_task(policy.spec.task).observed)),
         task=policy.spec.task,
         world=settings.world,
         robot_seed=settings.robot_seed,

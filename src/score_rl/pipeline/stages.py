@@ -18,9 +18,10 @@ from typing import Any
 
 import torch
 
-from score_rl.contracts import FlowPolicy, World
+from score_rl.contracts import FlowPolicy, PolicySpec, World
 from score_rl.core import ranks
 from score_rl.core.chunks import check_fit
+from score_rl.core.clouds import views_of
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.extras import optional
 from score_rl.core.progress import progress
@@ -166,9 +167,9 @@ def collect(
     inputs = {"world": settings.world}
     run = open_run(Path(out), "collect", settings, world_hashes(settings.world), inputs, overwrite, seeds, notify)
     if not run.finished:
-        world = open_world(
-            settings.world, settings.num_envs, settings.task, settings.robot_seed, nan_dump_dir=run.path("nan")
-        )
+        views = views_of(settings.observation, settings.cloud, len(get_task(settings.task).observed))
+        how = {"nan_dump_dir": run.path("nan"), "views": views}
+        world = open_world(settings.world, settings.num_envs, settings.task, settings.robot_seed, **how)
         with closing(world):
             rate = round(world.spec.interface.control_rate_hz)
             writer = DatasetWriter(run.path(DATASET), rate, people.features(world), world.robot.name)
@@ -216,9 +217,11 @@ def calibrate(
 
     task, root = get_task(settings.task), dataset_root(dataset)
     twin = load_domain(settings.world, task.parameters)
+    if settings.camera:  # where it is, not how wrong it is
+        twin = replace(twin, camera=load_domain(settings.camera).camera)
     demonstrations = load_dataset(root)
     require_features(demonstrations, task.robot)
-    hashes = {"dataset": content_hash(root)} | world_hashes(settings.world)
+    hashes = {"dataset": content_hash(root)} | world_hashes(*filter(None, (settings.world, settings.camera)))
     inputs = {"dataset": root, "world": settings.world}
     run = open_run(Path(out), "calibrate", settings, hashes, inputs, overwrite, notify=notify)
     reused = run.finished
@@ -256,7 +259,8 @@ def steer(
     initial, started = open_trained("start", start, base)
     hashes |= started
     dumps = out / "nan" if ranks.rank() == 0 else None
-    worlds = [open_world(world, settings.num_envs, settings.task, nan_dump_dir=dumps) for world in settings.worlds]
+    how = {"nan_dump_dir": dumps, "views": base.spec.interface.views}
+    worlds = [open_world(world, settings.num_envs, settings.task, **how) for world in settings.worlds]
     try:
         plan = [Stage(world, steps) for world, steps in zip(worlds, settings.control_steps)]
         check_settings(base, plan, settings.learner, dataset is not None)
@@ -308,7 +312,7 @@ def evaluate(
     hashes |= world_hashes(settings.world) | more | further
     steps = settings.execute_steps or default_steps(base.spec, steered or found)
     deciders = chosen(all_deciders(settings, base, found, steered, ranks), settings.policies)
-    with closing(_evaluation_world(settings, Path(out), steps if guard else None)) as world:
+    with closing(_evaluation_world(settings, base.spec, Path(out), steps if guard else None)) as world:
         check_fit(base.spec, world.spec, steps)
         stage, seeds = "evaluate guarded" if guard else "evaluate", {"robot": settings.robot_seed}
         inputs = {"policy": policy, "steering": steering, "ticket": ticket, "ranker": ranker}
@@ -377,11 +381,12 @@ def _windows(policy: FlowPolicy, dataset: str | Path, best: float = 0.0) -> Wind
     return Windows(read, policy.spec, best_episodes(read, best) if best > 0 else None).all()
 
 
-def _evaluation_world(settings: EvaluateSettings, out: Path, guarded_steps: int | None) -> World:
-    """The world to evaluate in; guarded_steps: steps of a chunk that a guard watches, None without a guard."""
+def _evaluation_world(settings: EvaluateSettings, policy: PolicySpec, out: Path, guarded_steps: int | None) -> World:
+    """The world to evaluate a policy in; guarded_steps: steps of a chunk that a guard watches, None without one."""
     amount = settings.evaluation
     envs = max(1, min(amount.num_envs, amount.episodes))
-    world = open_world(settings.world, envs, settings.task, settings.robot_seed, nan_dump_dir=out / "nan")
+    how = {"nan_dump_dir": out / "nan", "views": policy.interface.views}
+    world = open_world(settings.world, envs, settings.task, settings.robot_seed, **how)
     if guarded_steps is None:
         return world
     limits = robot_limits(settings.task, settings.world, world.spec)

@@ -26,6 +26,7 @@ from score_rl.core.files import write_text
 from score_rl.core.ranges import NonNegative, Positive, Range
 from score_rl.core.records import parse, read_toml
 from score_rl.core.run_record import verify
+from score_rl.sim.camera import Camera, parse_camera
 from score_rl.sim.engines.settings import ENGINES, EngineSettings, MujocoSettings
 from score_rl.sim.parameters import Parameter, Parameters
 
@@ -119,6 +120,8 @@ class Domain:
     """Draws made for every episode, added to the robot's."""
     physics: Physics = Physics()
     protective_stop: ProtectiveStop = ProtectiveStop()
+    camera: Camera = field(default_factory=Camera)
+    """What sees point clouds; in a file the values of `[camera]` that are no distributions."""
 
     def resolved(self, parameters: Parameters, source: str = "") -> Domain:
         """The domain for the objects of one task: what it says of `object.QUANTITY` becomes each object's own.
@@ -145,6 +148,8 @@ class Domain:
         """The domain as plain data, in the layout of its TOML file."""
         table: dict[str, Any] = {"name": self.name, "physics": self.physics.describe()}
         table["protective_stop"] = vars(self.protective_stop).copy()
+        if self.camera != Camera():
+            table["camera"] = vars(self.camera).copy()
         for level in _LEVELS:
             for name, distribution in getattr(self, level).items():
                 owner, quantity = name.split(".")
@@ -195,6 +200,7 @@ def parse_domain(table: Mapping[str, Any], source: str = "domain", parameters: P
     parse(Mapping[str, Any], table.pop("provenance", {}), source, key="provenance")
     physics = _physics(table.pop("physics", {}), f"{source} [physics]")
     stop = parse(ProtectiveStop, table.pop("protective_stop", {}), f"{source} [protective_stop]", defaults=True)
+    camera, table = _camera(table, source)
     levels: dict[str, dict[str, Distribution]] = {level: {} for level in _LEVELS}
     for key, entry in _entries(table):
         if parameters is not None:
@@ -206,10 +212,21 @@ def parse_domain(table: Mapping[str, Any], source: str = "domain", parameters: P
                 raise unknown_choice(f"{source}: level of {key}", level, list(_LEVELS))
             size = parameters.find(key).size if parameters is not None else None
             levels[level][key] = _distribution(description, size, f"{source}: {key}.{level}")
-    domain = Domain(name, levels["robot"], levels["episode"], physics, stop)
+    domain = Domain(name, levels["robot"], levels["episode"], physics, stop, camera)
     if parameters is not None:
         domain.resolved(parameters, source)
     return domain
+
+
+def _camera(table: Mapping[str, Any], source: str) -> tuple[Camera, dict[str, Any]]:
+    """The camera itself, and the table without it: `[camera]` holds its errors as well, which are distributions."""
+    given = table.get("camera", {})
+    if not isinstance(given, Mapping):
+        return Camera(), dict(table)
+    own = {key: value for key, value in given.items() if not isinstance(value, Mapping)}
+    errors = {key: value for key, value in given.items() if key not in own}
+    camera = parse_camera(own, f"{source} [camera]") if own else Camera()
+    return camera, {**table, "camera": errors} if errors else {k: v for k, v in table.items() if k != "camera"}
 
 
 def _entries(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -70,16 +70,17 @@ class Draws:
         return {name: values[:, parameters.slices[name]] for name in names or parameters}
 
     def scores(self, robot: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Parameters {name: (k, size)} of episodes as standard scores (k, count), for a privileged critic.
+        """Parameters {name: (k, size)} of episodes as standard scores (k, told), for a privileged critic.
 
-        In the order of `Parameters`, 0 for what does not vary: the layout is the same for every domain, so that a
-        critic can go on from one to the next.
+        Those that it is told in the order of `Parameters`, 0 for what does not vary: the layout is the same for
+        every domain, so that a critic can go on from one to the next.
         """
         columns, scores = self._columns, np.concatenate([values[name] for name in self.parameters], axis=1)
         for name, systematic in robot.items():
             scores[:, self.parameters.slices[name]] -= systematic
         scores -= columns.centre
-        return np.divide(scores, columns.size, out=np.zeros_like(scores), where=columns.size > 0)
+        scores = np.divide(scores, columns.size, out=np.zeros_like(scores), where=columns.size > 0)
+        return scores[:, : self.parameters.told]
 
     @cached_property
     def _columns(self) -> _Columns:

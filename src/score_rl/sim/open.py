@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from score_rl.contracts import World
+from score_rl.contracts import ArraySpec, World
 from score_rl.core import plugins
 from score_rl.core.errors import unknown_choice
 from score_rl.core.extras import optional
@@ -38,12 +38,13 @@ def open_world(
     robot_seed: int = 0,
     threads: int = 0,
     nan_dump_dir: Path | None = None,
+    views: Mapping[str, ArraySpec] | None = None,
 ) -> World:
     """The world of a URI.
 
-    task, robot_seed, threads, nan_dump_dir: of a domain, see `sim.world.make_world`; other worlds have no use for
-    them. Raises ScoreError that says what there is instead, where nothing has that name, and where a plugin fails or
-    gives something that is no World.
+    task, robot_seed, threads, nan_dump_dir, views: of a domain, see `sim.world.make_world`; other worlds have no use
+    for them. Raises ScoreError that says what there is instead, where nothing has that name, and where a plugin
+    fails or gives something that is no World.
     """
     uri = str(uri)
     check_world(uri, task)
@@ -51,7 +52,7 @@ def open_world(
         with optional("a simulated task"):
             from score_rl.sim.world import make_world
 
-        return make_world(task, uri, num_envs, robot_seed, threads=threads, nan_dump_dir=nan_dump_dir)
+        return make_world(task, uri, num_envs, robot_seed, threads, nan_dump_dir, views)
     if (scheme := uri.partition(":")[0]) in SCHEMES:
         return SCHEMES[scheme](uri, num_envs)
     return plugins.make(WORLDS, uri, "world", {"num_envs": num_envs}, World)

@@ -67,6 +67,8 @@ class Parameter:
     """What the audit varies; None: nothing."""
     stream: str = ""
     """Key of its random streams; by default the name. It stays when a parameter is renamed."""
+    told: bool = True
+    """Whether a privileged critic is told of it. Those that are not stand behind all others."""
 
     @property
     def owner(self) -> str:
@@ -131,6 +133,46 @@ JITTER = (
 )  # fmt: skip
 """Noise of what the camera reports."""
 
+DEPTH = (
+    Parameter(
+        "camera.cloud_shift_m", XYZ, 0, -0.05, 0.05,
+        "shift of point clouds beyond that of poses: the depth camera's own error of place, base frame",
+        audit=AuditUnit("shift", 0.002),
+        told=False,
+    ),
+    Parameter(
+        "camera.cloud_turn_rad", XYZ, 0, -0.2, 0.2,
+        "turn of point clouds about the point that the camera is aimed at, rotation vector, base frame",
+        audit=AuditUnit("shift", 0.005),
+        told=False,
+    ),
+    Parameter(
+        "camera.depth_noise_m", SCALAR, 0, 0, 0.05,
+        "standard deviation of the depth of every pixel",
+        audit=AuditUnit("more", 0.002),
+        told=False,
+    ),
+    Parameter(
+        "camera.depth_drift_m", SCALAR, 0, 0, 0.05,
+        "the same of an offset that all pixels of one image share",
+        audit=AuditUnit("more", 0.002),
+        told=False,
+    ),
+    Parameter(
+        "camera.dropout_share", SCALAR, 0, 0, 0.95,
+        "share of pixels without depth",
+        audit=AuditUnit("more", 0.10),
+        told=False,
+    ),
+    Parameter(
+        "camera.flying_share", SCALAR, 0, 0, 1,
+        "share of pixels whose depth is mixed with the next one's: points that fly behind an edge",
+        audit=AuditUnit("more", 0.20),
+        told=False,
+    ),
+)  # fmt: skip
+"""Errors of a depth camera, see `sim.camera`; whoever looks at no clouds has no use for them."""
+
 OBJECT_QUANTITIES = {
     parameter.quantity: parameter
     for parameter in (
@@ -162,7 +204,8 @@ class Parameters(Mapping[str, Parameter]):
 
     Iterates over what an episode has a value of. `general` holds the names by which a domain speaks of any task:
     objects together (`object.friction`) rather than one by one. The order is that of an episode's draws and of the
-    critic's scores; an object behind the first comes last, so that adding one changes nothing before it.
+    critic's scores; an object behind the first comes after all else that the critic is told, so that adding one
+    changes nothing before it.
     """
 
     def __init__(self, robot: Sequence[Parameter], objects: Mapping[str, Sequence[str]]) -> None:
@@ -170,11 +213,12 @@ class Parameters(Mapping[str, Parameter]):
         first, *others = [_of_object(name, quantities) for name, quantities in objects.items()] or [()]
         systematic = tuple(parameter for parameter in robot if "jitter" not in parameter.quantity)
         noise = tuple(parameter for parameter in robot if "jitter" in parameter.quantity)
-        ordered = (*systematic, *SURROUNDINGS, *first, *JITTER, *noise, *(p for other in others for p in other))
+        of_others = tuple(parameter for other in others for parameter in other)
+        ordered = (*systematic, *SURROUNDINGS, *first, *JITTER, *noise, *of_others, *DEPTH)
         self._table = {parameter.name: parameter for parameter in ordered}
         used = {quantity for quantities in objects.values() for quantity in quantities}
         shared = [parameter for quantity, parameter in OBJECT_QUANTITIES.items() if quantity in used]
-        self.general = {p.name: p for p in (*systematic, *SURROUNDINGS, *shared, *JITTER, *noise)}
+        self.general = {p.name: p for p in (*systematic, *SURROUNDINGS, *shared, *JITTER, *noise, *DEPTH)}
         """Name -> parameter, all objects of the task together."""
         self._objects = frozenset(objects)
         sizes = [parameter.size for parameter in ordered]
@@ -183,6 +227,8 @@ class Parameters(Mapping[str, Parameter]):
         """Where a parameter's numbers are among those of all parameters."""
         self.count = ends[-1]
         """Numbers in all parameters together."""
+        self.told = sum(parameter.size for parameter in ordered if parameter.told)
+        """Numbers that a privileged critic is told, the first of them."""
         self.low, self.high = (
             np.repeat([float(getattr(parameter, bound)) for parameter in ordered], sizes) for bound in ("low", "high")
         )

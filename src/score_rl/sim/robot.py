@@ -98,9 +98,11 @@ class Robot:
         return tuple(f"tip_{finger}" for finger in self.fingers)
 
 
-def robot_interface(robot: Robot, poses: Sequence[str] = ("object_pose",)) -> Interface:
+def robot_interface(
+    robot: Robot, poses: Sequence[str] = ("object_pose",), views: Mapping[str, ArraySpec] | None = None
+) -> Interface:
     """What a robot with a camera shows of itself, under its own keys, and of objects, whose `poses` are keys as well;
-    and its actions: joint targets [rad]. Frame "base": the arm's mount.
+    its `views`; and its actions: joint targets [rad]. Frame "base": the arm's mount.
     """
     xyz, joints = ("x", "y", "z"), action_spec(robot.joint_names, "rad")
     pose = ArraySpec((7,), unit="m, quaternion wxyz", frame="base", names=(*xyz, "qw", "qx", "qy", "qz"))
@@ -112,4 +114,4 @@ def robot_interface(robot: Robot, poses: Sequence[str] = ("object_pose",)) -> In
         "palm_pose": pose,
         "fingertip_pos": ArraySpec((len(tips),), unit="m", frame="base", names=tips),
     }
-    return Interface(observation, joints, CONTROL_RATE_HZ)
+    return Interface(observation, joints, CONTROL_RATE_HZ, views or {})

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from score_rl.contracts import ArraySpec, Observation, StepResult, WorldSpec
-from score_rl.core.errors import ScoreError
+from score_rl.contracts import ArraySpec, Frame, Observation, StepResult, WorldSpec
+from score_rl.core.clouds import config_of
+from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.frames import LazyFrame
 from score_rl.core.parallel import usable_cores
 from score_rl.core.seeding import derive_seed
 from score_rl.sim.actuation import Actuation
+from score_rl.sim.clouds import Clouds
 from score_rl.sim.domain import Domain, load_domain
 from score_rl.sim.draws import Draws
 from score_rl.sim.engines.engine import Motion, not_applied, open_engine
@@ -42,15 +44,16 @@ def make_world(
     robot_seed: int = 0,
     threads: int = 0,
     nan_dump_dir: Path | None = None,
+    views: Mapping[str, ArraySpec] | None = None,
 ) -> SimulatedWorld:
     """A simulated world by names; `domain` is "twin", "proxy", the path of a TOML file, or a Domain.
 
     threads: of the physics; 0: one per usable core. nan_dump_dir: where episodes that diverge are written down, for
-    `score_rl.sim.nan_replay`.
-    Raises ScoreError for unknown names or a malformed domain.
+    `score_rl.sim.nan_replay`. views: what can be looked at (`core.clouds`), in these shapes; by default nothing.
+    Raises ScoreError for unknown names, a malformed domain and views that it does not have.
     """
     domain = domain if isinstance(domain, Domain) else load_domain(domain)
-    return SimulatedWorld(get_task(task), domain, num_envs, robot_seed, threads=threads, nan_dump_dir=nan_dump_dir)
+    return SimulatedWorld(get_task(task), domain, num_envs, robot_seed, threads, nan_dump_dir, views)
 
 
 class SimulatedWorld:
@@ -59,7 +62,8 @@ class SimulatedWorld:
     Actor keys (what a robot has): `state` (23) measured joints, `command` (23) last command, `object_pose` (7)
     estimate in the robot base frame of the task's first object that is seen, `NAME_pose` (7) of every other,
     `palm_pose` (7) and `fingertip_pos` (12) by forward kinematics of the measured joints. Critic keys: `privileged`,
-    the truth (see `Truth`). Step info: `peak_force_n`, `fault`, `nan`, and the figures of `strain.Strain`.
+    the truth (see `Truth`). Views, where they are asked for: point clouds (`core.clouds`). Step info: `peak_force_n`,
+    `fault`, `nan`, and the figures of `strain.Strain`.
     Episodes end with held success, the protective stop, NaN (all terminated) or at the time limit (truncated).
     """
 
@@ -71,6 +75,7 @@ class SimulatedWorld:
         robot_seed: int = 0,
         threads: int = 0,
         nan_dump_dir: Path | None = None,
+        views: Mapping[str, ArraySpec] | None = None,
     ):
         if num_envs < 1:
             raise ScoreError(f"a world needs at least one environment, got {num_envs}")
@@ -91,11 +96,15 @@ class SimulatedWorld:
         self.not_applied = not_applied(self.engine, task, domain)
         """Parameters of the domain that the engine cannot represent, as the domain's owner accepts."""
         self._sensors = Sensors(task, num_envs, threads)
+        self._clouds: Clouds | None = None
+        if views:
+            seen = config_of(views, len(task.observed))
+            self._clouds = Clouds(task, domain.camera, seen, num_envs, threads)
         self._allocate(num_envs)
         example = self._observe()
         self.spec = WorldSpec(
             num_envs=num_envs,
-            interface=robot_interface(robot, tuple(task.observed)),
+            interface=robot_interface(robot, tuple(task.observed), views),
             critic={"privileged": ArraySpec(tuple(example.critic["privileged"].shape[1:]))},
             action_low=robot.target_lower,
             action_high=robot.target_upper,
@@ -149,6 +158,22 @@ class SimulatedWorld:
             final,
             {"peak_force_n": _tensor(peak), "fault": torch.from_numpy(fault), "nan": torch.from_numpy(nan)} | strain,
         )
+
+    def look(self, keys: Sequence[str], rows: Tensor | None = None) -> Frame:
+        """See `World`. Raises ScoreError for a view that was not asked for when the world was made."""
+        for key in keys:
+            if key not in self.spec.interface.views:
+                raise unknown_choice(f"view of {self.spec.name}", key, self.spec.interface.views)
+        if self._clouds is None:
+            return {}
+        which = np.arange(self._n) if rows is None else rows.cpu().numpy()
+        index, back = np.unique(which, return_inverse=True)
+        time, qpos = self._time[index], self.engine.qpos[index]
+        joints = qpos[:, self._joint_qpos]
+        seen = self._clouds.look(
+            keys, index, time, qpos, palm=lambda: self._sensors.measured(index, time, joints).palm[:, :3]
+        )
+        return {key: _tensor(value[back]) for key, value in seen.items()}
 
     def close(self) -> None:
         """See `World.close`; threads end with the object."""
@@ -233,7 +258,7 @@ class SimulatedWorld:
         model, joints = engine.model, len(self.robot.joint_names)
         self._seeds: list[int] = []
         self._values = np.zeros((n, parameters.count))
-        self._scores = np.zeros((n, parameters.count))
+        self._scores = np.zeros((n, parameters.told))
         self._episode_index = np.zeros(n, int)
         self._time, self._held = np.zeros(n, int), np.zeros(n, int)
         self._milestones = np.zeros((n, len(task.milestones)), bool)
@@ -264,6 +289,8 @@ class SimulatedWorld:
             start[:, self._scene.addresses(name)] = place
         self.engine.begin(rows, plant, start)
         self._remember_start(rows, plant, start)
+        if self._clouds is not None:
+            self._clouds.begin(rows, seeds, plant, value)
         self._torque_limit[rows] = plant.torque_limit_nm
         self._command[rows] = self.robot.home
         self._actuation.begin(rows, self.robot, value, self._command[rows])

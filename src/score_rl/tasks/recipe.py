@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from score_rl.core import plugins
+from score_rl.core.clouds import CLOUD, CLOUD_SEEN, CloudConfig, Sight
 from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.policies.flow.augmentation import AugmentConfig
 from score_rl.policies.flow.networks import NetworkConfig
-from score_rl.sim.task import TASKS
+from score_rl.policies.flow.policy import FlowConfig, PolicyConfig
+from score_rl.policies.flow.representation import RepresentationConfig
+from score_rl.policies.flow.train import PretrainConfig
+from score_rl.sim.task import TASKS, get_task
 from score_rl.tasks.settings import (
     CalibrateSettings,
     CollectSettings,
@@ -17,8 +23,9 @@ from score_rl.tasks.settings import (
     SteerSettings,
 )
 
-FULL, DEBUG = "full", "debug"
-"""The recipe of a task's real job, which is the default, and the same loop in seconds. A task may have others."""
+FULL, DEBUG, PAPER = "full", "debug", "paper"
+"""The recipe of a task's real job, which is the default, the same loop in seconds, and the same with the paper's base
+policy. A task may have others."""
 
 
 GENERIC = "generic"
@@ -36,6 +43,8 @@ class Recipe:
     calibrate: CalibrateSettings
     steer: SteerSettings
     evaluate: EvaluateSettings
+    observation: Sight = "pose"
+    """What its policies see of objects where nobody says otherwise, see `seeing`."""
     real_to_sim: bool = True
     """Whether the loop records its demonstrations in a proxy and calibrates a twin from them; otherwise the
     demonstrations are given and the world is the same throughout."""
@@ -55,6 +64,79 @@ def for_task(recipe: Recipe, task: str, description: str) -> Recipe:
         calibrate=replace(recipe.calibrate, task=task),
         steer=replace(recipe.steer, task=task),
         evaluate=replace(recipe.evaluate, task=task),
+    )
+
+
+def seeing(recipe: Recipe, observation: Sight) -> Recipe:
+    """The recipe whose policies see objects so, whose settings are given for poses.
+
+    Clouds replace every pose of an object by an encoder of the points of the newest look; a step has half as many
+    examples, each with two flow times. Raises ScoreError for a recipe that cannot be had otherwise.
+    """
+    training = recipe.pretrain.training
+    representation = training.policy.representation
+    if CLOUD in representation.views:
+        if observation != "cloud":
+            raise ScoreError(f"this recipe of {recipe.task} sees clouds alone; --recipe {FULL} has both")
+        return recipe
+    if observation == "pose":
+        return recipe
+    if not recipe.real_to_sim:
+        raise ScoreError(f"{recipe.task} has no scene of its own that a camera could see; its keys are what it shows")
+    poses = get_task(recipe.task).observed
+    representation = replace(
+        representation,
+        keys=tuple(key for key in representation.keys if key not in poses),
+        views=(CLOUD, CLOUD_SEEN),
+        encoders={**representation.encoders, CLOUD: "pointnet", CLOUD_SEEN: "raw"},
+    )
+    training = replace(
+        training,
+        policy=replace(training.policy, representation=representation),
+        batch_size=max(1, training.batch_size // 2),
+        draws=2,
+    )
+    return replace(
+        recipe,
+        collect=replace(recipe.collect, observation="cloud"),
+        pretrain=replace(recipe.pretrain, training=training),
+        observation="cloud",
+    )
+
+
+def paper(full: Recipe) -> Recipe:
+    """The paper's base policy in place of a recipe's own; demonstrations, calibration and steering stay.
+
+    512 points of objects and hand in the base frame, four frames of joints and of past actions, chunks of 16
+    absolute targets, the U-Net, no analytic skip, its optimiser and its augmentation. 80,000 steps are about 1000
+    epochs of 300 demonstrations: a job for a GPU. That joints and the cloud's features are standardised is ours.
+    """
+    policy = PolicyConfig(
+        representation=RepresentationConfig(
+            keys=("state", "command"),
+            views=(CLOUD, CLOUD_SEEN),
+            history=4,
+            horizon=16,
+            encoders={CLOUD: "pointnet_base", CLOUD_SEEN: "raw"},
+        ),
+        network=NetworkConfig(kind="unet", widths=(256, 512, 1024)),
+        flow=FlowConfig(width=None),
+    )
+    training = PretrainConfig(
+        policy=policy,
+        steps=80_000,
+        learning_rate=1e-4,
+        warmup_steps=500,
+        observation_noise={"state": 0.05},
+        augmentation=AugmentConfig(jitter_m=0.02, shift_m=0.05, turn_rad=0.2),
+    )
+    cloud = CloudConfig(points=512, hand=True, hand_points=full.collect.cloud.hand_points)
+    return replace(
+        full,
+        description=f"the same with the paper's base policy: {full.description}",
+        collect=replace(full.collect, observation="cloud", cloud=cloud),
+        pretrain=PretrainSettings(training),
+        observation="cloud",
     )
 
 
@@ -103,8 +185,13 @@ def recipe_names(task: str) -> tuple[str, ...]:
     return tuple(_recipes(task))
 
 
-def get_recipe(task: str, name: str = FULL) -> Recipe:
-    """A recipe of a task. Raises ScoreError that lists the choices, or says what is broken."""
+def get_recipe(task: str, name: str = FULL, observation: str = "") -> Recipe:
+    """A recipe of a task, whose policies see objects as `observation` says ("": as the recipe does by itself).
+
+    Raises ScoreError that lists the choices, or says what is broken.
+    """
+    if observation and observation not in get_args(Sight):
+        raise unknown_choice("observation", observation, get_args(Sight))
     recipes = _recipes(task)
     if name not in recipes:
         if name in task_names():
@@ -114,7 +201,7 @@ def get_recipe(task: str, name: str = FULL) -> Recipe:
     if not isinstance(recipe, Recipe) or recipe.task != task:
         found = f"one of {recipe.task}" if isinstance(recipe, Recipe) else repr(recipe)
         raise ScoreError(f"recipe '{name}' of task '{task}' must return a Recipe of that task, not {found}")
-    return recipe
+    return seeing(recipe, observation or recipe.observation)
 
 
 def _recipes(task: str) -> Mapping:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from score_rl.core.clouds import CloudConfig, Sight
 from score_rl.core.ranges import Count, Envs, Seed
 from score_rl.evaluation.audit.run import AuditConfig
 from score_rl.evaluation.run import EvaluateConfig
@@ -44,6 +45,10 @@ class CollectSettings:
     """Which robot of the domain: its systematic errors are drawn from this seed."""
     num_envs: Envs = 50
     """Episodes recorded side by side."""
+    observation: Sight = "pose"
+    """"cloud": also record what a depth camera sees of the objects, as point clouds. Poses are always recorded."""
+    cloud: CloudConfig = field(default_factory=lambda: CloudConfig(hand_points=128))
+    """Which points, for --observation cloud."""
     demonstrations: CollectConfig = field(default_factory=CollectConfig)
     """How many, and how the person behaves."""
 
@@ -64,6 +69,8 @@ class CalibrateSettings:
     """Task of the demonstrations; the defaults of all other options are this task's."""
     world: str = "twin"
     """The twin to start from: a shipped domain or a TOML file."""
+    camera: str = ""
+    """Domain, of the robot say, whose depth camera is in the same place; by default the twin says where it is."""
     fit: CalibrateConfig = field(default_factory=CalibrateConfig)
     """What of the demonstrations is used."""
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from score_rl.contracts import Interface, PolicySpec, WorldSpec
+from score_rl.contracts import ArraySpec, Interface, PolicySpec, WorldSpec
 from score_rl.core.errors import ScoreError
 from score_rl.core.interfaces import check_interface, check_policy_spec
 from score_rl.core.ranges import Count
@@ -83,11 +83,18 @@ class BundleSpec:
         return self.policy.interface
 
 
-def franka_leap_limits(robot: Robot = FRANKA_LEAP, poses: Sequence[str] = ("object_pose",)) -> RobotLimits:
-    """Limits and interface of the Franka + LEAP tasks, from the robot's record; poses: keys of its objects."""
+def franka_leap_limits(
+    robot: Robot = FRANKA_LEAP,
+    poses: Sequence[str] = ("object_pose",),
+    views: Mapping[str, ArraySpec] | None = None,
+) -> RobotLimits:
+    """Limits and interface of the Franka + LEAP tasks, from the robot's record.
+
+    poses: keys of its objects. views: what it can be asked for.
+    """
     return RobotLimits(
         robot=RobotInfo(robot.name, robot.joint_names, robot.home, robot.torque_limit_nm),
-        interface=robot_interface(robot, poses),
+        interface=robot_interface(robot, poses, views),
         action_low=robot.target_lower,
         action_high=robot.target_upper,
         action_velocity_limit=robot.velocity_limit_rad_s,

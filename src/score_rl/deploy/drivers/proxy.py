@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from score_rl.contracts import ArraySpec
+from score_rl.core.clouds import CloudConfig, Sight
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import to_plain
 from score_rl.core.interfaces import parse_interface
@@ -72,6 +73,10 @@ class RobotProcessConfig:
     """Its domain: twin, proxy or the path of a TOML file."""
     robot_seed: Seed = 0
     """Which robot of the domain."""
+    observation: Sight = "pose"
+    """"cloud": it can also be looked at through a depth camera, see `cloud`."""
+    cloud: CloudConfig = field(default_factory=CloudConfig)
+    """Which points that camera shows; a policy asks for those that it was trained with."""
     address: Path = Path("robot.sock")
     """Unix socket to listen at."""
     speed: Annotated[float, Range(0, FASTEST)] = 1.0

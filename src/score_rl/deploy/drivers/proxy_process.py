@@ -28,6 +28,7 @@ from typing import Any
 import torch
 
 from score_rl.contracts import Frame, StepResult
+from score_rl.core.clouds import views_of
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import to_plain
 from score_rl.core.records import parse, parse_json
@@ -38,6 +39,7 @@ from score_rl.deploy.drivers.lines import LineError, Lines, decode, encode
 from score_rl.deploy.drivers.proxy import RobotProcessConfig, check_config
 from score_rl.deploy.guard.guard import Guard, GuardAction, summarize_counts
 from score_rl.deploy.guard.limits import guard_limits
+from score_rl.sim.task import get_task
 from score_rl.sim.world import SimulatedWorld, make_world
 
 MAX_CLIENTS = 16
@@ -335,7 +337,9 @@ def run_robot(config: RobotProcessConfig) -> None:
     """Be the robot until SIGTERM or SIGINT. Raises ScoreError for settings that are wrong, and an address in use."""
     check_config(config)
     torch.set_num_threads(1)
-    robot = RobotProcess(make_world(config.task, config.world, 1, config.robot_seed, threads=1), config)
+    views = views_of(config.observation, config.cloud, len(get_task(config.task).observed))
+    world = make_world(config.task, config.world, 1, config.robot_seed, threads=1, views=views)
+    robot = RobotProcess(world, config)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, robot.close)
     robot.serve()

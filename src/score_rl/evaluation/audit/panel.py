@@ -65,19 +65,19 @@ class Mismatch:
         return f"{sign}{scale * amount:.3g} {unit}"
 
 
-SHOWN = {"_nm": (1000, "mN m"), "_rad": (1000, "mrad"), "_m": (1000, "mm"), "_s": (1000, "ms")}
+SHOWN = {"_nm": (1000, "mN m"), "_rad": (1000, "mrad"), "_m": (1000, "mm"), "_s": (1000, "ms"), "_share": (100, "%")}
 """Suffix of a parameter -> (factor, unit) for people."""
 
 STEP = Mismatch(PHYSICS_STEP, "finer", 1.0)
 
 
-def mismatches(parameters: Parameters) -> tuple[Mismatch, ...]:
-    """Every parameter that has an audit unit, and the physics step."""
+def mismatches(parameters: Parameters, clouds: bool = False) -> tuple[Mismatch, ...]:
+    """Every parameter that has an audit unit, and the physics step; clouds: errors of point clouds too."""
     return (
         *(
             Mismatch(name, p.audit.kind, p.audit.unit, p.size, p.nominal, p.key, tuple(parameters.members(name)))
             for name, p in parameters.general.items()
-            if p.audit is not None
+            if p.audit is not None and (p.told or clouds)
         ),
         STEP,
     )

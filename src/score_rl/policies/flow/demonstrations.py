@@ -13,7 +13,9 @@ def check_demonstrations(dataset: Dataset, spec: PolicySpec, config: Representat
 
     Raises ScoreError for those that no robot measures.
     """
-    floors = {OBSERVATION + key: config.feature_floor for key in spec.window} | {ACTION: config.action_floor}
+    raw = [key for key, encoder in config.encoders.items() if encoder == "raw"]  # flags may well never change
+    floors = {OBSERVATION + key: config.feature_floor for key in spec.window if key not in raw}
+    floors |= {ACTION: config.action_floor}
     refuse_sentinels(dataset, floors)
     lines = list(suspicions(dataset, floors, spec.horizon))
     if unknown_frames(dataset, config):

@@ -24,9 +24,12 @@ from score_rl.core import normalization
 from score_rl.core import rotations as geometry
 from score_rl.core.arrays import blank_window
 from score_rl.core.normalization import Affine
+from score_rl.policies.flow.pointnet import PointNet
 
-PALM_KEYS = ("state", COMMAND, "object_pose", "palm_pose", "fingertip_pos")
-"""Keys that the "palm" features read."""
+PALM_KEYS = ("state", COMMAND, "palm_pose", "fingertip_pos")
+"""Keys that the "palm" features need."""
+OBJECT_POSE = "object_pose"
+"""Key that they read where the policy has it."""
 
 
 class Encoder(Protocol):
@@ -87,27 +90,48 @@ def palm_features(window: Window, keys: tuple[str, ...]) -> dict[str, Tensor]:
     """Hand-centred features: the same grasp looks the same wherever it happens.
 
     Measured joints and command [rad]; palm position [m] and orientation (rot6d) in the base frame; object
-    position [m], orientation (rot6d) and fingertip positions [m] in the palm's frame. Further keys are appended flat.
+    position [m] and orientation (rot6d), where `object_pose` is among the keys, and fingertip positions [m] in the
+    palm's frame. Further keys are appended flat.
     """
     palm, fingertips = window["palm_pose"], window["fingertip_pos"]
-    position, rotation = window["object_pose"].split((3, 4), dim=-1)
-    # A measured orientation with noise on it is no unit quaternion.
-    obj = geometry.pose_in(palm, torch.cat((position, geometry.quat_normalize(rotation)), dim=-1))
     tips = geometry.point_in(palm.unsqueeze(-2), fingertips.unflatten(-1, (-1, 3))).flatten(-2)
     hand_centred = {
         "state": window["state"],
         COMMAND: window[COMMAND],
         "palm_position": palm[..., :3],
         "palm_orientation": geometry.rot6d(palm[..., 3:]),
-        "object_position_in_palm": obj[..., :3],
-        "object_orientation_in_palm": geometry.rot6d(obj[..., 3:]),
-        "fingertips_in_palm": tips,
     }
-    return hand_centred | identity_features(window, tuple(key for key in keys if key not in PALM_KEYS))
+    if OBJECT_POSE in keys:
+        position, rotation = window[OBJECT_POSE].split((3, 4), dim=-1)
+        # A measured orientation with noise on it is no unit quaternion.
+        seen = geometry.pose_in(palm, torch.cat((position, geometry.quat_normalize(rotation)), dim=-1))
+        hand_centred["object_position_in_palm"] = seen[..., :3]
+        hand_centred["object_orientation_in_palm"] = geometry.rot6d(seen[..., 3:])
+    hand_centred["fingertips_in_palm"] = tips
+    others = tuple(key for key in keys if key not in (*PALM_KEYS, OBJECT_POSE))
+    return hand_centred | identity_features(window, others)
+
+
+class Raw(nn.Module):
+    """A key's numbers as they are, without normalisation: of flags, which may never change in the demonstrations."""
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        super().__init__()
+        self.keys = keys
+
+    def fit(self, window: Window) -> None:
+        """Nothing to fit."""
+
+    def forward(self, window: Window) -> Tensor:
+        """See the module."""
+        return torch.cat(list(identity_features(window, self.keys).values()), dim=-1)
 
 
 ENCODERS: dict[str, Callable[[PolicySpec, tuple[str, ...], float], nn.Module]] = {
     "identity": lambda spec, keys, floor: FrameFeatures(spec, keys, identity_features, floor),
     "palm": lambda spec, keys, floor: FrameFeatures(spec, keys, palm_features, floor),
+    "raw": lambda spec, keys, floor: Raw(keys),
+    "pointnet": lambda spec, keys, floor: PointNet(spec, keys, "palm"),
+    "pointnet_base": lambda spec, keys, floor: PointNet(spec, keys, "base"),
 }
 """(policy, keys, `feature_floor`) -> encoder of these keys, by the names that a configuration gives them."""

@@ -22,7 +22,7 @@ from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.normalization import Affine
 from score_rl.core.ranges import Count, Positive
 from score_rl.core.records import validate
-from score_rl.policies.flow.encoders import ENCODERS, PALM_KEYS, FrameFeatures
+from score_rl.policies.flow.encoders import ENCODERS, OBJECT_POSE, PALM_KEYS, FrameFeatures
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class RepresentationConfig:
     """Control steps in one action chunk."""
     observation: str = "identity"
     """Encoder of all observed keys together that `encoders` does not name. "identity": the keys as they are. "palm":
-    object pose and fingertip positions in the palm's frame, the palm's pose in the base frame, measured joints and
-    command (needs the Franka + LEAP keys)."""
+    object pose, where it is among the keys, and fingertip positions in the palm's frame, the palm's pose in the base
+    frame, measured joints and command (needs the Franka + LEAP keys)."""
     encoders: dict[str, str] = field(default_factory=dict)
     """Key or view -> encoder of its own; views that are not named are taken as they are."""
     action: Literal["absolute", "modes", "relative", "delta"] = "absolute"
@@ -174,8 +174,10 @@ def check_representation(spec: PolicySpec, config: RepresentationConfig) -> None
             raise unknown_choice("key with an encoder of its own", key, (*config.keys, *config.views))
     shared = [key for key in observed if key not in config.encoders]
     if config.observation == "palm" and (missing := [key for key in PALM_KEYS if key not in shared]):
+        read = ", ".join((*PALM_KEYS[:2], OBJECT_POSE, *PALM_KEYS[2:]))
         raise ScoreError(
-            f"palm features need the keys {', '.join(PALM_KEYS)}; missing: {', '.join(missing)}. "
+            f"palm features read the keys {read}, of which they need all but {OBJECT_POSE}; "
+            f"missing: {', '.join(missing)}. "
             'Add them to `keys` or use observation "identity" '
             "(--training.policy.representation.observation identity)."
         )

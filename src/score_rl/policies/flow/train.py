@@ -19,6 +19,7 @@ from torch import Tensor
 
 from score_rl.contracts import Interface, PolicySpec, Window
 from score_rl.core import checkpoints, records
+from score_rl.core.arrays import repeat_rows
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.interfaces import check_interface
 from score_rl.core.parallel import check_device
@@ -28,6 +29,7 @@ from score_rl.core.runs import Run
 from score_rl.core.seeding import torch_generator
 from score_rl.data.dataset import ACTION, OBSERVATION, Dataset
 from score_rl.data.windows import WindowBatch, Windows, split_episodes
+from score_rl.policies.flow.augmentation import AugmentConfig, augmented
 from score_rl.policies.flow.demonstrations import check_demonstrations, unknown_frames
 from score_rl.policies.flow.policy import (
     DESCRIPTION,
@@ -66,6 +68,10 @@ class PretrainConfig:
     """The averaged weights, which are deployed, decay by 1 - (1 + step)^-power."""
     ema_max: Annotated[float, Range(0, 1, open="high")] = 0.9999
     """Largest decay of the average."""
+    draws: Count = 1
+    """Flow times and noises drawn for every example of a batch; an expensive encoder runs once for all of them."""
+    augmentation: AugmentConfig = field(default_factory=AugmentConfig)
+    """What is done to point clouds."""
     observation_noise: dict[str, NonNegative] = field(default_factory=dict)
     """Key -> standard deviation [unit of the key] of a constant offset added to training windows; labels stay."""
     loss_weighting: Literal["velocity", "network"] = "network"
@@ -234,7 +240,8 @@ def train_step(state: TrainState, windows: Windows, config: PretrainConfig) -> T
     index = torch.randint(len(windows), (config.batch_size,), generator=generator)
     batch = windows.batch(index.to(config.device))
     window = with_noise(batch.observation, config.observation_noise, generator)
-    loss = flow_loss(state.policy, window, batch, config, generator)
+    window = augmented(window, config.augmentation, generator)
+    loss = flow_loss(state.policy, window, batch, config, generator, config.draws)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(config, state.step)
     state.optimizer.zero_grad(set_to_none=True)
@@ -254,17 +261,20 @@ def flow_loss(
     batch: WindowBatch,
     config: PretrainConfig,
     generator: torch.Generator,
+    draws: int = 1,
 ) -> Tensor:
     """Mean squared error of the velocity on straight paths at t ~ U[0, 1], where labels are no padding.
 
-    `window` is what the policy sees (the batch's observations, perhaps with noise).
+    `window` is what the policy sees (the batch's observations, perhaps with noise); draws: of t and noise for each.
     """
-    context = policy.context(window)
-    data = policy.normalize(context, batch.action)
+    context, action, real = policy.context(window), batch.action, ~batch.is_pad
+    if draws > 1:
+        context = repeat_rows(context, draws)
+        action, real = (values.repeat_interleave(draws, dim=0) for values in (action, real))
+    data = policy.normalize(context, action)
     noise = torch.randn(data.shape, generator=generator).to(data.device)
     t = torch.rand(len(data), generator=generator).to(data.device)
     error = policy.matching_error(context, data, noise, t, config.loss_weighting)
-    real = ~batch.is_pad
     return (error * real).sum() / real.sum()
 
 

@@ -46,12 +46,14 @@ def features(world: SimulatedWorld) -> dict[str, ArraySpec]:
     return shown | {"action": interface.action, "next.success": ArraySpec((1,), "bool")}
 
 
-def demonstrate(world: SimulatedWorld, habits: Habits, seeds: Sequence[int]) -> list[Demonstration]:
+def demonstrate(
+    world: SimulatedWorld, habits: Habits, seeds: Sequence[int], looked_at: bool = True
+) -> list[Demonstration]:
     """One demonstration per seed; `len(seeds)` is the world's number of environments.
 
-    A recording ends with the episode, or shortly after the person has given up.
+    A recording ends with the episode, or shortly after the person has given up. looked_at: views are recorded.
     """
-    n, views = world.spec.num_envs, tuple(world.spec.interface.views)
+    n, views = world.spec.num_envs, tuple(world.spec.interface.views) if looked_at else ()
     person = Demonstrator(n, get_routine(world.task.name), habits, time_limit=world.spec.time_limit)
     observation = world.reset(seeds)
     person.reset(range(n), [derive_seed("person", seed) for seed in seeds], _numpy(observation.actor))
@@ -120,7 +122,7 @@ def fitness(world: SimulatedWorld, seed: int) -> float:
     outcomes: list[bool] = []
     while len(outcomes) < FITNESS_EPISODES:
         seeds = [derive_seed("fitness", seed, len(outcomes) + i) for i in range(world.spec.num_envs)]
-        outcomes += [bool(d.extra["success"]) for d in demonstrate(world, careful(), seeds)]
+        outcomes += [bool(d.extra["success"]) for d in demonstrate(world, careful(), seeds, looked_at=False)]
     return float(np.mean(outcomes[:FITNESS_EPISODES]))
 
 

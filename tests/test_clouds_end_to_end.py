@@ -1,0 +1,82 @@
+"""Point clouds through every stage: demonstrations, base policy, steering, evaluation, bundle, ONNX."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from score_rl.core.clouds import CLOUD, CLOUD_SEEN, HAND_CLOUD, CloudConfig, cloud_views
+from score_rl.core.runs import start_run
+from score_rl.data.writer import DatasetWriter
+from score_rl.deploy.bundle.bundle import load_bundle
+from score_rl.evaluation.evaluate import evaluate
+from score_rl.pipeline import deployment, stages
+from score_rl.policies.flow.networks import NetworkConfig
+from score_rl.policies.flow.policy import load_policy
+from score_rl.policies.flow.train import pretrain
+from score_rl.sim.world import make_world
+from score_rl.steering.policy import BaseDecider
+from score_rl.tasks.people import collect as people
+from score_rl.tasks.people.habits import careful
+from score_rl.tasks.recipe import Recipe, get_recipe
+
+VIEWS = cloud_views(CloudConfig(16, hand=True, hand_points=8), 1)
+
+
+def small() -> Recipe:
+    """The debug recipe with clouds, smaller still."""
+    recipe = get_recipe("pinch_cube", "debug", "cloud")
+    training = recipe.pretrain.training
+    policy = replace(training.policy, network=NetworkConfig(widths=(16,)))
+    return replace(
+        recipe,
+        pretrain=replace(recipe.pretrain, training=replace(training, policy=policy, steps=10, held_out_fraction=0.5)),
+        steer=replace(recipe.steer, control_steps=(64,), num_envs=2),
+    )
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two demonstrations in the twin."""
+    root = tmp_path_factory.mktemp("clouds") / "dataset"
+    world = make_world("pinch_cube", "twin", 2, threads=1, views=VIEWS)
+    writer = DatasetWriter(root, 10, people.features(world), world.robot.name)
+    for shown in people.demonstrate(world, careful(), [0, 1]):
+        assert shown.frames[f"observation.{CLOUD}"].shape[1:] == (16, 3)
+        assert shown.frames[f"observation.{HAND_CLOUD}"].shape[1:] == (8, 3)
+        writer.add_episode(shown.frames, world.task.description, shown.extra)
+    writer.finalize()
+    return root
+
+
+@pytest.mark.slow
+def test_clouds_go_through_every_stage(recorded: Path, tmp_path: Path) -> None:
+    recipe = small()
+    pretrained = stages.pretrain(recipe.pretrain, recorded, tmp_path / "base")
+    base = load_policy(pretrained.directory)
+    shapes = {key: array.shape for key, array in base.spec.interface.views.items()}
+    assert shapes == {CLOUD: (16, 3), CLOUD_SEEN: (2,)}
+    learner = replace(recipe.steer.learner, decisions=4, execute_steps=4)
+    base_folder = pretrained.directory
+    steered = stages.steer(replace(recipe.steer, learner=learner), base_folder, tmp_path / "steering")
+    amount = replace(recipe.evaluate, evaluation=replace(recipe.evaluate.evaluation, episodes=2, num_envs=2))
+    done = stages.evaluate(amount, base_folder, tmp_path / "evaluation", steering=steered.directory)
+    assert {record["policy"] for record in done.records} >= {"base", "base_z0", "score_det"}
+    packed = tmp_path / "bundle"
+    deployment.bundle(base_folder, packed, task="pinch_cube", world="twin", steering=steered.directory)
+    spec = load_bundle(packed).spec
+    assert spec.interface.views[CLOUD].frame == "base" and spec.interface.views[CLOUD].unit == "m"
+    exported = deployment.export(packed, tmp_path / "policy.onnx", dataset=recorded, windows=20)
+    assert exported.difference <= 1e-5
+
+
+def test_what_is_seen_decides(recorded: Path, tmp_path: Path) -> None:
+    from score_rl.data.dataset import load_dataset
+
+    training = small().pretrain.training
+    base = pretrain(load_dataset(recorded), training, start_run(tmp_path / "base", "pretrain", training, {}))
+    world = make_world("pinch_cube", "twin", 2, threads=1, views=base.spec.interface.views)
+    played = evaluate(world, BaseDecider(base), [5, 6], 8, traced=1)
+    assert len(played.episodes) == 2 and f"observation.{CLOUD}" not in played.trace
