@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import mujoco
 import numpy as np
 import pytest
 import torch
 from task_states import state
 
+from score_rl.cli import main as cli
+from score_rl.evaluation.run import read_evaluation
 from score_rl.sim.task import get_task
 from score_rl.sim.world import make_world
 
@@ -70,3 +74,13 @@ def test_a_cup_that_nobody_touches_stands_still() -> None:
         assert cup.quaternion[:, 0].min() > 0.999
     assert not result.success.any()
     world.close()
+
+
+@pytest.mark.slow
+def test_the_loop_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "none_such")  # pictures are another test's
+    out = tmp_path / "demo"
+    assert cli.main(["--task", "grasp_cup", "--recipe", "debug", "demo", "--out", str(out)]) == 0
+    records = {record["policy"]: record for record in read_evaluation(out / "evaluation" / "proxy")}
+    assert list(records) == ["base", "base_z0", "score_stoch", "score_det"]
+    assert {record["task"] for record in records.values()} == {"grasp_cup"}

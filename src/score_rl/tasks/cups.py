@@ -26,12 +26,9 @@ class Cup:
     mass_kg: float
     """Spread evenly over floor and wall."""
     wall_m: float = 0.006
-    """Thickness of floor and wall; thinner walls let a ball through."""
-
-    @property
-    def inner_radius_m(self) -> float:
-        """From the axis to the flat inner sides."""
-        return self.radius_m - self.wall_m
+    """Thickness of the wall."""
+    floor_m: float = 0.006
+    """Thickness of the floor; a ball that falls from high goes through a thin one at the twin's step."""
 
     def add(self, spec: mujoco.MjSpec, name: str, xy: Sequence[float], rgba: Sequence[float]) -> None:
         """Add the cup to a scene as a free body, standing on the table at xy (m)."""
@@ -39,12 +36,12 @@ class Cup:
         body.add_freejoint(name=name)
         shared = {"contype": OBJECT, "conaffinity": HAND | OBJECT, "condim": 4, "rgba": list(rgba)}
         floor, wall = np.pi * self.radius_m**2, 2 * np.pi * self.radius_m * self.height_m
-        half, bottom = self.wall_m / 2, -self.height_m / 2
+        half = self.wall_m / 2
         body.add_geom(
             name=f"{name}_floor",
             type=mujoco.mjtGeom.mjGEOM_CYLINDER,
-            size=[self.radius_m, half, 0],
-            pos=[0, 0, bottom + half],
+            size=[self.radius_m, self.floor_m / 2, 0],
+            pos=[0, 0, (self.floor_m - self.height_m) / 2],
             mass=self.mass_kg * floor / (floor + wall),
             **shared,
         )

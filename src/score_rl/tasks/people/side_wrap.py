@@ -1,6 +1,6 @@
 """The skill of taking an upright cup by its side, with the palm to it and the fingers around it.
 
-    over a point beside the cup -> down to it -> up to the cup -> close
+over a point beside the cup -> down to it -> up to the cup -> close
 """
 
 from __future__ import annotations
