@@ -1,4 +1,4 @@
-"""Pouring: the lip stays where it should be while the vessel turns about it; ways, and when another attempt is made."""
+"""Pouring: the lip stays where it should be while the vessel turns about it; ways; when another attempt is made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def someone(position: list[float]) -> Person:
 
 
 def test_the_vessel_turns_about_its_lip() -> None:
-    """The hand follows at once. A lip 3 cm ahead of the tool and 6 cm over it, in a vessel 15 cm deep, at a target."""
+    """The hand follows at once. A lip 3 cm ahead of the tool, 6 cm over it; a vessel 15 cm deep."""
     person, in_tool, target = someone([0.5, -0.1, 0.2]), np.array([0.03, 0.0, 0.06]), np.array([0.6, 0.1, 0.09])
     towards, way = np.array([1.0, 0.0, 0.0]), Pour(clear_m=0.04, short_m=0.05, tilt_rad=2.0, rate_rad_s=1.0)
 

@@ -19,7 +19,7 @@ SMALL = np.array([0.54, -0.115, 0.075])
 
 
 def states(ball: list[list[float]], small: list[list[float]] | None = None) -> SceneState:
-    """Balls at places relative to the middle of the large cup's underside, small cups where they began or elsewhere."""
+    """Balls, relative to the middle of the large cup's underside; small cups where they began or elsewhere."""
     n = len(ball)
     underside = LARGE - (0, 0, 0.045)
     bodies = {"ball": underside + np.array(ball), "large_cup": np.tile(LARGE, (n, 1))}

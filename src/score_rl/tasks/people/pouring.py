@@ -31,9 +31,10 @@ def pour(
 ) -> Script:
     """Bring the lip near a target and tilt the vessel about it; ends when it is tilted.
 
-    lip: (3,) the point of the rim over which it pours, as it is seen now: a vessel may slip in the hand. depth_m: from
-    there straight down to the vessel's bottom, which must clear what is poured into. towards: (3,) level unit vector
-    of the tilt. target: (3,) what is poured at, as it is seen now.
+    lip: (3,) the point of the rim over which it pours, as it is seen now: a vessel may slip in the hand.
+    depth_m: from there straight down to the vessel's bottom, which must clear what is poured into.
+    towards: (3,) level unit vector of the tilt.
+    target: (3,) what is poured at, as it is seen now.
     """
     upright, tilt = person.rotation.copy(), 0.0
     pivot = upright.T @ (lip() - person.position)
