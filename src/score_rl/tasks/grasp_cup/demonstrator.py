@@ -23,12 +23,12 @@ LOST_M = 0.11
 """A cup whose centre is further from the middle of the grasp is not held."""
 FROM_RIGHT, FROM_ROBOT = np.radians(125.0), np.radians(0.0)
 """Where the palm looks when it comes from the robot's far right, or straight from the robot."""
-FROM_ROBOT_PROBABILITY = 0.3
+FROM_ROBOT_PROBABILITY = 0.2
 YAW_SD = np.radians(8.0)
 
-FIRM = Wrap("firm", 0.4, 0.104, 0.17, 0.8, 0.3)
+FIRM = Wrap("firm", 0.6, 0.104, 0.17, 0.8, 0.3)
 """The whole hand around the middle."""
-PASSING = Wrap("passing", 0.6, 0.135, 0.03, 0.4, -0.1, short_m=0.012, aim_sd_m=0.012)
+PASSING = Wrap("passing", 0.4, 0.135, 0.03, 0.4, -0.1, short_m=0.012, aim_sd_m=0.012)
 """Near the rim, with the ends of the fingers, weak, and lifted at once."""
 WAYS = (FIRM, PASSING)
 
