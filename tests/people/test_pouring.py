@@ -28,7 +28,10 @@ def someone(position: list[float]) -> Person:
 def test_the_vessel_turns_about_its_lip() -> None:
     """The hand follows at once. A lip 3 cm ahead of the tool, 6 cm over it; a vessel 15 cm deep."""
     person, in_tool, target = someone([0.5, -0.1, 0.2]), np.array([0.03, 0.0, 0.06]), np.array([0.6, 0.1, 0.09])
-    towards, way = np.array([1.0, 0.0, 0.0]), Pour(clear_m=0.04, short_m=0.05, tilt_rad=2.0, rate_rad_s=1.0)
+    towards, way = (
+        np.array([1.0, 0.0, 0.0]),
+        Pour(clear_m=0.04, short_m=0.05, arrive_rad=0.5, tilt_rad=2.0, rate_rad_s=1.0),
+    )
 
     def lip() -> np.ndarray:
         return person.position + person.rotation @ in_tool
@@ -46,12 +49,16 @@ def test_the_vessel_turns_about_its_lip() -> None:
     assert lips[:, 0] == pytest.approx(-0.05) and lips[:, 1] == pytest.approx(0.0)
     # Upright, the vessel's bottom clears the target by 4 cm; on its side and beyond, the lip does.
     assert lips[:, 2] == pytest.approx(0.04 + 0.15 * np.maximum(np.cos(tilts), 0.0), abs=1e-9)
-    assert tilts[-1] == pytest.approx(1.9) and person.goal_rotation[0, 2] == pytest.approx(np.sin(2.0))
+    assert (
+        tilts[0] == pytest.approx(0.5)
+        and tilts[-1] == pytest.approx(1.9)
+        and person.goal_rotation[0, 2] == pytest.approx(np.sin(2.0))
+    )
 
 
 def test_a_lip_that_slips_is_brought_back() -> None:
     person, slip = someone([0.5, -0.1, 0.2]), np.zeros(3)
-    way = Pour(clear_m=0.04, short_m=0.05, tilt_rad=2.0, rate_rad_s=0.5)
+    way = Pour(clear_m=0.04, short_m=0.05, arrive_rad=0.5, tilt_rad=2.0, rate_rad_s=0.5)
     lip = lambda: person.position + person.rotation @ (np.array([0.03, 0.0, 0.06]) + slip)  # noqa: E731
     for step, _ in enumerate(pour(person, way, lip, 0.15, np.array([1.0, 0.0, 0.0]), lambda: np.zeros(3))):
         person.position, person.rotation = person.goal_position.copy(), person.goal_rotation.copy()

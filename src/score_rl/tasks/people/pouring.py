@@ -21,7 +21,10 @@ class Pour:
     """Height of the pivot over the target once the vessel lies on its side."""
     short_m: float
     """How far the pivot stays short of the target: what rolls out has some speed."""
+    arrive_rad: float
+    """Tilt at which it arrives there, too little for anything to leave."""
     tilt_rad: float
+    """Tilt at the end."""
     rate_rad_s: float
     """Brisk speed of tilting."""
 
@@ -36,7 +39,7 @@ def pour(
     towards: (3,) level unit vector of the tilt.
     target: (3,) what is poured at, as it is seen now.
     """
-    upright, tilt = person.rotation.copy(), 0.0
+    upright, tilt = person.rotation.copy(), way.arrive_rad
     pivot = upright.T @ (lip() - person.position)
 
     def aim() -> None:

@@ -18,7 +18,7 @@ from score_rl.tasks.people.pouring import UP, Pour, pour
 from score_rl.tasks.people.side_wrap import TOOL, Wrap, side_wrap, upright
 from score_rl.tasks.pour_ball.task import LARGE_CUP, SMALL_CUP
 
-RAISE_M = 0.08
+RAISE_M = 0.05
 """Straight up before the cup is carried."""
 REACH_LOW, REACH_HIGH = (0.40, -0.25), (0.70, 0.0)
 """Corners of the region in which a cup is tried again."""
@@ -43,9 +43,17 @@ class Way:
 
 
 FIRM = Wrap("firm", 1.0, 0.090, 0.15, 0.8, 0.3)
-CLOSE = Way("close", 0.3, FIRM, Pour(clear_m=0.036, short_m=0.052, tilt_rad=2.0, rate_rad_s=0.9), aim_sd_m=0.003)
+CLOSE = Way(
+    "close",
+    0.3,
+    FIRM,
+    Pour(clear_m=0.036, short_m=0.052, arrive_rad=0.9, tilt_rad=2.0, rate_rad_s=1.0),
+    aim_sd_m=0.003,
+)
 """The lip near the large cup, slowly."""
-SWING = Way("swing", 0.7, FIRM, Pour(clear_m=0.09, short_m=0.05, tilt_rad=2.05, rate_rad_s=2.5), aim_sd_m=0.03)
+SWING = Way(
+    "swing", 0.7, FIRM, Pour(clear_m=0.09, short_m=0.05, arrive_rad=0.3, tilt_rad=2.05, rate_rad_s=2.5), aim_sd_m=0.03
+)
 """From higher up, with a swing, at which the ball flies past."""
 WAYS = (CLOSE, SWING)
 
