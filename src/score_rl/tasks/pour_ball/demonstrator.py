@@ -43,18 +43,12 @@ class Way:
 
 
 FIRM = Wrap("firm", 1.0, 0.090, 0.15, 0.8, 0.3)
-CLOSE = Way(
-    "close",
-    0.3,
-    FIRM,
-    Pour(clear_m=0.036, short_m=0.052, arrive_rad=0.9, tilt_rad=2.0, rate_rad_s=1.0),
-    aim_sd_m=0.003,
-)
+NEAR = Pour(clear_m=0.036, short_m=0.052, arrive_rad=0.9, tilt_rad=2.0, rate_rad_s=1.0)
+CLOSE = Way("close", 0.25, FIRM, NEAR, aim_sd_m=0.003)
 """The lip near the large cup, slowly."""
-SWING = Way(
-    "swing", 0.7, FIRM, Pour(clear_m=0.09, short_m=0.05, arrive_rad=0.3, tilt_rad=2.05, rate_rad_s=2.5), aim_sd_m=0.03
-)
-"""From higher up, with a swing, at which the ball flies past."""
+HIGH = Pour(clear_m=0.09, short_m=0.05, arrive_rad=0.3, tilt_rad=2.05, rate_rad_s=2.5)
+SWING = Way("swing", 0.75, FIRM, HIGH, aim_sd_m=0.045)
+"""From higher up, badly aimed, with a swing, at which the ball flies past."""
 WAYS = (CLOSE, SWING)
 
 
