@@ -200,11 +200,13 @@ def attempts(
     low: tuple[float, float],
     high: tuple[float, float],
     retreat_m: float = 0.25,
+    possible: Condition = lambda: True,
 ) -> Script:
-    """An episode: attempt after attempt, while the object lies within the corners and the person does not give up."""
+    """An episode: attempt after attempt, while the object lies within the corners, another attempt is possible, and
+    the person does not give up."""
     while True:
         yield from attempt(person)
-        if not tries_again(person, within(person.object_pose, low, high)):
+        if not tries_again(person, within(person.object_pose, low, high) and possible()):
             break
     yield from give_up(person, retreat_m)
 

@@ -1,0 +1,1 @@
+"""Grasp Cup: task, demonstrator, recipe."""

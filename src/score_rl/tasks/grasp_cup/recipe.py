@@ -1,0 +1,22 @@
+"""Grasp Cup with a Franka arm and a LEAP hand: Pinch Cube's recipe on another task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from score_rl.tasks.pinch_cube.recipe import pinch_cube
+from score_rl.tasks.recipe import DEBUG, FULL, Recipe, debug, for_task
+from score_rl.tasks.settings import FALLING_STEPS
+
+DESCRIPTION = "Franka + LEAP grasps a standing cup; demonstrations, calibration and verdict on one proxy robot"
+
+
+def grasp_cup() -> Recipe:
+    """What a cup changes: it is larger, so that a hand at its side or over it may touch it."""
+    recipe = for_task(pinch_cube(), "grasp_cup", DESCRIPTION)
+    fit = replace(recipe.calibrate.fit, object_distance_m=0.12, touching_m=0.075)
+    learner = replace(recipe.steer.learner, ppo=FALLING_STEPS)
+    return replace(recipe, calibrate=replace(recipe.calibrate, fit=fit), steer=replace(recipe.steer, learner=learner))
+
+
+RECIPES = {FULL: grasp_cup, DEBUG: lambda: debug(grasp_cup())}

@@ -1,0 +1,1 @@
+"""Pour Ball: task, demonstrator, recipe."""
