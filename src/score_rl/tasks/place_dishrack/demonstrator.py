@@ -72,7 +72,7 @@ class Grip:
     """Standard deviation of the horizontal error of where the plate is taken and put, one draw each and axis."""
 
 
-STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.003, slots=(0.0,))
+STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.012, slots=(0.0,))
 """Held firmly, lowered all the way into the middle slot."""
 HASTY = Grip("hasty", 0.5, 3.0, 0.3, -0.1, 0.03, aim_sd_m=0.006)
 """Held loosely and dropped over any of the slots: the plate slips, or lands on the dividers."""
