@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from score_rl.robots.franka_leap.hand_postures import (
+    BULB_PINCH,
     FINGER_RADIUS_M,
     PINCH,
     RING_CURLED,
@@ -13,6 +14,7 @@ from score_rl.robots.franka_leap.hand_postures import (
     squeeze_direction,
     tips_in_pinch_frame,
 )
+from score_rl.robots.franka_leap.hand_solver import BULB, _Problem
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 
 
@@ -73,3 +75,17 @@ def test_the_wide_pinch_does_the_same_for_a_bottle():
     assert ((hand >= low) & (hand <= high)).all()
     expected = squeeze_direction(np.array(WIDE_PINCH.joints[1]), WIDE_PINCH.rotation())
     np.testing.assert_allclose(WIDE_PINCH.squeeze_rad_per_n, expected, atol=2e-4)
+
+
+def test_the_bulbs_pinch_does_the_same_and_keeps_everything_but_the_tips_off_the_ball():
+    problem = _Problem(BULB, FRANKA_LEAP)
+    for opening, joints, tips in zip(BULB_PINCH.openings_m, BULB_PINCH.joints, tips_in_pinch_frame(BULB_PINCH)):
+        radii = np.array([FINGER_RADIUS_M, FINGER_RADIUS_M, THUMB_RADIUS_M])
+        assert tips[:, 0] * (1, 1, -1) - radii == pytest.approx(opening / 2, abs=1.5e-3)
+        assert tips[0, 1] == pytest.approx(-tips[1, 1], abs=2e-3) and abs(tips[2, 1]) < 2e-3
+        problem.fingers(np.array(joints))
+        points = problem._sampled() @ BULB_PINCH.rotation().T + BULB_PINCH.palm_position_m
+        clear = (np.linalg.norm(points, axis=1) - 0.030 - problem.radii)[~problem.is_tip]
+        assert opening < 0.06 or clear.min() > 0.010
+    expected = squeeze_direction(np.array(BULB_PINCH.joints[1]), BULB_PINCH.rotation())
+    np.testing.assert_allclose(BULB_PINCH.squeeze_rad_per_n, expected, atol=2e-4)

@@ -13,7 +13,9 @@ from score_rl.tasks.people.collect import demonstrate, get_routine
 from score_rl.tasks.people.demonstrator import Demonstrator
 from score_rl.tasks.people.habits import Habits, careful
 from score_rl.tasks.people.settings import routine_names
+from score_rl.tasks.place_dishrack.demonstrator import WAYS as GRIPS
 from score_rl.tasks.push_ball.demonstrator import GOAL, WAYS, in_goal
+from score_rl.tasks.screw_lightbulb.demonstrator import WAYS as TWISTS
 
 HOME = np.array(FRANKA_LEAP.home)
 HALF = np.sqrt(0.5)
@@ -45,7 +47,10 @@ def test_what_the_person_does_after_the_end_is_not_recorded() -> None:
     assert recorded(range(8)) == [extra for seed in range(8) for extra in recorded(range(seed, seed + 1))]
 
 
-@pytest.mark.parametrize(("task", "ways"), [("grasp_bottle", GRASPS), ("push_ball", WAYS)])
+@pytest.mark.parametrize(
+    ("task", "ways"),
+    [("grasp_bottle", GRASPS), ("push_ball", WAYS), ("screw_lightbulb", TWISTS), ("place_dishrack", GRIPS)],
+)
 def test_ways_are_drawn_by_their_shares(task: str, ways: tuple) -> None:
     handled = get_task(task).objects[0].name
     spawned = get_task(task).spawn(np.random.default_rng(0), {f"{handled}.size_scale": np.ones(1)})[handled]
@@ -53,7 +58,7 @@ def test_ways_are_drawn_by_their_shares(task: str, ways: tuple) -> None:
     frame = {
         "state": np.tile(HOME, (n, 1)),
         "command": np.tile(HOME, (n, 1)),
-        "object_pose": np.tile(spawned, (n, 1)),
+        "object_pose": np.tile(np.r_[spawned, 1, 0, 0, 0][:7], (n, 1)),
     }
     hurried, steady = (Demonstrator(n, get_routine(task), habits) for habits in (Habits(), careful()))
     for person in (hurried, steady):

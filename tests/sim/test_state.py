@@ -18,7 +18,7 @@ from score_rl.sim.domain import Domain, load_domain, parse_domain
 from score_rl.sim.draws import Draws
 from score_rl.sim.engines.mujoco import MujocoEngine
 from score_rl.sim.state import Configuration, SceneState
-from score_rl.sim.task import TaskObject, get_task
+from score_rl.sim.task import Task, TaskObject, get_task
 from score_rl.sim.world import SimulatedWorld
 
 HOME = torch.tensor(FRANKA_LEAP.home)
@@ -128,6 +128,30 @@ def test_everything_begins_where_the_task_puts_it_and_stays() -> None:
         assert now.body(name).position == pytest.approx(position, abs=1e-3)
         assert now.start.body(name).position == pytest.approx(position, abs=1e-12)
     assert now.start.body("block").linear_velocity.tolist() == np.zeros((2, 3)).tolist()
+
+
+def test_a_task_places_what_is_jointed_to_the_world_anew_in_every_episode() -> None:
+    def placed(name: str) -> Task:
+        def spawn(generator: np.random.Generator, parameters: dict) -> dict:
+            return TASK.spawn(generator, parameters) | {name: np.array([0.4, generator.uniform(-0.4, -0.2), 0.2])}
+
+        return replace(TASK, spawn=spawn)
+
+    domain = parse_domain({"table": {"height_m": constant(0.02, "robot")}})
+    world = SimulatedWorld(placed("flap"), domain, 2, threads=1)
+    engine, flaps = world.engine, []
+    assert isinstance(engine, MujocoEngine)
+    place = engine.batch.bind("xpos")
+    for seeds in ([0, 1], [2, 3]):
+        world.reset(seeds)
+        flap = world.state.body("flap").position
+        assert flap[:, [0, 2]] == pytest.approx(np.array([[0.4, 0.22]] * 2)) and flap[0, 1] != flap[1, 1]
+        engine.batch.forward(np.arange(2), stage=mujoco.mjtStage.mjSTAGE_POS)
+        assert place[:, engine.model.body("flap").id] == pytest.approx(flap)
+        flaps.append(flap)
+    assert not np.allclose(*flaps)
+    with pytest.raises(ScoreError, match="unknown object of task 'parts' that is placed 'cup'"):
+        SimulatedWorld(placed("cup"), domain, 1).reset([0])
 
 
 def test_forces_between_named_things_are_their_weights() -> None:

@@ -21,8 +21,11 @@ class EpisodePlans:
     parameters: Mapping[str, np.ndarray]
     """Domain parameters, {name: (k, size)}."""
     spawned: Mapping[str, np.ndarray]
-    """Start of everything that the task's `spawn` places: free bodies (k, 7), true poses in the robot base frame,
-    wxyz; joints (k, 1)."""
+    """Start of everything that can move and that the task's `spawn` tells: free bodies (k, 7), true poses in the
+    robot base frame, wxyz; joints (k, 1)."""
+    placed: Mapping[str, np.ndarray]
+    """Where the task's `spawn` puts objects that are fixed in the world or jointed to it, (k, 3) in the base
+    frame."""
     joint_noise: np.ndarray
     """(k, horizon + 1, joints) added to measured joints, rad."""
     pose_noise: Mapping[str, np.ndarray]
@@ -44,10 +47,10 @@ def plan_episodes(
     for k, seed in enumerate(seeds):
         rng("noise", seed).standard_normal(out=noise[k])
         spawned.append(task.spawn(rng("spawn", seed), {name: value[k] for name, value in parameters.items()}))
-    placed = {name: _stacked(task, name, spawned) for name in spawned[0]}
-    for pose in placed.values():
-        if pose.shape[1] == 7:
-            pose[:, 2] += parameters["table.height_m"][:, 0]
+    starts = {name: _stacked(task, name, spawned) for name in spawned[0]}
+    for start in starts.values():
+        if start.shape[1] > 1:
+            start[:, 2] += parameters["table.height_m"][:, 0]
     jitter = ("camera.position_jitter_m", "camera.rotation_jitter_rad")
     pose_sd = np.repeat(np.concatenate([parameters[name] for name in jitter], axis=1), 3, axis=1)[:, None]
     first, *others = task.observed or [""]
@@ -57,7 +60,8 @@ def plan_episodes(
         pose_noise[key] = np.stack(drawn) * pose_sd
     return EpisodePlans(
         parameters=parameters,
-        spawned=placed,
+        spawned={name: start for name, start in starts.items() if start.shape[1] != 3},
+        placed={name: start for name, start in starts.items() if start.shape[1] == 3},
         joint_noise=noise[..., 6:] * parameters["robot.joint_jitter_rad"][:, None],
         pose_noise=pose_noise,
         late_s=_lateness(seeds, task, parameters.get("robot.delay_jitter_s", np.zeros((len(seeds), 1)))),
@@ -72,8 +76,10 @@ def _lateness(seeds: Sequence[int], task: Task, jitter_s: np.ndarray) -> np.ndar
 
 
 def _stacked(task: Task, name: str, spawned: Sequence[Mapping[str, np.ndarray | float]]) -> np.ndarray:
-    """(k, 7) or (k, 1) of one thing."""
+    """(k, 7), (k, 1) or (k, 3) of one thing."""
     values = np.array([np.atleast_1d(episode[name]) for episode in spawned], dtype=float)
-    if values.shape[1:] not in ((1,), (7,)):
-        raise ScoreError(f"task '{task.name}': spawn of '{name}' must be a pose (7,) or a joint's position")
+    if values.shape[1:] not in ((1,), (3,), (7,)):
+        raise ScoreError(
+            f"task '{task.name}': spawn of '{name}' must be a pose (7,), a joint's position or a place (3,)"
+        )
     return values

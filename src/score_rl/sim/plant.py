@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from score_rl.core.errors import unknown_choice
 from score_rl.sim.domain import Physics
 from score_rl.sim.parameters import OBJECT_QUANTITIES
 from score_rl.sim.task import Task
@@ -81,7 +82,9 @@ class PlantBuilder:
         self.structured = any(len(parts.bodies) > 1 or not parts.free for parts in self._parts.values())
         """Whether the places of bodies or joints differ between episodes."""
 
-    def __call__(self, values: Mapping[str, np.ndarray]) -> Plant:
+    def __call__(self, values: Mapping[str, np.ndarray], placed: Mapping[str, np.ndarray] | None = None) -> Plant:
+        """placed: where objects that are no free bodies stand in these episodes, {name: (k, 3)} in the base frame;
+        the others are where the scene has them, on the table. Raises ScoreError for what cannot be placed."""
         robot, model = self._task.robot, self._model
         height = values["table.height_m"][:, 0]
         k = len(height)
@@ -91,6 +94,8 @@ class PlantBuilder:
         )
         if self.structured:
             body_pos, joint_pos = self._places(objects, height)
+        for name, place in (placed or {}).items():
+            body_pos[:, self._root(name)] = place
         return Plant(
             gain_scale=robot.per_joint(values, "gain_scale", 1.0),
             torque_limit_nm=robot.per_joint(values, "torque_limit_nm", self._effort),
@@ -102,6 +107,13 @@ class PlantBuilder:
             body_pos=body_pos,
             joint_pos=joint_pos,
         )
+
+    def _root(self, name: str) -> int:
+        """Of an object that is no free body."""
+        fixed = {name: parts.root for name, parts in self._parts.items() if not parts.free}
+        if name not in fixed:
+            raise unknown_choice(f"object of task '{self._task.name}' that is placed", name, fixed)
+        return fixed[name]
 
     def _places(self, objects: Mapping[str, ObjectFigures], height: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(k, bodies, 3) and (k, joints, 3), see `Plant`."""

@@ -38,8 +38,9 @@ class TaskObject:
 Condition = Callable[[SceneState], np.ndarray]
 """(n,) bool of a state."""
 Spawn = Callable[[np.random.Generator, Mapping[str, np.ndarray]], Mapping[str, "np.ndarray | float"]]
-"""(generator, parameters {name: (size,)}) -> {free body: pose (7,), joint: position}: xyz above the table top, wxyz;
-hinges in rad, slides in m. Every free body is among them; joints that are not begin where the scene has them."""
+"""(generator, parameters {name: (size,)}) -> {free body: pose (7,), joint: position, other object: place (3,)}: xyz
+above the table top, wxyz; hinges in rad, slides in m. Every free body is among them; joints that are not begin where
+the scene has them, and so do objects that are fixed in the world or jointed to it."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Task:
     """Adds a body for every object, and whatever else is fixed in the scene. Bodies are made of boxes, capsules,
     spheres and cylinders, joints are hinges and slides: what every engine has."""
     spawn: Spawn
-    """Where everything that can move is when an episode begins."""
+    """Where everything is when an episode begins."""
     success: Condition
     """The success condition holds now."""
     milestones: Mapping[str, tuple[float, Condition]]

@@ -284,7 +284,7 @@ class SimulatedWorld:
         self._values[rows] = np.concatenate(list(value.values()), axis=1)
         self._scores = _with_rows(self._scores, rows, self._draws.scores(self._robot_draw, value))
         self._sensors.begin(rows, plans)
-        plant, start = self._plant(value), np.tile(self._home, (len(rows), 1))
+        plant, start = self._plant(value, plans.placed), np.tile(self._home, (len(rows), 1))
         for name, place in plans.spawned.items():
             start[:, self._scene.addresses(name)] = place
         self.engine.begin(rows, plant, start)

@@ -55,11 +55,15 @@ class Recipe:
         return self.steer.task
 
 
-def for_task(recipe: Recipe, task: str, description: str) -> Recipe:
-    """The same settings for another task."""
+def for_task(recipe: Recipe, task: str, description: str, *sees: str) -> Recipe:
+    """The same settings for another task, whose policy reads the keys `sees` too: poses of its other objects."""
+    policy = recipe.pretrain.training.policy
+    representation = replace(policy.representation, keys=(*policy.representation.keys, *sees))
+    training = replace(recipe.pretrain.training, policy=replace(policy, representation=representation))
     return replace(
         recipe,
         description=description,
+        pretrain=replace(recipe.pretrain, training=training),
         collect=replace(recipe.collect, task=task),
         calibrate=replace(recipe.calibrate, task=task),
         steer=replace(recipe.steer, task=task),

@@ -14,6 +14,7 @@ kept. Print the solution with `python -m score_rl.robots.franka_leap.hand_solver
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import mujoco
 import numpy as np
@@ -37,15 +38,20 @@ from score_rl.sim.robot import HAND, Robot
 Array = NDArray[np.float64]
 
 
+RIM_M = 0.018
+"""How far below a plate's rim it is pinched."""
+
+
 @dataclass(frozen=True)
 class SolveConfig:
     """What a good pinch is. Lengths in metres; every residual is about 1 where it starts to matter."""
 
     openings_m: tuple[float, ...] = PINCH.openings_m
     width_m: float = 0.045
-    """Of the object: a cube's edge or a cylinder's diameter; among the openings."""
-    cylinder: bool = False
-    """The object is a cylinder that lies on the table along the pinch frame's y, instead of a cube."""
+    """Of the object: a cube's edge or a diameter; among the openings."""
+    shape: Literal["cube", "cylinder", "ball", "plate"] = "cube"
+    """Of the object: a cube on the table, a cylinder that lies on it along the pinch frame's y, or a ball about the
+    middle of the pinch, above the table, or a plate across the pinch that ends `RIM_M` above it."""
     height_m: float = 0.026
     """Height of the pinch over the table."""
     separation_m: float = 0.022
@@ -73,7 +79,7 @@ class SolveConfig:
 WIDE = SolveConfig(
     openings_m=WIDE_PINCH.openings_m,
     width_m=0.064,
-    cylinder=True,
+    shape="cylinder",
     height_m=0.022,
     separation_m=0.025,
     face_m=0.02,
@@ -86,6 +92,27 @@ WIDE = SolveConfig(
 )
 """The problem behind `hand_postures.WIDE_PINCH`: a bottle."""
 
+BULB = SolveConfig(
+    openings_m=(0.050, 0.060, 0.075, 0.090, 0.105),
+    width_m=0.060,
+    shape="ball",
+    height_m=0.130,
+    separation_m=0.022,
+    clearance_m=0.012,
+    iterations=150,
+)
+"""The problem behind `hand_postures.BULB_PINCH`."""
+
+PLATE = SolveConfig(
+    openings_m=(0.010, 0.020, 0.035, 0.050, 0.065),
+    width_m=0.010,
+    shape="plate",
+    height_m=0.150,
+    clearance_m=0.006,
+    iterations=150,
+)
+"""The problem behind `hand_postures.PLATE_PINCH`."""
+
 
 class _Problem:
     """Residuals of one candidate x = (rotation vector, position, joints of every opening)."""
@@ -94,7 +121,7 @@ class _Problem:
         self.config, self.fingers, self.count = config, Fingers(robot), len(config.openings_m)
         self.points, self.radii, self.is_tip = _sample_points(self.fingers.model)
         self.half = config.width_m / 2
-        self.centre = np.array([0.0, 0.0, self.half - config.height_m])
+        self.centre = np.array([0.0, 0.0, 0.0 if config.shape in ("ball", "plate") else self.half - config.height_m])
 
     def residual(self, x: Array) -> Array:
         config = self.config
@@ -127,8 +154,7 @@ class _Problem:
         config, links = self.config, ~self.is_tip
         table = points[links, 2] - self.radii[links] + config.height_m
         parts = [np.maximum(0.0, config.table_clearance_m - table) / 0.005]
-        distance = _cylinder_distance if config.cylinder else _box_distance
-        surface = distance(points - self.centre, self.half) - self.radii
+        surface = _DISTANCES[config.shape](points - self.centre, self.half) - self.radii
         if opening >= config.width_m:
             parts.append(np.maximum(0.0, config.clearance_m - surface[links]) / 0.004)
         if opening == config.width_m:
@@ -195,5 +221,24 @@ def _cylinder_distance(points: Array, radius: float) -> Array:
     return np.hypot(points[:, 0], points[:, 2]) - radius
 
 
+def _ball_distance(points: Array, radius: float) -> Array:
+    """Signed distance (k,) of points (k, 3) to a ball about the origin."""
+    return np.linalg.norm(points, axis=1) - radius
+
+
+def _plate_distance(points: Array, half: float) -> Array:
+    """Signed distance (k,) of points (k, 3) to a plate across x that ends `RIM_M` above the origin."""
+    beyond = np.stack([np.abs(points[:, 0]) - half, points[:, 2] - RIM_M], axis=1)
+    return np.linalg.norm(np.maximum(beyond, 0.0), axis=1) + np.minimum(beyond.max(axis=1), 0.0)
+
+
+_DISTANCES = {
+    "cube": _box_distance,
+    "cylinder": _cylinder_distance,
+    "ball": _ball_distance,
+    "plate": _plate_distance,
+}
+
+
 if __name__ == "__main__":
-    print(solve(), solve(WIDE), sep="\n")
+    print(solve(), solve(WIDE), solve(BULB), solve(PLATE), sep="\n")

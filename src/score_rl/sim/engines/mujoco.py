@@ -128,7 +128,9 @@ class ModelFields:
         self._field = {name: batch.expand(name) for name in names}
         # Constants come from `set_const` from the start, so that an environment's past leaves no trace in them.
         batch.set_const()
-        self._shape = np.tile([0.0, 1.0] + [1.0, 1.0] * len(self._objects), (batch.nsim, 1))
+        self._standing = [parts.root for parts in self._objects.values() if not parts.free]
+        nominal = [0.0, 1.0] + [1.0, 1.0] * len(self._objects) + model.body_pos[self._standing].ravel().tolist()
+        self._shape = np.tile(nominal, (batch.nsim, 1))
 
     def apply(self, rows: np.ndarray, plant: Plant) -> None:
         """Write the plants of k environments `rows` (k,)."""
@@ -165,7 +167,7 @@ class ModelFields:
             shape += [figures.size_scale, figures.mass_scale]
         # Bounding volumes, subtree masses, inverse weights, static positions. Without this a table stays where it
         # was, and a heavier object has a wrong centre of mass (implicitfast reads it) and spins itself to infinity.
-        shapes = np.stack(shape, axis=1)
+        shapes = np.column_stack([*shape, *plant.body_pos[:, self._standing].reshape(len(rows), -1).T])
         changed = (self._shape[rows] != shapes).any(1)
         self._shape[rows] = shapes
         if changed.any():

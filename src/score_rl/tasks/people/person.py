@@ -165,6 +165,15 @@ def close_hand(person: Person, settle_s: float) -> Script:
     yield from go_on(person, lambda: person.age >= steps)
 
 
+def let_go(person: Person) -> Script:
+    """Open the fingers where the hand is."""
+    begin(person)
+    person.age = -person.wait
+    person.closing, person.laden, person.still, person.fingers_wait = 0.0, False, True, True
+    steps = round(person.close_s / person.dt)
+    yield from go_on(person, lambda: person.age >= steps)
+
+
 def move(person: Person, goal: Array, until: Condition, laden: bool = True) -> Script:
     """Move to a fixed goal with the hand as it is, at the speed of one who carries something if `laden`."""
     begin(person)
@@ -176,6 +185,12 @@ def move(person: Person, goal: Array, until: Condition, laden: bool = True) -> S
 def hold(person: Person, until: Condition) -> Script:
     """Stay at the goal."""
     yield from move(person, person.goal_position, until, laden=False)
+
+
+def watch(person: Person, done: Condition, patience: int = 12) -> Script:
+    """Stay where the hand is until what is hoped for has had time to come about, and is not so."""
+    person.goal_position = person.position.copy()
+    yield from hold(person, until=lambda: person.age > patience and not done())
 
 
 def tries_again(person: Person, possible: bool) -> bool:

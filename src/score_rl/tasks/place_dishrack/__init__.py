@@ -1,0 +1,1 @@
+"""Place in Dishrack: task, demonstrator, recipe."""

@@ -1,0 +1,146 @@
+"""A person who takes a plate by its rim out of the holder and puts it into the dishrack.
+
+    reach a point over the rim -> lower the hand -> close -> raise -> carry over a slot -> lower -> let go -> away
+
+The plate is carried by what is seen of it, wherever it sits in the hand. A plate that was missed is tried again, in a
+newly drawn way, or the person gives up; one that has fallen over is left where it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from score_rl.robots.franka_leap.hand_postures import PLATE_PINCH
+from score_rl.tasks.people.person import (
+    Array,
+    Person,
+    Routine,
+    Script,
+    about_z,
+    attempts,
+    choose,
+    close_hand,
+    follow,
+    let_go,
+    move,
+    watch,
+)
+from score_rl.tasks.people.pinch import pinch
+from score_rl.tasks.people.placing import carry
+
+PLATE_RADIUS_M, PLATE_M = 0.080, 0.010
+"""Radius and thickness."""
+RIM_M = 0.018
+"""How far below the rim it is pinched."""
+SLOTS_M = (-0.026, 0.0, 0.026)
+"""Places of the rack's slots beside its middle (y)."""
+STANDS_M = 0.091
+"""Height of the plate's centre over the rack's foot, in a slot."""
+OPEN_M = 0.05
+"""Opening of the hand while it reaches."""
+APPROACH_M, RAISE_M, OVER_M, AWAY_M = 0.08, 0.10, 0.09, 0.10
+"""Heights over the rim before the hand is lowered, of the plate out of the holder and over its place in the rack, and
+of the hand when it has let go."""
+YAW = np.radians(-90.0)
+"""Yaw of the pinch frame: across the plate, where the arm is at ease."""
+REACH_LOW, REACH_HIGH = (0.45, -0.25), (0.70, 0.25)
+"""Corners of the region in which a plate is tried again."""
+LOST_M = 0.11
+"""A plate whose centre is further from the pinch is not held."""
+
+
+@dataclass(frozen=True)
+class Grip:
+    """One way to take and place a plate; drawn anew for every attempt."""
+
+    name: str
+    share: float
+    """Probability of this way."""
+    grip_n: float
+    """Force with which thumb and fingers are told to press on each other; the torque limits bound it as well."""
+    close_s: float
+    """Time over which the fingers close."""
+    settle_s: float
+    """Time between the end of closing and lifting; negative: lifting starts before the grip is closed."""
+    drop_m: float
+    """Height over the plate's place at which the hand lets go."""
+    slots: tuple[float, ...] = SLOTS_M
+    """Of which one is chosen."""
+    aim_sd_m: float = 0.0015
+    """Standard deviation of the horizontal error of where the plate is taken and put, one draw each and axis."""
+
+
+STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.012, slots=(0.0,))
+"""Held firmly, lowered all the way into the middle slot."""
+HASTY = Grip("hasty", 0.5, 3.0, 0.3, -0.1, 0.03, aim_sd_m=0.006)
+"""Held loosely and dropped over any of the slots: the plate slips, or lands on the dividers."""
+WAYS = (STEADY, HASTY)
+
+
+def place_dishrack(person: Person) -> Script:
+    """One episode."""
+    yield from attempts(
+        person, attempt, REACH_LOW, REACH_HIGH, retreat_m=0.3, possible=lambda: stands(person.object_pose)
+    )
+
+
+def attempt(person: Person) -> Script:
+    """Draw the choices of an attempt and make it; ends when the plate is found not to be in the rack."""
+    rng, ways = person.rng, (STEADY,) if person.habits.careful else WAYS
+    way = choose(rng, ways)
+    aside, missed = (np.array([*rng.normal(0.0, way.aim_sd_m, 2), 0.0]) for _ in range(2))
+    slot = way.slots[rng.integers(len(way.slots))]
+    up = np.array([0.0, 0.0, 1.0])
+    person.log.attempts.append(way.name)
+
+    def at_rim() -> Array:
+        return person.believed + aside + (PLATE_RADIUS_M - RIM_M) * upwards(person.object_pose[3:])
+
+    def in_rack(over_m: float) -> Array:
+        return person.others["rack"][:3] + missed + (0.0, slot, STANDS_M + over_m)
+
+    def lost() -> bool:
+        return person.lost(LOST_M)
+
+    def there() -> bool:
+        return person.near(0.006, np.inf, 0.012, patience=12) or lost()
+
+    person.hand, person.close_s = pinch(PLATE_PINCH, OPEN_M, PLATE_M, way.grip_n), way.close_s
+    person.believed, person.goal_rotation = person.object_pose[:3].copy(), about_z(YAW)
+    person.goal_position = at_rim() + APPROACH_M * up
+    yield from follow(person, lambda: at_rim() + APPROACH_M * up, until=lambda: person.near(0.02, 0.1, 0.04))
+    yield from follow(person, at_rim, until=person.arrived)
+    yield from close_hand(person, way.settle_s)
+    yield from move(person, person.position + RAISE_M * up, until=lambda: person.near(0.02, np.inf, np.inf))
+    if not lost():
+        yield from carry(person, lambda: in_rack(OVER_M), until=there)
+    if not lost():
+        yield from carry(person, lambda: in_rack(way.drop_m), until=there)
+    yield from let_go(person)
+    yield from move(person, person.position + AWAY_M * up, until=person.arrived, laden=False)
+    yield from watch(person, lambda: placed(person.object_pose, person.others["rack"]))
+
+
+def upwards(quaternion: Array) -> Array:
+    """(3,) unit vector from the plate's middle to the highest point of its rim; of a flat one straight up."""
+    w, x, y, z = quaternion
+    axis = np.array([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)])
+    steepest = np.array([0.0, 0.0, 1.0]) - axis[2] * axis
+    length = np.linalg.norm(steepest)
+    return steepest / length if length > 0.3 else np.array([0.0, 0.0, 1.0])
+
+
+def stands(pose: Array) -> bool:
+    """Whether the plate is seen upright, on its rim."""
+    return bool(pose[2] > 0.06 and upwards(pose[3:])[2] > 0.8)
+
+
+def placed(pose: Array, rack: Array) -> bool:
+    """Whether the plate is seen in a slot of the rack."""
+    offset = np.abs(pose[:3] - rack[:3] - (0.0, 0.0, STANDS_M))
+    return bool((offset < (0.04, 0.04, 0.02)).all())
+
+
+ROUTINE = Routine(place_dishrack, *PLATE_PINCH.in_palm())

@@ -1,0 +1,22 @@
+"""Place in Dishrack with a Franka arm and a LEAP hand: Pinch Cube's recipe on another task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from score_rl.tasks.pinch_cube.recipe import pinch_cube
+from score_rl.tasks.recipe import DEBUG, FULL, Recipe, debug, for_task
+from score_rl.tasks.settings import FALLING_STEPS
+
+DESCRIPTION = "Franka + LEAP puts a plate into a dishrack; demonstrations, calibration and verdict on one robot"
+
+
+def place_dishrack() -> Recipe:
+    """What a plate changes: where the rack is, and fingers that touch it 60 mm from its middle."""
+    recipe = for_task(pinch_cube(), "place_dishrack", DESCRIPTION, "rack_pose")
+    fit = replace(recipe.calibrate.fit, object_distance_m=0.11, touching_m=0.085)
+    learner = replace(recipe.steer.learner, ppo=FALLING_STEPS)
+    return replace(recipe, calibrate=replace(recipe.calibrate, fit=fit), steer=replace(recipe.steer, learner=learner))
+
+
+RECIPES = {FULL: place_dishrack, DEBUG: lambda: debug(place_dishrack())}

@@ -1,0 +1,1 @@
+"""Screw Lightbulb: task, demonstrator, recipe."""

@@ -1,0 +1,20 @@
+"""Screw Lightbulb with a Franka arm and a LEAP hand: Pinch Cube's recipe on another task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from score_rl.tasks.pinch_cube.recipe import pinch_cube
+from score_rl.tasks.recipe import DEBUG, FULL, Recipe, debug, for_task
+from score_rl.tasks.settings import FALLING_STEPS
+
+DESCRIPTION = "Franka + LEAP screws a bulb into a lamp; demonstrations, calibration and verdict on one robot"
+
+
+def screw_lightbulb() -> Recipe:
+    """Nothing is lifted here: calibration learns of the camera from bulbs at rest, and keeps its prior otherwise."""
+    recipe = for_task(pinch_cube(), "screw_lightbulb", DESCRIPTION)
+    return replace(recipe, steer=replace(recipe.steer, learner=replace(recipe.steer.learner, ppo=FALLING_STEPS)))
+
+
+RECIPES = {FULL: screw_lightbulb, DEBUG: lambda: debug(screw_lightbulb())}
