@@ -126,7 +126,7 @@ class Steered:
     directory: Path
     reused: bool
     summary: Mapping[str, Any]
-    """`control_steps`, `iterations`, `wall_s`."""
+    """`control_steps`, `iterations`, `wall_s`; of score what it was compared with, see docs/metrics.md."""
 
 
 @dataclass(frozen=True)
@@ -282,6 +282,7 @@ def steer(
                 demonstrations=recorded,
                 initial=initial,
                 examples=_windows(base, dataset, share) if share > 0 else None,
+                notify=notify,
             )
         return Steered(run.directory, reused, run.summary)
     finally:
