@@ -207,7 +207,7 @@ def test_the_client_can_be_closed_twice_and_used_again() -> None:
 
 def test_nothing_but_numpy_msgpack_and_websockets_is_imported() -> None:
     code = (
-        "import sys; before = set(sys.modules); import score_client; "
+        "import sys; before = set(sys.modules); import score_client; score_client.PolicyClient; "
         "print(*{n.split('.')[0] for n in set(sys.modules) - before} - set(sys.stdlib_module_names))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
