@@ -33,7 +33,8 @@ class _Lane:
 
     frames: list[viser.FrameHandle]
     """One per drawn body."""
-    caption: viser.LabelHandle
+    label: viser.LabelHandle
+    """Its caption, over the scene."""
     name: str
 
 
@@ -48,7 +49,8 @@ class Page:
             self.server = viser.ViserServer(host=config.host, port=config.port, label="SCORE", verbose=False)
         except OSError as error:
             raise ScoreError(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}") from error
-        self.number, self._next, self._closed = 0, False, threading.Event()
+        self.number, self._next = 0, False
+        self._closed, self._drawing = threading.Event(), threading.Lock()
         self.lanes = [self._add_lane(k, name) for k, name in enumerate(show.lanes)]
         self._add_controls()
         if dialled is not None:
@@ -65,7 +67,8 @@ class Page:
     def close(self) -> None:
         """Stop playing and serving."""
         self._closed.set()
-        self.server.stop()
+        with self._drawing:
+            self.server.stop()
 
     def play(self, episodes: int | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         """Show episodes, so many or until the page is closed, in the time that they take."""
@@ -78,23 +81,27 @@ class Page:
         self._next, self.number = False, int(self.episode.value)
         for shots in self.show.episode(self.number):
             began = time.monotonic()
-            self.draw(shots)
+            with self._drawing:
+                if self._closed.is_set():
+                    return
+                self.draw(shots)
             while self.paused.value and not self._next and not self._closed.is_set():
                 sleep(0.05)
             if self._next or self._closed.is_set():
                 return
             sleep(max(0.0, self.show.period_s / self.speed.value - (time.monotonic() - began)))
         sleep(PAUSE_S)
-        if not self._next and self.advance.value:
+        if not self._next and not self._closed.is_set() and self.advance.value:
             self.episode.value = self.number + 1
 
     def draw(self, shots: Sequence[Shot]) -> None:
         """Move everything to where it is in these shots, one per lane."""
         with self.server.atomic():
+            self.captions.content = "\n\n".join(caption(lane.name, shot) for lane, shot in zip(self.lanes, shots))
             for k, (lane, shot) in enumerate(zip(self.lanes, shots)):
                 for frame, position, quaternion in zip(lane.frames, *self.drawing.poses(shot.qpos)):
                     frame.position, frame.wxyz = position, quaternion
-                lane.caption.text = caption(lane.name, shot)
+                lane.label.text = caption(lane.name, shot)
                 self._draw_force(k, shot.force_n)
                 for key, points in shot.clouds.items():
                     name = f"/lane{k}/clouds/{key}"
@@ -126,6 +133,7 @@ class Page:
 
     def _add_controls(self) -> None:
         gui = self.server.gui
+        self.captions = gui.add_markdown("")
         self.paused = gui.add_checkbox("Pause", False)
         self.speed = gui.add_slider("Speed", 0.1, 4.0, 0.1, 1.0)
         self.episode = gui.add_number("Episode", 0, min=0, step=1)
