@@ -20,9 +20,8 @@ for episode in range(150):
         angle = np.arctan2(*(goal - block)[1::-1]) + turn
         way = np.array([np.cos(angle), np.sin(angle)])
         behind = np.append(block[:2] - 0.08 * way, block[2])
-        near = np.linalg.norm((hand - behind)[:2]) < 0.03
-        above = behind + [0, 0, 0.08] if not near and step < 25 else behind
-        target = np.append(goal[:2] - 0.05 * way, block[2]) if near or step >= 25 else above
+        pushes = step >= 20 or np.linalg.norm(hand - behind) < 0.02
+        target = np.append(goal[:2] - 0.05 * way, block[2]) if pushes else behind + [0, 0, max(0, 0.1 - 0.01 * step)]
         action = np.append(8 * (target - hand) + draw.normal(0, 0.1, 3), -1.0).clip(-1, 1)
         for key, value in (("observation.observation", seen["observation"]), ("observation.desired_goal", goal)):
             frames[key].append(np.float32(value))
