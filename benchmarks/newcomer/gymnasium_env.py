@@ -26,7 +26,7 @@ writer.finalize()
 
 WORLD = "--world gymnasium:MountainCarContinuous-v0?success=terminated&time_limit=200"
 for command in (
-    "pretrain --dataset demonstrations --out base",
+    "pretrain --dataset demonstrations --training.steps 2000 --out base",
     f"steer --policy base {WORLD} --control-steps 100000 --out steering",
     f"evaluate --policy base --steering steering {WORLD} --out evaluation",
 ):

@@ -26,7 +26,7 @@ for row in range(100):
 writer.finalize()
 WORLD = "--world vecenv:places:Places?success=success&low=-1&high=1"
 for command in (
-    "pretrain --dataset demonstrations --training.policy.representation.keys policy --out base",
+    "pretrain --dataset demonstrations --training.policy.representation.keys policy --training.steps 2000 --out base",
     f"steer --policy base {WORLD} --learner.decisions 5 --num-envs 128 --control-steps 100000 --out steering",
     f"evaluate --policy base --steering steering {WORLD} --out evaluation",
 ):
