@@ -19,8 +19,10 @@ mujoco = pytest.importorskip("mujoco")
 from score_rl.cli.main import parse  # noqa: E402
 from score_rl.contracts import ArraySpec  # noqa: E402
 from score_rl.core.errors import ScoreError  # noqa: E402
+from score_rl.core.runs import start_run  # noqa: E402
 from score_rl.data.dataset import load_dataset  # noqa: E402
 from score_rl.data.writer import DatasetWriter  # noqa: E402
+from score_rl.report.view import opening  # noqa: E402
 from score_rl.report.view.drawing import Drawing, body_meshes  # noqa: E402
 from score_rl.report.view.page import Page, caption  # noqa: E402
 from score_rl.report.view.settings import ViewConfig  # noqa: E402
@@ -28,8 +30,13 @@ from score_rl.report.view.shows import Dialled, Live, Recorded, Shot, Still  # n
 from score_rl.sim.domain import Physics  # noqa: E402
 from score_rl.sim.scene import scene_spec  # noqa: E402
 from score_rl.sim.task import get_task  # noqa: E402
+from score_rl.steering.config import Stage, SteerConfig  # noqa: E402
 from score_rl.steering.latent import LatentConfig  # noqa: E402
+from score_rl.steering.loop import steer  # noqa: E402
 from score_rl.steering.policy import compulsory_deciders  # noqa: E402
+from score_rl.steering.ppo import PPOConfig  # noqa: E402
+
+CONFIG = SteerConfig(execute_steps=4, decisions=4, ppo=PPOConfig(hidden=(8,), epochs=1, minibatches=1))
 
 SCENE = """<mujoco><worldbody>
 <geom type="plane" size="0 0 1" rgba="0.5 0.5 0.5 1"/>
@@ -148,6 +155,18 @@ def test_a_page_moves_its_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
         assert page.episode.value == 1
     finally:
         page.close()
+
+
+def test_names_on_the_command_line_become_lanes(tmp_path: Path) -> None:
+    run = start_run(tmp_path / "steering", "steer", CONFIG, {})
+    steer(ToyPolicy(), [Stage(ToyWorld(4), 1)], CONFIG, run)
+    where = ("toys:ToyPolicy", tmp_path / "steering", "generic", "test_view:SeenToy", 0, 5)
+    show, dialled = opening.open_policies(*where)
+    assert show.lanes == ("base", "base_z0", "score_det", "sliders") and show.deciders["sliders"] is dialled
+    assert (show.steps, show.world.spec.num_envs, show.seed) == (4, 4, 5)
+    task = opening.open_task("pinch_cube", "twin", 0, 3)
+    (shot,) = next(task.episode(0))
+    assert shot.qpos.shape == (task.model.nq,)
 
 
 def test_captions_say_what_is_known() -> None:

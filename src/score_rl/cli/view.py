@@ -53,7 +53,7 @@ class View:
         with optional("the viewer"):
             from score_rl.report.view.page import Page
 
-        show, dialled = self.make_show()
+        show, dialled = self._show()
         page = Page(show, self.page, dialled)
         say(f"view: {page.url}, until Ctrl-C")
         try:
@@ -61,35 +61,13 @@ class View:
         finally:
             page.close()
 
-    def make_show(self) -> tuple[Show, Dialled | None]:
+    def _show(self) -> tuple[Show, Dialled | None]:
         """What is asked for, and the decider that sliders set. Raises ScoreError."""
-        from score_rl.data.dataset import load_dataset
-        from score_rl.pipeline.inputs import dataset_root
-        from score_rl.report.view import shows
-        from score_rl.sim.open import open_world
-        from score_rl.sim.task import get_task
+        from score_rl.report.view import opening
 
+        where = (self.task, self.world, self.robot_seed)
         if self.policy is not None:
-            return self._policies()
-        world = open_world(self.world, 1, self.task, self.robot_seed)
-        if self.dataset is None:
-            return shows.Still(world, self.page.seed), None
-        dataset = load_dataset(dataset_root(self.dataset))
-        return shows.Recorded(dataset, get_task(self.task), shows.drawable(world)), None
-
-    def _policies(self) -> tuple[Show, Dialled]:
-        from score_rl.deploy.bundle.bundle import default_steps
-        from score_rl.pipeline.stages import open_parts
-        from score_rl.report.view import shows
-        from score_rl.sim.open import open_world
-        from score_rl.steering.latent import LatentConfig
-        from score_rl.steering.policy import compulsory_deciders
-
-        base, steered, _ = open_parts(self.policy, self.steering)
-        deciders = compulsory_deciders(base, steered)
-        deciders = {name: decider for name, decider in deciders.items() if not name.endswith("_stoch")}
-        dialled = shows.Dialled(base, steered.spec.latent if steered is not None else LatentConfig())
-        deciders["sliders"] = dialled
-        world = open_world(self.world, len(deciders), self.task, self.robot_seed)
-        steps = self.execute_steps or default_steps(base.spec, steered)
-        return shows.Live(world, deciders, steps, self.page.seed), dialled
+            return opening.open_policies(self.policy, self.steering, *where, self.page.seed, self.execute_steps)
+        if self.dataset is not None:
+            return opening.open_demonstrations(self.dataset, *where), None
+        return opening.open_task(*where, self.page.seed), None

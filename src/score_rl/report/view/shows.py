@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from score_rl.contracts import FlowPolicy, PolicySpec, Window, World
+from score_rl.contracts import FlowPolicy, PolicySpec, StepResult, Window, World
 from score_rl.core.chunks import advance_window, check_fit, start_window
 from score_rl.core.errors import ScoreError
 from score_rl.data.dataset import OBSERVATION, Dataset
@@ -195,7 +195,9 @@ def drawable(world: World) -> Any:
     return world.model
 
 
-def _outcome(result: Any, lane: int) -> str:
-    if bool(result.info["fault"][lane]) if "fault" in result.info else False:
+def _outcome(result: StepResult, lane: int) -> str:
+    """How a lane's episode ended with this step."""
+    fault = result.info.get("fault")
+    if fault is not None and fault[lane]:
         return "protective stop"
-    return "success" if bool(result.success[lane]) else "failed"
+    return "success" if result.success[lane] else "failed"
