@@ -31,6 +31,7 @@ from tables.comparisons import calibration_table, camera_table, success_table, s
 from tables.deployment import latency_table, rehearsal_table, runtime_table, server_table
 from tables.engines import engines_table
 from tables.methods import method_table, tuning_table
+from tables.users import handover_table, newcomer_table
 
 from score_rl.core.files import write_text
 from score_rl.sim.task import get_task
@@ -110,6 +111,8 @@ TABLES = {
     "rehearsal.json": rehearsal_table,
     "latency.json": latency_table,
     "engines.json": engines_table,
+    "newcomer.json": newcomer_table,
+    "handover.json": handover_table,
 }
 """Result files, or parts of them, with a table of their own; all others hold comparisons of policies."""
 

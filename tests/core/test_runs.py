@@ -8,7 +8,7 @@ from score_rl.core import process
 from score_rl.core.errors import ScoreError
 from score_rl.core.process import git_commit
 from score_rl.core.run_record import read_run
-from score_rl.core.runs import TensorBoardListener, start_run
+from score_rl.core.runs import start_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,18 +122,6 @@ def test_listeners_see_every_record(tmp_path):
     run.add_listener(lambda index, record: seen.append((index, dict(record))))
     run.log({"loss": 1})
     assert seen == [(1, {"loss": 1})]
-
-
-def test_tensorboard_listener_writes_numbers_and_skips_text(tmp_path):
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    listener = TensorBoardListener(tmp_path)
-    listener(0, {"loss": 0.5, "note": "text", "latent": {"norm": 2}})
-    listener.close()
-    events = EventAccumulator(str(tmp_path)).Reload()
-    assert events.Tags()["scalars"] == ["loss", "latent/norm"]
-    assert events.Scalars("latent/norm")[0].value == 2.0
 
 
 def test_metrics_are_valid_json_even_with_nan(tmp_path):

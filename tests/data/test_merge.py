@@ -69,7 +69,7 @@ def test_fast_motion_needs_more_modes_and_its_options_are_whole(tmp_path):
     assert (proposal.horizon, proposal.modes) == (4, 3)
     pretrain, steer = proposal.options()
     assert pretrain.split("--training.policy.representation.") == ["", "keys state ", "action modes ", "horizon 4"]
-    assert steer == "--learner.latent.kind leading --learner.latent.modes 3"
+    assert steer == "--learner.latent.kind leading --learner.latent.modes 3 --learner.ppo.learning-rate 0.001"
 
 
 def test_a_recorded_command_makes_actions_relative(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import score_client
 import torch
 from packed import NAMES, WORLD, save_base, save_steered, windows
 
@@ -27,6 +28,7 @@ from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.world import make_world
 from score_rl.steering.latent import LatentConfig
 from score_rl.steering.methods.fpo import FPOConfig
+from score_rl.steering.policy import decision_noise
 
 pytestmark = pytest.mark.slow
 
@@ -142,6 +144,51 @@ def test_runs_without_torch(exported: Exported, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program, *arguments], check=True, env=dict(os.environ))
     expected = exported.bundle.decide({k: v[:3] for k, v in exported.window.items()}, exported.noise[:3]).chunk
     np.testing.assert_allclose(np.load(tmp_path / "chunk.npy"), expected, atol=1e-5)
+
+
+def test_the_robots_client_runs_it_with_numpy_and_onnxruntime_alone(exported: Exported, tmp_path: Path) -> None:
+    """`score_client.OnnxPolicy` behind a broker, where nothing else can be imported: the server's decisions."""
+    keys = tuple(exported.bundle.spec.policy.window)
+    np.savez(tmp_path / "frames.npz", **{key: exported.window[key][:5, -1] for key in keys})
+    program = (
+        "import sys, numpy as np\n"
+        "for name in ('torch', 'score_rl', 'websockets', 'msgpack', 'mujoco'): sys.modules[name] = None\n"
+        "from score_client import ChunkBroker, OnnxPolicy\n"
+        "frames = dict(np.load(sys.argv[2]))\n"
+        "broker = ChunkBroker(OnnxPolicy(sys.argv[1]))\n"
+        "broker.reset(seed=7)\n"
+        "act = lambda step: broker.act({key: values[step] for key, values in frames.items()})\n"
+        "np.save(sys.argv[3], [act(step) for step in range(5)])\n"
+        "assert broker.last.actions.shape == (broker.client.metadata.horizon, 23)\n"
+    )
+    arguments = [str(exported.path), str(tmp_path / "frames.npz"), str(tmp_path / "actions.npy")]
+    client = str(Path(__file__).parents[2] / "client" / "src")
+    subprocess.run([sys.executable, "-c", program, *arguments], check=True, env=os.environ | {"PYTHONPATH": client})
+    frames = {key: exported.window[key][:5, -1] for key in keys}
+    window = {key: values[[[0, 0], [2, 3]]] for key, values in frames.items()}  # 3 of every chunk run
+    noise = np.stack(
+        [decision_noise([7], number, exported.bundle.spec.policy.latent_shape)[0] for number in range(2)]
+    )
+    chunk = exported.bundle.decide(window, noise).chunk.numpy()
+    expected = np.concatenate([chunk[0, :3], chunk[1, :2]])
+    np.testing.assert_allclose(np.load(tmp_path / "actions.npy"), expected, atol=1e-5)
+
+
+def test_noise_is_the_servers_where_it_decides(tmp_path: Path) -> None:
+    policy = save_base(tmp_path / "base", action="absolute")
+    bundle = create_bundle(tmp_path / "bundle", tmp_path / "base", None, world_limits(WORLD), "toy")
+    robot = score_client.OnnxPolicy(export_onnx(bundle, tmp_path / "policy.onnx"))
+    window = {key: value.numpy() for key, value in windows(1).items()}
+    for seed in (3, 4):
+        robot.reset(seed)
+        robot.observe({key: values[0, -1] for key, values in window.items()})
+        robot.decide()
+        answer = robot.decide()
+        noise = decision_noise([seed], 1, policy.spec.latent_shape).numpy()
+        padded = {key: np.repeat(values[:, -1:], policy.spec.history, axis=1) for key, values in window.items()}
+        np.testing.assert_allclose(answer.actions, bundle.decide(padded, noise).chunk[0], atol=1e-5)
+    with pytest.raises(score_client.PolicyRefused, match="does not exist"):
+        score_client.OnnxPolicy(tmp_path / "nothing.onnx")
 
 
 @pytest.mark.parametrize(

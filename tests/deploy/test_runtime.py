@@ -121,6 +121,30 @@ def test_a_lead_loses_nothing() -> None:
     np.testing.assert_allclose(newest, STEP * np.arange(0, 4 * len(newest), 4), atol=1e-6)
 
 
+class Continuing(ToyPolicy):
+    """Remembers what was running when it was asked, and how many latents it may choose from."""
+
+    def hand_over(self, samples: int):
+        self.samples, self.running = samples, []
+
+        def decide(window, noise, running):
+            self.running.append(running.numpy())
+            return self.decide(window, noise)
+
+        return decide
+
+
+def test_a_hand_over_is_told_what_is_under_way() -> None:
+    """Chunks of 8 of which 6 run, asked for 2 steps ahead: rows 4 to 7 of the running chunk, from the present on."""
+    policy, robot = Continuing(horizon=8, execute_steps=6), ToyRobot(length=14)
+    drive(policy, robot, lead_steps=2, hand_over_samples=5)
+    assert policy.samples == 5 and len(policy.windows) == 1 + len(policy.running)  # nothing runs before the first
+    expected = STEP * np.arange(5, 9)  # at step 4 the command is 4 STEP, and row 4 of the first chunk is 5 STEP
+    np.testing.assert_allclose(policy.running[0][0, :, 0], expected, atol=1e-6)
+    with pytest.raises(ScoreError, match="ToyPolicy has no `hand_over`"):
+        drive(ToyPolicy(), ToyRobot(length=4), hand_over_samples=5)
+
+
 def test_a_slow_policy_without_overlap_holds_and_goes_on() -> None:
     """Every decision takes 0.12 s: one step of each five is a hold, the first of all included."""
     robot = punctual(length=14)

@@ -17,7 +17,8 @@ from served import ToyServed
 
 from score_rl.cli import main as cli
 from score_rl.cli import serve
-from score_rl.cli.serve import Serve, exposure, read_api_key
+from score_rl.cli.serve import Serve, exposure
+from score_rl.core.access import API_KEY_VARIABLE, read_api_key
 from score_rl.core.errors import ScoreError
 from score_rl.deploy.server.config import ServerConfig
 
@@ -25,9 +26,9 @@ KEY = "0123456789abcdef"
 
 
 def test_the_key_comes_from_the_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(serve.API_KEY_VARIABLE, raising=False)
+    monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
     assert read_api_key(None) is None
-    monkeypatch.setenv(serve.API_KEY_VARIABLE, KEY)
+    monkeypatch.setenv(API_KEY_VARIABLE, KEY)
     assert read_api_key(None) == KEY
     file = tmp_path / "key"
     file.write_text(f"{KEY}-of-the-file\nmore\n")
@@ -38,7 +39,7 @@ def test_the_key_comes_from_the_file_or_the_environment(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("key", ["", "short", "0123456789 abcdef", "0123456789abcdéf"])
 def test_weak_keys_are_refused_and_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(serve.API_KEY_VARIABLE, key)
+    monkeypatch.setenv(API_KEY_VARIABLE, key)
     with pytest.raises(ScoreError, match="at least 16 printable ASCII characters") as error:
         read_api_key(None)
     assert not key or key not in str(error.value)
@@ -65,7 +66,7 @@ def test_an_open_door_is_pointed_out() -> None:
 def test_bad_input_is_one_clear_message(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(serve.API_KEY_VARIABLE, raising=False)
+    monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
     assert cli.main(["serve", *arguments]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
 
@@ -77,7 +78,7 @@ def test_it_serves_until_it_is_told_to_stop(
 ) -> None:
     monkeypatch.setattr(serve.torch, "set_num_threads", lambda threads: None)
     monkeypatch.setattr(serve, "load_bundle", lambda path, deterministic: ToyServed())
-    monkeypatch.setenv(serve.API_KEY_VARIABLE, KEY)
+    monkeypatch.setenv(API_KEY_VARIABLE, KEY)
     found: list[float] = []
 
     def robot() -> None:

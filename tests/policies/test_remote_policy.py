@@ -92,6 +92,16 @@ def test_openpis_interface() -> None:
         assert torch.allclose(policy.decode(context, z), ToyPolicy().decode(None, z[:, :4, :1]), atol=1e-6)
 
 
+def test_a_shared_key_keeps_strangers_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCORE_API_KEY", "0123456789abcdef")
+    with served() as uri:
+        assert open_policy(uri).spec.horizon == 4
+        for other in ("another-key-of-16", None):
+            monkeypatch.delenv("SCORE_API_KEY") if other is None else monkeypatch.setenv("SCORE_API_KEY", other)
+            with pytest.raises(ScoreError, match="wants its key in SCORE_API_KEY"):
+                open_policy(uri)
+
+
 def test_fingerprints_see_the_weights(uri: str) -> None:
     with served("make", 0, "--option", "weights=2.0") as other:
         assert open_policy(uri).fingerprint() == open_policy(uri).fingerprint() != open_policy(other).fingerprint()

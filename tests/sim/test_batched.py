@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType, SimpleNamespace
+
+import gymnasium
 import pytest
 import torch
 
@@ -9,6 +13,7 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.seeding import torch_generator
 from score_rl.core.testing import check_world
 from score_rl.sim.adapters.batched import BatchedWorld
+from score_rl.sim.open import open_world
 
 
 class Walk:
@@ -90,3 +95,40 @@ def test_what_cannot_be_a_world_is_refused() -> None:
     world.close()
     world.close()
     assert world.env.closed == 1
+
+
+class Walks(Walk):
+    """With what else is read of ManiSkill's environments."""
+
+    control_freq = 20
+
+    def __init__(self, num_envs: int, obs_mode: str, speed: float = 0.5) -> None:
+        super().__init__(num_envs)
+        assert obs_mode == "state"
+        self.single_action_space = gymnasium.spaces.Box(-speed, speed, (1,))
+
+
+def test_maniskills_environments_open_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for its registry: `make` gives the environment without its time limit."""
+    registered = {
+        "Walk-v1": SimpleNamespace(max_episode_steps=5, make=Walks),
+        "Endless-v1": SimpleNamespace(max_episode_steps=None, make=Walks),
+    }
+    for name in ("mani_skill", "mani_skill.envs", "mani_skill.utils", "mani_skill.utils.registration"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules["mani_skill.utils.registration"].REGISTERED_ENVS = registered
+    sys.modules["mani_skill"].envs = sys.modules["mani_skill.envs"]
+    world = open_world("maniskill:Walk-v1?speed=0.25", 3)
+    check_world(lambda: open_world("maniskill:Walk-v1", 3))
+    assert (world.spec.time_limit, world.spec.interface.control_rate_hz, world.spec.name) == (5, 20.0, "Walk-v1")
+    assert (world.spec.action_low, world.spec.action_high) == ((-0.25,), (0.25,))
+    assert open_world("maniskill:Endless-v1?time_limit=9", 2).spec.time_limit == 9
+    for uri, reason in (("Walk-v2", "'Walk-v2'.*Walk-v1"), ("Endless-v1", "pass time_limit=NUMBER")):
+        with pytest.raises(ScoreError, match=reason):
+            open_world(f"maniskill:{uri}", 2)
+
+
+def test_without_maniskill_it_is_missed_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mani_skill", None)
+    with pytest.raises(ScoreError, match="maniskill:PickCube-v1 needs mani_skill"):
+        open_world("maniskill:PickCube-v1", 2)

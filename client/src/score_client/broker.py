@@ -11,10 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from score_client.client import Answer, PolicyClient, PolicyUnavailable
+from score_client.interface import Answer, PolicyUnavailable
+
+if TYPE_CHECKING:  # a policy in this process needs no network
+    from score_client.client import PolicyClient
+    from score_client.onnx_policy import OnnxPolicy
 
 Look = Callable[[Sequence[str]], Mapping[str, np.ndarray]]
 """Views -> what they show now."""
@@ -24,7 +29,11 @@ class ChunkBroker:
     """Turns frames into actions, one each per control step."""
 
     def __init__(
-        self, client: PolicyClient, execute_steps: int | None = None, lead_steps: int = 0, look: Look | None = None
+        self,
+        client: PolicyClient | OnnxPolicy,
+        execute_steps: int | None = None,
+        lead_steps: int = 0,
+        look: Look | None = None,
     ) -> None:
         """execute_steps: control steps between two decisions; None: as in training. look: views -> {key: (*shape)} as
         they are now, asked once per decision; needed where the policy reads views.

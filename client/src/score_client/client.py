@@ -10,7 +10,6 @@ import random
 import socket
 import ssl
 import time
-from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,19 +19,8 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from score_client import wire
-from score_client.interface import Interface, checked, read_interface
-
-
-class PolicyError(Exception):
-    """No action from the policy."""
-
-
-class PolicyUnavailable(PolicyError):
-    """No answer within the time; the next call may succeed."""
-
-
-class PolicyRefused(PolicyError):
-    """The server said no, or is not the one that it was; asking again would not help."""
+from score_client.episode import Episode
+from score_client.interface import Answer, Metadata, PolicyRefused, PolicyUnavailable, read_metadata
 
 
 @dataclass(frozen=True)
@@ -57,36 +45,6 @@ class ClientConfig:
     """Largest answer."""
 
 
-@dataclass(frozen=True)
-class Metadata:
-    """What the server says about its policy."""
-
-    bundle: str
-    """Identity of the policy."""
-    interface: Interface
-    """Keys of a frame and views, with their shapes and types; the actions; the rate of both."""
-    history: int
-    """Frames that one decision reads."""
-    horizon: int
-    """h: actions of a chunk."""
-    execute_steps: int
-    """Actions to run of every chunk, as in training."""
-    action_low: tuple[float, ...]
-    action_high: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One decision."""
-
-    actions: np.ndarray
-    """(h, a) float32: the chunk; its first action belongs to the newest frame that was observed."""
-    server_timing: Mapping[str, float]
-    """Milliseconds, as the server measured them."""
-    total_s: float
-    """Seconds that the decision took here."""
-
-
 class PolicyClient:
     """One robot's view of the policy; not to be shared by threads, except that `exchange` may run in another."""
 
@@ -95,12 +53,10 @@ class PolicyClient:
         self.config = config or ClientConfig()
         self._connection: ClientConnection | None = None
         self._metadata: Metadata | None = None
-        self._frames: deque[dict[str, np.ndarray]] = deque()
-        self._seed, self._decision = 0, 0
+        self._episode = Episode()
         self._random = random.Random()
         self.reconnections = -1
         """Connections made so far, beyond the first."""
-        self.reset()
 
     @property
     def metadata(self) -> Metadata:
@@ -129,9 +85,7 @@ class PolicyClient:
 
     def reset(self, seed: int | None = None) -> None:
         """An episode starts: forget the frames. seed: of the episode's noise; None draws one."""
-        self._frames.clear()
-        self._seed = self._random.randrange(2**53) if seed is None else int(seed)
-        self._decision = 0
+        self._episode.reset(seed)
 
     def observe(self, frame: Mapping[str, np.ndarray]) -> None:
         """Take in the frame {key: (*shape)} of this control step, without views; call it at every control step.
@@ -139,10 +93,7 @@ class PolicyClient:
         Raises ValueError for missing keys, wrong shapes and types, and numbers that are not finite. Further keys are
         ignored.
         """
-        taken = checked(frame, self.metadata.interface.observation, "frame")
-        self._frames.append(taken)
-        while len(self._frames) > self.metadata.history:
-            self._frames.popleft()
+        self._episode.observe(frame, self.metadata)
 
     def decide(self, timeout_s: float | None = None, views: Mapping[str, np.ndarray] | None = None) -> Answer:
         """The policy's decision at the newest frame, and the views {key: (*shape)} as they are now, where it reads
@@ -155,14 +106,7 @@ class PolicyClient:
     def request(self, views: Mapping[str, np.ndarray] | None = None) -> bytes:
         """The message that asks for the next decision of this episode. Raises ValueError before any frame, and for
         views as `observe` does for frames."""
-        if not self._frames:
-            raise ValueError("observe a frame first")
-        interface = self.metadata.interface
-        window = {key: np.stack([frame[key] for frame in self._frames]) for key in interface.observation}
-        window.update(checked(views or {}, interface.views, "look"))
-        message = wire.pack({**window, "reset": True, "seed": self._seed, "decision": self._decision})
-        self._decision += 1
-        return message
+        return wire.pack({**self._episode.decide(views, self.metadata), "reset": True})
 
     def exchange(self, request: bytes, timeout_s: float | None = None) -> Answer:
         """Send a `request` until it is answered; see `decide`."""
@@ -232,7 +176,7 @@ class PolicyClient:
             close_timeout=0.5,
             max_size=config.max_message_bytes,
         ).__enter__()
-        metadata = _read_metadata(self._connection.recv(timeout=_remaining(deadline)))
+        metadata = _first_message(self._connection.recv(timeout=_remaining(deadline)))
         if self._metadata is not None and metadata != self._metadata:
             raise PolicyRefused(
                 f"the server now has another policy ({metadata.bundle[:12]}, not {self._metadata.bundle[:12]})"
@@ -251,23 +195,13 @@ class PolicyClient:
                 connection.close()
 
 
-def _read_metadata(reply: bytes | str) -> Metadata:
-    """The first message of a server. Raises PolicyRefused where it is none."""
+def _first_message(reply: bytes | str) -> Metadata:
+    """What a server says first. Raises PolicyRefused where it is none of score."""
+    if isinstance(reply, str):
+        raise PolicyRefused(f"this is no server of score: {reply}")
     try:
-        if isinstance(reply, str):
-            raise ValueError(reply)
-        message = wire.unpack(reply, nested=True)
-        policy = message["policy"]
-        return Metadata(
-            bundle=message["bundle"],
-            interface=read_interface(policy["interface"]),
-            history=policy["history"],
-            horizon=policy["horizon"],
-            execute_steps=message["execute_steps"],
-            action_low=tuple(message["action_low"]),
-            action_high=tuple(message["action_high"]),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return read_metadata(wire.unpack(reply, nested=True))
+    except ValueError as error:
         raise PolicyRefused(f"this is no server of score: {error}") from error
 
 

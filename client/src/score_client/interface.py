@@ -1,4 +1,4 @@
-"""What a policy reads and sends, as the server says it: the counterpart of the server's own records."""
+"""What a policy says of itself, reads and answers, and how it says no: the counterpart of the server's records."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+
+
+class PolicyError(Exception):
+    """No action from the policy."""
+
+
+class PolicyUnavailable(PolicyError):
+    """No answer within the time; the next call may succeed."""
+
+
+class PolicyRefused(PolicyError):
+    """The server said no, or is not the one that it was; asking again would not help."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,53 @@ class Interface:
     """Rate of frames and actions."""
     views: Mapping[str, ArraySpec]
     """Keys that are looked at for a decision only."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What the server says about its policy."""
+
+    bundle: str
+    """Identity of the policy."""
+    interface: Interface
+    """Keys of a frame and views, with their shapes and types; the actions; the rate of both."""
+    history: int
+    """Frames that one decision reads."""
+    horizon: int
+    """h: actions of a chunk."""
+    execute_steps: int
+    """Actions to run of every chunk, as in training."""
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One decision."""
+
+    actions: np.ndarray
+    """(h, a) float32: the chunk; its first action belongs to the newest frame that was observed."""
+    server_timing: Mapping[str, float]
+    """Milliseconds, as the server measured them."""
+    total_s: float
+    """Seconds that the decision took here."""
+
+
+def read_metadata(message: Mapping[str, Any]) -> Metadata:
+    """What a server or an exported file says of its policy. Raises ValueError where it says something else."""
+    try:
+        policy = message["policy"]
+        return Metadata(
+            bundle=message["bundle"],
+            interface=read_interface(policy["interface"]),
+            history=policy["history"],
+            horizon=policy["horizon"],
+            execute_steps=message["execute_steps"],
+            action_low=tuple(message["action_low"]),
+            action_high=tuple(message["action_high"]),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def read_interface(values: Mapping[str, Any]) -> Interface:

@@ -13,23 +13,28 @@ bytes); then every request has one answer:
     do = decode, handle, index (m,), latent (m, l, w)             actions (m, h, a), or unknown = true
 
 The context of an encoded window stays here, under its handle; the oldest are dropped, and a client that needs one
-again sends its window again. An error is a text frame; the connection goes on.
+again sends its window again. An error is a text frame; the connection goes on. Where the environment variable
+SCORE_API_KEY is set, only clients are let in that show it (`score` does, from the same variable).
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import hmac
 import importlib
 import json
 import logging
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import numpy as np
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
 from score_client import wire
@@ -40,6 +45,8 @@ MAX_CONTEXTS = 64
 MAX_MESSAGE_BYTES = 1 << 30
 """Largest request: a batch of images."""
 PROTOCOL = "score_policy/1"
+API_KEY_VARIABLE = "SCORE_API_KEY"
+"""Environment variable with the key that clients must show; without it nobody is asked."""
 
 
 class ServedPolicy(Protocol):
@@ -144,10 +151,12 @@ def hash_arrays(arrays: Mapping[str, Any]) -> str:
 class PolicyServer:
     """Answers any number of connections, one request at a time."""
 
-    def __init__(self, policy: ServedPolicy, host: str = "127.0.0.1", port: int = 0) -> None:
-        """port 0: a free one, see `port`."""
-        self.policy, self._lock = policy, threading.Lock()
-        options = {"max_size": MAX_MESSAGE_BYTES, "compression": None}
+    def __init__(
+        self, policy: ServedPolicy, host: str = "127.0.0.1", port: int = 0, api_key: str | None = None
+    ) -> None:
+        """port 0: a free one, see `port`. api_key: clients must send `Authorization: Api-Key KEY`."""
+        self.policy, self._lock, self._api_key = policy, threading.Lock(), api_key
+        options = {"max_size": MAX_MESSAGE_BYTES, "compression": None, "process_request": self._admit}
         self._server: Server = serve(self._connection, host, port, **options)
         self.port = self._server.socket.getsockname()[1]
 
@@ -158,6 +167,15 @@ class PolicyServer:
     def close(self) -> None:
         """Stop serving."""
         self._server.shutdown()
+
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """None for a client that has the key; others are told to show it."""
+        if self._api_key is None:
+            return None
+        given, expected = request.headers.get_all("Authorization"), f"Api-Key {self._api_key}".encode()
+        if len(given) == 1 and hmac.compare_digest(given[0].encode(errors="replace"), expected):
+            return None
+        return connection.respond(HTTPStatus.UNAUTHORIZED, "Send the header Authorization: Api-Key KEY.\n")
 
     def _connection(self, connection: ServerConnection) -> None:
         spec = np.frombuffer(json.dumps(self.policy.spec).encode(), np.uint8)
@@ -207,13 +225,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("factory", help="package.module:factory that returns a ServedPolicy")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="argument of the factory")
-    parser.add_argument("--host", default="127.0.0.1", help="there is no authentication: keep it local, or tunnel")
+    parser.add_argument("--host", default="127.0.0.1", help="what is not local should have a key, and a tunnel")
     parser.add_argument("--port", type=int, default=8000, help="0 for a free one")
     arguments = parser.parse_args()
+    key = os.environ.get(API_KEY_VARIABLE)
+    if key is not None and len(key) < 16:
+        parser.error(f"the key in {API_KEY_VARIABLE} needs at least 16 characters ({len(key)} given)")
     module, _, name = arguments.factory.partition(":")
     options = dict(_option(text) for text in arguments.option)
     policy = getattr(importlib.import_module(module), name)(**options)
-    server = PolicyServer(policy, arguments.host, arguments.port)
+    server = PolicyServer(policy, arguments.host, arguments.port, key)
     print(f"serving {arguments.factory} on openpi://{arguments.host}:{server.port}", flush=True)
     server.serve()
 

@@ -21,8 +21,8 @@ class Calibrate:
 
     settings: Flat[CalibrateSettings]
     """What to fit."""
-    dataset: Path = Path("runs/demonstrations")
-    """Demonstrations: a LeRobot dataset, or the run directory of `score collect`."""
+    dataset: tuple[Path, ...] = (Path("runs/demonstrations"),)
+    """Demonstrations: LeRobot datasets of one robot, or run directories of `score collect`."""
     out: Path = Path("runs/calibration")
     """Run directory to write."""
     overwrite: bool = False

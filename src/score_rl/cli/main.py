@@ -33,6 +33,7 @@ from score_rl.cli.steer import Steer
 from score_rl.cli.support import Support, fewer
 from score_rl.cli.tasks import Tasks
 from score_rl.cli.ticket import Ticket
+from score_rl.cli.view import View
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.records import check
 from score_rl.core.terminal import say, visible
@@ -72,6 +73,7 @@ def stage_commands(recipe: Recipe) -> dict[str, Any]:
         "audit": Audit(AuditSettings(task=task)),
         "bundle": Bundle(task=task, world=world),
         "robot": Robot(RobotProcessConfig(task=task, observation=recipe.observation)),
+        "view": View(task=task),
     }
 
 

@@ -30,6 +30,9 @@ class Pretrain:
     """Run directory to write."""
     overwrite: bool = False
     """Replace what is there."""
+    wandb: str = ""
+    """Project of Weights & Biases to log to, beside TensorBoard (needs score-rl[wandb]); WANDB_MODE=offline keeps it
+    here."""
     own_task: Annotated[bool, tyro.conf.Suppress] = True
     """Whether the line names the task; otherwise the demonstrations may be of a task that nobody described."""
 
@@ -44,4 +47,5 @@ class Pretrain:
                 say(changes.pop(0))
             say(message)
 
-        show_result(stages.pretrain(settings, self.dataset, self.out, overwrite=self.overwrite, notify=tell))
+        how = {"overwrite": self.overwrite, "notify": tell, "wandb": self.wandb}
+        show_result(stages.pretrain(settings, self.dataset, self.out, **how))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -14,15 +13,12 @@ import torch
 import tyro
 
 from score_rl.cli.common import Flat
-from score_rl.core.errors import ScoreError
+from score_rl.core.access import read_api_key
 from score_rl.core.extras import optional
 from score_rl.core.ranges import Count
 from score_rl.core.terminal import say
 from score_rl.deploy.bundle.bundle import load_bundle
 from score_rl.deploy.server.config import ServerConfig, check_config, tls_context
-
-API_KEY_VARIABLE = "SCORE_API_KEY"
-"""Environment variable with the API key; a key on the command line could be read by every user of the machine."""
 
 
 @dataclass(frozen=True)
@@ -63,21 +59,6 @@ class Serve:
 
         counters = asyncio.run(serve_until_stopped(bundle, self.server, key, ready))
         say(f"stopped: {counters['decisions']} decisions, {counters['refused']} refusals")
-
-
-def read_api_key(path: Path | None) -> str | None:
-    """The key in the file, else in the environment, else None. Raises ScoreError for one that is missing or weak."""
-    key = os.environ.get(API_KEY_VARIABLE)
-    if path is not None:
-        try:
-            key = Path(path).read_text(encoding="utf-8").partition("\n")[0].strip()
-        except (OSError, ValueError) as error:
-            raise ScoreError(f"cannot read the API key in {path}: {error}") from error
-    if key is not None and (len(key) < 16 or not key.isascii() or not key.isprintable() or " " in key):
-        raise ScoreError(
-            f"the API key needs at least 16 printable ASCII characters, without spaces ({len(key)} given)"
-        )
-    return key
 
 
 def exposure(host: str, key: str | None, tls: bool) -> str | None:

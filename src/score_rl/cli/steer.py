@@ -28,18 +28,22 @@ class Steer:
     """Base policy: a folder of `score pretrain`, an installed name, or package.module:factory."""
     out: Path = Path("runs/steering")
     """Run directory to write."""
-    dataset: Path | None = None
-    """Demonstrations, for bc_regularized, for the optional prior on real observations
+    dataset: tuple[Path, ...] = ()
+    """Demonstrations, datasets of one robot, for bc_regularized, for the optional prior on real observations
     (--learner.prior-kl-coefficient) and for --learner.start.demonstrations."""
     start: Path | None = None
     """Where score starts instead of at the base policy: a run directory of `score ticket` or of `score steer` (of
     another method: the latents of its successes are cloned)."""
     overwrite: bool = False
     """Replace what is there."""
+    wandb: str = ""
+    """Project of Weights & Biases to log to, beside TensorBoard (needs score-rl[wandb]); WANDB_MODE=offline keeps it
+    here."""
 
     def run(self) -> None:
         """Steer, and say how fast."""
-        how = {"dataset": self.dataset, "start": self.start, "overwrite": self.overwrite, "notify": say}
+        how = {"dataset": self.dataset or None, "start": self.start, "overwrite": self.overwrite, "notify": say}
+        how["wandb"] = self.wandb
         steered = stages.steer(self.settings, self.policy, self.out, **how)
         if ranks.rank() == 0:
             show_result(steered)

@@ -22,6 +22,9 @@ EXTRAS: Mapping[str, str] = {
     "imageio": "report",
     "tensorboard": "report",
     "distributed": "cluster",
+    "viser": "viz",
+    "trimesh": "viz",
+    "wandb": "wandb",
 }
 """Library -> the extra that installs it."""
 

@@ -15,7 +15,7 @@ import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -29,9 +29,7 @@ from score_rl.core.process import describe_process
 from score_rl.core.publish import PRIVATE, complete, content, files_below, next_folder, publish, tidy
 from score_rl.core.records import parse, read_json, validate
 from score_rl.core.run_record import CONFIG, KIND, METRICS, VERSION, RunRecord, read_record, write_record
-
-Listener = Callable[[int, Mapping[str, Any]], None]
-"""Called with (index of the record, record) behind every `Run.log`."""
+from score_rl.core.tracking import Listener
 
 
 class Run:
@@ -73,6 +71,11 @@ class Run:
         """Seconds spent on this run: those before the checkpoint that it was resumed from, and since then."""
         return self._earlier_s + (0.0 if self.finished else time.monotonic() - self._start)
 
+    @property
+    def identity(self) -> str:
+        """The same for this run however often it is resumed, and for no other one."""
+        return f"{self._place} {self._record.started_at} {self._record.stage}"
+
     def path(self, *parts: str) -> Path:
         """Path of a file of this run, which the directory's record names as the run's own from now on."""
         self.own(*parts[:1])
@@ -106,7 +109,7 @@ class Run:
             self._earlier_s, self._start = wall_s, time.monotonic()
 
     def add_listener(self, listener: Listener) -> None:
-        """Also show every further record to `listener`, e.g. a `TensorBoardListener`."""
+        """Also show every further record to `listener`, e.g. a `tracking.TensorBoardListener`."""
         self._listeners.append(listener)
 
     def finish(self, summary: Mapping[str, Any] | None = None) -> None:
@@ -119,6 +122,8 @@ class Run:
             self._record = replace(self._record, wall_s=wall_s, summary=summary, status="finished")
             self._earlier_s, self.directory = wall_s, self._place
             return
+        for listener in self._listeners:
+            getattr(listener, "close", lambda: None)()
         mine = [name for name in files_below(self.directory) if name.split("/")[0] in self._record.parts]
         files = {name: sha256(self.directory / name) for name in mine}
         self._save(wall_s=wall_s, summary=summary, files=files, status="finished")
@@ -227,26 +232,6 @@ def retire(directory: str | os.PathLike[str]) -> None:
     tidy(place)
 
 
-class TensorBoardListener:
-    """Writes every number of a record as a TensorBoard scalar; those of nested mappings as `outer/inner`."""
-
-    def __init__(self, directory: str | os.PathLike[str], first: int = 0) -> None:
-        """first: index of the next record (`len(run.metrics)`); what a killed run wrote from there on is hidden."""
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed by this listener only
-
-        self._writer = SummaryWriter(os.fspath(directory), purge_step=first)
-
-    def __call__(self, index: int, record: Mapping[str, Any]) -> None:
-        """Write one record at step `index`."""
-        for name, value in _numbers(record):
-            self._writer.add_scalar(name, value, index)
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Close the event file."""
-        self._writer.close()
-
-
 def _found(place: Path, directory: Any) -> RunRecord | None:
     """The run that is in a directory, None where nothing is. Raises ScoreError where something else is."""
     if place.exists() and not place.is_dir():
@@ -349,16 +334,6 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
             found += _differences(old.get(key, "(absent)"), new.get(key, "(absent)"), inner)
         return found
     return [] if old == new else [f"{name}: {old} -> {new}"]
-
-
-def _numbers(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
-    for key, value in record.items():
-        if isinstance(value, Mapping):
-            found += _numbers(value, f"{prefix}{key}/")
-        elif isinstance(value, (bool, int, float)) or getattr(value, "ndim", None) == 0:
-            found.append((f"{prefix}{key}", float(value)))
-    return found
 
 
 def _now() -> str:

@@ -22,6 +22,10 @@ HORIZONS = (4, 8, 16, 32)
 RESEMBLANCE = 0.75
 """A chunk lasts until an action resembles the one that it began with by less than this (1: equal, 0: unrelated). Both
 tuned recipes, of Pinch Cube at 10 Hz and of the Adroit door at 100 Hz, have the horizon that this gives."""
+FEW_COORDINATES = 64
+"""Coordinates of the latent up to which large steps of PPO are stable."""
+LEARNING_RATES = (1e-3, 3e-4)
+"""Of PPO for few coordinates, and for more: what the tuned recipes (6 to 46 of them) and the paper (368) have."""
 ENERGY = 0.9
 """Modes hold this share of what the chunks of a dataset differ by."""
 
@@ -38,13 +42,16 @@ class Proposal:
     """Control steps in a chunk."""
     modes: int
     """Slowest temporal modes of a chunk that hold `ENERGY` of what chunks differ by: what steering may choose."""
+    learning_rate: float = LEARNING_RATES[0]
+    """Of PPO, by how many coordinates of the latent these modes are."""
 
     def options(self) -> tuple[str, str]:
         """Options of `score pretrain` and of `score steer`."""
         r = "--training.policy.representation"
         pretrain = f"{r}.keys {' '.join(self.keys)} {r}.action {self.action} {r}.horizon {self.horizon}"
         kind = "leading" if self.action == "modes" else "subspace"
-        return pretrain, f"--learner.latent.kind {kind} --learner.latent.modes {self.modes}"
+        latent = f"--learner.latent.kind {kind} --learner.latent.modes {self.modes}"
+        return pretrain, f"{latent} --learner.ppo.learning-rate {self.learning_rate:g}"
 
 
 def propose(dataset: Dataset) -> Proposal | None:
@@ -60,7 +67,9 @@ def propose(dataset: Dataset) -> Proposal | None:
     if not keys:
         return None
     horizon = _horizon(dataset)
-    return Proposal(keys, "relative" if COMMAND in keys else "modes", horizon, _modes(dataset, horizon))
+    modes = _modes(dataset, horizon)
+    rate = LEARNING_RATES[modes * dataset.features[ACTION].size > FEW_COORDINATES]
+    return Proposal(keys, "relative" if COMMAND in keys else "modes", horizon, modes, rate)
 
 
 def _horizon(dataset: Dataset) -> int:

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from score_rl.contracts import FlowPolicy
-from score_rl.core.extras import installed
+from score_rl.core.extras import installed, require
 from score_rl.core.files import require_free_space, sha256
 from score_rl.core.publish import files_below
-from score_rl.core.runs import Run, TensorBoardListener, start_run
+from score_rl.core.runs import Run, start_run
+from score_rl.core.tracking import TensorBoardListener, WandbListener
+from score_rl.data.dataset import Dataset, load_dataset
 from score_rl.data.layout import INFO_PATH
+from score_rl.data.merge import merge
 from score_rl.policies.open import policy_folder
 from score_rl.sim.open import domain_file
 from score_rl.steering.loop import BUNDLE
@@ -22,6 +25,9 @@ from score_rl.steering.policy import DESCRIPTION
 
 Notify = Callable[[str], None]
 """Told what a stage begins, resumes or reuses."""
+
+Datasets = str | Path | Sequence[str | Path]
+"""Demonstrations: one dataset, or several of one robot."""
 
 DATASET = "dataset"
 """Folder of a collection's run directory that holds the dataset."""
@@ -54,13 +60,16 @@ def open_run(
     seeds: Mapping[str, int] | None = None,
     notify: Notify = silent,
     distributed: bool = False,
+    wandb: str = "",
 ) -> Run:
     """Start, resume or reuse a stage's run directory, and say which. Raises ScoreError; see `start_run`.
 
     hashes: role -> hash of what the stage is given, see `content_hash` and the functions below. inputs: role -> path
     or URI of it; the output must stay clear of those that are files or folders. distributed: ranks of torchrun may
-    share the run.
+    share the run. wandb: project of Weights & Biases to log to as well.
     """
+    if wandb:
+        require("wandb", "--wandb")
     require_free_space(directory, SPACE_NEEDED)
     read = {role: Path(given) for role, given in inputs.items() if given is not None and os.path.exists(given)}
     config = StageConfig(settings, dict(hashes))
@@ -73,6 +82,10 @@ def open_run(
         notify(f"{stage}: {'resuming' if run.resumed else 'writing'} {directory}")
         if installed("tensorboard"):
             run.add_listener(TensorBoardListener(run.path("tensorboard")))
+        if wandb:
+            place = run.directory.resolve()
+            named = (f"{place.parent.name}/{place.name}", run.identity, place.parent)
+            run.add_listener(WandbListener(wandb, *named, config))
     return run
 
 
@@ -95,9 +108,20 @@ def dataset_root(path: str | Path) -> Path:
     return inside if (inside / INFO_PATH).exists() and not (Path(path) / INFO_PATH).exists() else Path(path)
 
 
-def dataset_roots(paths: str | Path | Sequence[str | Path]) -> list[Path]:
+def dataset_roots(paths: Datasets) -> list[Path]:
     """The datasets at one path or at several, see `dataset_root`."""
     return [dataset_root(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+
+
+def load_datasets(roots: Sequence[Path]) -> Dataset:
+    """Datasets of one robot as one. Raises ScoreError."""
+    return merge([load_dataset(root) for root in roots])
+
+
+def tell_unread(dataset: Dataset, notify: Notify) -> None:
+    """Say which features of a dataset are not read."""
+    if dataset.skipped:
+        notify(f"  not read, since only arrays are: {', '.join(dataset.skipped)}")
 
 
 def dataset_hashes(roots: Sequence[Path]) -> dict[str, str]:

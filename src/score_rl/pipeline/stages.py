@@ -27,7 +27,6 @@ from score_rl.core.extras import optional
 from score_rl.core.progress import progress
 from score_rl.core.records import validate
 from score_rl.data.dataset import load_dataset
-from score_rl.data.merge import merge
 from score_rl.data.proposal import Proposal, propose
 from score_rl.data.windows import WindowBatch, Windows
 from score_rl.data.writer import DatasetWriter
@@ -40,15 +39,17 @@ from score_rl.evaluation.support.meter import SupportConfig, SupportMeter
 from score_rl.pipeline.compared import all_deciders, labels_of, open_ticket, open_trained
 from score_rl.pipeline.inputs import (
     DATASET,
+    Datasets,
     Notify,
     content_hash,
     dataset_hashes,
-    dataset_root,
     dataset_roots,
+    load_datasets,
     open_run,
     policy_hash,
     silent,
     steering_bundle,
+    tell_unread,
     world_hashes,
 )
 from score_rl.pipeline.limits import robot_limits
@@ -127,7 +128,7 @@ class Steered:
     directory: Path
     reused: bool
     summary: Mapping[str, Any]
-    """`control_steps`, `iterations`, `wall_s`."""
+    """`control_steps`, `iterations`, `wall_s`; of score what it was compared with, see docs/metrics.md."""
 
 
 @dataclass(frozen=True)
@@ -183,20 +184,22 @@ def collect(
 
 
 def pretrain(
-    settings: PretrainSettings, dataset: str | Path | Sequence[str | Path], out: str | Path, *,
-    overwrite: bool = False, notify: Notify = silent,
+    settings: PretrainSettings, dataset: Datasets, out: str | Path, *,
+    overwrite: bool = False, notify: Notify = silent, wandb: str = "",
 ) -> Pretrained:  # fmt: skip
     """Train the base policy on demonstrations: LeRobot datasets of one robot, or run directories of `collect`."""
     validate(settings)
     roots = dataset_roots(dataset)
-    demonstrations = merge([load_dataset(root) for root in roots])
+    demonstrations = load_datasets(roots)
     train.check_config(settings.training)
     spec = train.policy_spec(demonstrations, settings.training)
     check_representation(spec, settings.training.policy.representation)
     warnings = check_demonstrations(demonstrations, spec, settings.training.policy.representation)
     seeds = {"training": settings.training.seed}
     inputs = {f"dataset {number}": root for number, root in enumerate(roots)}
-    run = open_run(Path(out), "pretrain", settings, dataset_hashes(roots), inputs, overwrite, seeds, notify)
+    given = (settings, dataset_hashes(roots), inputs, overwrite, seeds, notify)
+    run = open_run(Path(out), "pretrain", *given, wandb=wandb)
+    tell_unread(demonstrations, notify)
     for line in warnings:
         notify(f"  warning: {line}")
     reused = run.finished
@@ -206,23 +209,23 @@ def pretrain(
 
 
 def calibrate(
-    settings: CalibrateSettings, dataset: str | Path, out: str | Path, *, overwrite: bool = False,
+    settings: CalibrateSettings, dataset: Datasets, out: str | Path, *, overwrite: bool = False,
     notify: Notify = silent,
 ) -> Calibrated:  # fmt: skip
-    """Fit the simulated twin to the robot that recorded the demonstrations."""
+    """Fit the simulated twin to the robot that recorded the demonstrations: one dataset, or several of it."""
     validate(settings)
     with optional("calibration"):
         from score_rl.real2sim import calibrate as real2sim
         from score_rl.real2sim.replay import require_features
 
-    task, root = get_task(settings.task), dataset_root(dataset)
+    task, roots = get_task(settings.task), dataset_roots(dataset)
     twin = load_domain(settings.world, task.parameters)
     if settings.camera:  # where it is, not how wrong it is
         twin = replace(twin, camera=load_domain(settings.camera).camera)
-    demonstrations = load_dataset(root)
+    demonstrations = load_datasets(roots)
     require_features(demonstrations, task.robot)
-    hashes = {"dataset": content_hash(root)} | world_hashes(*filter(None, (settings.world, settings.camera)))
-    inputs = {"dataset": root, "world": settings.world}
+    hashes = dataset_hashes(roots) | world_hashes(*filter(None, (settings.world, settings.camera)))
+    inputs = {f"dataset {number}": root for number, root in enumerate(roots)} | {"world": settings.world}
     run = open_run(Path(out), "calibrate", settings, hashes, inputs, overwrite, notify=notify)
     reused = run.finished
     if not reused:
@@ -231,13 +234,13 @@ def calibrate(
 
 
 def steer(
-    settings: SteerSettings, policy: str | Path, out: str | Path, *, dataset: str | Path | None = None,
-    start: str | Path | None = None, overwrite: bool = False, notify: Notify = silent,
+    settings: SteerSettings, policy: str | Path, out: str | Path, *, dataset: Datasets | None = None,
+    start: str | Path | None = None, overwrite: bool = False, notify: Notify = silent, wandb: str = "",
 ) -> Steered:  # fmt: skip
     """Learn to choose the latent of a frozen base policy, or what another method learns, in simulation.
 
-    dataset: demonstrations, for the methods and options that read them. start: where score starts in place of the
-    base policy: a run directory of this stage (a ticket, another steering), or the trained policy in it.
+    dataset: demonstrations, one or several, for the methods and options that read them. start: where score starts in
+    place of the base policy: a run directory of this stage (a ticket, another steering), or the trained policy in it.
     Under torchrun the ranks learn together.
     """
     validate(settings)
@@ -253,7 +256,7 @@ def steer(
     base = open_policy(policy)
     hashes = {"policy": policy_hash(policy, base)} | world_hashes(*settings.worlds)
     if dataset is not None:
-        hashes["dataset"] = content_hash(dataset_root(dataset))
+        hashes |= dataset_hashes(dataset_roots(dataset))
     elif settings.learner.start.demonstrations > 0:
         raise ScoreError("--learner.start.demonstrations clones demonstrations: give them (--dataset)")
     initial, started = open_trained("start", start, base)
@@ -266,10 +269,12 @@ def steer(
         check_settings(base, plan, settings.learner, dataset is not None)
         spec = loop.steering_spec(base, settings.learner, method, settings.options())
         method.check(base, spec, dataset is not None)
-        inputs = {"policy": policy, "dataset": dataset, "start": start}
+        inputs = {"policy": policy, "start": start}
+        inputs |= {f"dataset {number}": root for number, root in enumerate(dataset_roots(dataset or ()))}
         inputs |= {f"world {number}": world for number, world in enumerate(settings.worlds)}
         seeds = {"training": settings.learner.seed}
-        run = open_run(out, "steer", settings, hashes, inputs, overwrite, seeds, notify, distributed=True)
+        given = (settings, hashes, inputs, overwrite, seeds, notify)
+        run = open_run(out, "steer", *given, distributed=True, wandb=wandb)
         reused = run.finished
         if not reused:
             torch.set_num_threads(settings.threads)
@@ -286,6 +291,7 @@ def steer(
                 demonstrations=recorded,
                 initial=initial,
                 examples=_windows(base, dataset, share) if share > 0 else None,
+                notify=notify,
             )
         return Steered(run.directory, reused, run.summary)
     finally:
@@ -372,12 +378,12 @@ def chosen(deciders: Mapping[str, Decider], wanted: Sequence[str]) -> dict[str, 
     }
 
 
-def _windows(policy: FlowPolicy, dataset: str | Path, best: float = 0.0) -> WindowBatch:
-    """All windows of a dataset as the policy would read them, and the chunks executed there.
+def _windows(policy: FlowPolicy, dataset: Datasets, best: float = 0.0) -> WindowBatch:
+    """All windows of datasets as the policy would read them, and the chunks executed there.
 
     best: of this share of its successful episodes, the shortest; 0: of all.
     """
-    read = load_dataset(dataset_root(dataset))
+    read = load_datasets(dataset_roots(dataset))
     return Windows(read, policy.spec, best_episodes(read, best) if best > 0 else None).all()
 
 

@@ -26,6 +26,8 @@ RANGES = "Light: from the least to the largest value. Dark: the middle nine tent
 def check_lines(checked: Checked) -> Iterator[RenderableType]:
     """The dataset in a line, its warnings, a table of every entry, and options to start from."""
     yield overview(checked)
+    if checked.dataset.skipped:
+        yield f"  not read, since only arrays are: {', '.join(checked.dataset.skipped)}"
     for line in checked.warnings:
         yield f"  warning: {line}"
     yield _table(checked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -17,6 +17,7 @@ from score_rl.pipeline.stages import Calibrated, Collected, Evaluated, Pretraine
 from score_rl.report.datasets import check_lines, proposal_lines, repair_lines
 from score_rl.report.page import left_out_note
 from score_rl.report.tables import audit_table, results_table, support_table
+from score_rl.steering.reference import STEERED
 
 Result = Collected | Pretrained | Calibrated | Steered | Evaluated | Audited | Rehearsed | Checked | Repaired
 
@@ -36,6 +37,7 @@ def describe(result: Result) -> Iterator[RenderableType]:
         case Steered():
             steps, wall_s = result.summary["control_steps"], result.summary["wall_s"]
             yield f"  {steps:,} control steps in {wall_s:.0f} s ({steps / max(wall_s, 1e-9):,.0f} a second)"
+            yield from reference_lines(result.summary)
         case Evaluated():
             yield from _evaluation(result)
         case Audited():
@@ -48,6 +50,17 @@ def describe(result: Result) -> Iterator[RenderableType]:
         case Rehearsed():
             yield from episode_lines(result.reports)
             yield _rehearsal(result)
+
+
+def reference_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """What steering was compared with in the twin, and what the run left; nothing where nothing was compared."""
+    if "deployed" not in summary:
+        return
+    compared, left = summary["reference"], summary["deployed"]
+    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in compared["success"].items())
+    yield f"  in {compared['world']}, {compared['episodes']} episodes: {shares}"
+    if left != STEERED:
+        yield f"  steering ended below {left}, so this constant latent is what the run leaves"
 
 
 def export_line(result: Exported) -> str:

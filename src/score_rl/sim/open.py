@@ -3,6 +3,7 @@
 twin, proxy, PATH.toml          a domain: the task's simulated scene on such a robot
 gymnasium:ENV_ID?success=KEY    a registered Gymnasium environment, see `adapters.named`
 vecenv:module:factory?...       an rsl_rl VecEnv, see there
+maniskill:ENV_ID                a registered environment of ManiSkill, see there
 my_world?depth=2                name of an entry point (group score_rl.worlds), with options
 package.module:factory?depth=2  function of num_envs that returns a `contracts.World`
 """
@@ -16,18 +17,22 @@ from score_rl.contracts import ArraySpec, World
 from score_rl.core import plugins
 from score_rl.core.errors import unknown_choice
 from score_rl.core.extras import optional
-from score_rl.sim.adapters.named import open_gymnasium, open_vecenv
+from score_rl.sim.adapters.named import open_gymnasium, open_maniskill, open_vecenv
 from score_rl.sim.domain import load_domain, shipped_domains
 from score_rl.sim.task import TASKS, get_task, task_names
 
 WORLDS = "score_rl.worlds"
 """Entry points of worlds."""
-FORMS = ("gymnasium:ENV_ID", "vecenv:package.module:factory", "package.module:factory")
+FORMS = ("gymnasium:ENV_ID", "vecenv:package.module:factory", "maniskill:ENV_ID", "package.module:factory")
 """What a URI may be beside a domain and an installed name."""
 GIVEN = ("num_envs",)
 """Arguments of a factory that its caller sets."""
 
-SCHEMES: Mapping[str, Callable[[str, int], World]] = {"gymnasium": open_gymnasium, "vecenv": open_vecenv}
+SCHEMES: Mapping[str, Callable[[str, int], World]] = {
+    "gymnasium": open_gymnasium,
+    "vecenv": open_vecenv,
+    "maniskill": open_maniskill,
+}
 """Scheme of a URI ("name" of "name:...") -> what opens such a URI, with a number of environments."""
 
 

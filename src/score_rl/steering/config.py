@@ -10,7 +10,7 @@ from score_rl.contracts import COMMAND, FlowPolicy, World
 from score_rl.core import ranks
 from score_rl.core.chunks import check_fit
 from score_rl.core.errors import ScoreError
-from score_rl.core.ranges import Count, NonNegative, Seed
+from score_rl.core.ranges import Count, NonNegative, Seed, Share
 from score_rl.core.records import validate
 from score_rl.steering.latent import LatentConfig, LatentMap
 from score_rl.steering.networks import check_network
@@ -46,6 +46,11 @@ class SteerConfig:
     actions are absolute targets."""
     start: StartConfig = field(default_factory=StartConfig)
     """The actor before the first update, for score alone."""
+    reference_share: Share = 0.05
+    """Share of the last world's budget that each comparison of score with z = 0 (and with the ticket that it started
+    from) may take on top, once before training and once behind it: whole roll-outs, 256 episodes at most. Where the
+    constant latent succeeds more often, it is what the run leaves. Where the share does not reach for one roll-out,
+    nothing is compared. 0: never."""
     checkpoint_every: Count = 1
     """Iterations between two checkpoints."""
 

@@ -25,7 +25,7 @@ identical. Rank 0 writes the files; the others read the checkpoint, so that they
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -44,6 +44,8 @@ from score_rl.core.records import parse
 from score_rl.core.runs import Run
 from score_rl.core.seeding import derive_seed, seeded
 from score_rl.data.windows import WindowBatch
+from score_rl.steering import reference
+from score_rl.steering.advice import Adviser
 from score_rl.steering.config import Stage, SteerConfig, check_settings
 from score_rl.steering.method import OBSERVES, SCORE, Learns, Method, SteeringSpec, Trained
 from score_rl.steering.metrics import RolloutMetrics, Stopwatch
@@ -68,6 +70,7 @@ def steer(
     options: Mapping[str, Any] | None = None,
     demonstrations: WindowBatch | None = None,
     examples: WindowBatch | None = None,
+    notify: Callable[[str], None] = lambda line: None,
 ) -> Trained:
     """Learn to steer a frozen policy; resumes an unfinished run, returns the result of a finished one.
 
@@ -76,7 +79,8 @@ def steer(
     demonstrations, for the optional KL term. initial: start from this policy instead of from the base (see
     `steering.start`): a policy of the same kind, a ticket, or one of another method whose successes are cloned.
     examples: windows and chunks to clone before the first update. method: what is learned, with its `options` (plain
-    values) and, where it reads them, the demonstrations.
+    values) and, where it reads them, the demonstrations. notify: hears what goes wrong and what to change
+    (`steering.advice`). SCORE leaves the best constant latent where this does better (`steering.reference`).
 
     Raises ScoreError where policy, worlds, initial policy or checkpoint do not fit together, and where an
     observation, action, reward, loss or gradient is not finite: the last checkpoint stays, the run unfinished.
@@ -85,7 +89,7 @@ def steer(
         return load_steering(run.path(BUNDLE), policy, methods={method.name: method})
     if method.search is None:
         given = (real_observations, initial, method, options, demonstrations, examples)
-        steering, figures = _learn(_Session(policy, stages, config, run, *given))
+        steering, figures = _learn(_Session(policy, stages, config, run, *given), notify)
     else:
         check_settings(policy, stages, config, False)
         spec = steering_spec(policy, config, method, options, stages[0].world.spec)
@@ -97,13 +101,14 @@ def steer(
     return steering
 
 
-def _learn(session: _Session) -> tuple[Trained, Mapping[str, Any]]:
+def _learn(session: _Session, notify: Callable[[str], None]) -> tuple[Trained, Mapping[str, Any]]:
     """All iterations that are still to come; the policy, and figures of the training."""
     run, config, stages = session.run, session.config, session.stages
     plan = [stage for stage in stages for _ in range(stage.iterations(config))]
     first = session.resume()
     if first == 0:
         session.prepare()
+    adviser = Adviser(config.ppo, len(plan), notify) if session.method.name == SCORE.name else None
     with progress("steer", total=len(plan), done=first) as advance:
         for iteration in range(first, len(plan)):
             try:
@@ -113,13 +118,17 @@ def _learn(session: _Session) -> tuple[Trained, Mapping[str, Any]]:
                 kept = kept if session.saved else "there is no checkpoint yet"
                 raise ScoreError(f"steering stopped in iteration {iteration}: {error}; {kept}") from error
             run.log(record)
+            if adviser is not None:
+                zero = reference.zero_success(session.started, record["stage"] == len(stages) - 1)
+                adviser.hear(record, zero, session.started.setdefault("advice", {}))
             if (iteration + 1) % config.checkpoint_every == 0 or iteration + 1 == len(plan):
                 session.save(iteration + 1)
             advance(note=f"success {record['success']:.2f}")
     with seeded("steer", config.seed, "finish", device=session.device):
         finished = session.method.finish(session.learner)
+    steering, compared = session.deployed()
     made = {"control_steps": session.control_steps, "iterations": len(plan), **session.started, **finished}
-    return session.trained_policy(), made
+    return steering, made | compared
 
 
 @dataclass(frozen=True)
@@ -139,7 +148,7 @@ class CheckpointMetadata:
     ranks: Count
     """Processes that learned together."""
     started: dict[str, Any]
-    """What is known of how the actor began, for the log."""
+    """What is known of how the actor began, what it is compared with, and what was said on the way."""
     optimizer: Mapping[str, Any]
     """The learner's plain settings."""
 
@@ -174,7 +183,7 @@ class _Session:
         self.saved = 0
         """Iterations that the checkpoint holds; 0: there is none."""
         self.started: dict[str, Any] = {}
-        """Figures of how the actor came to its start."""
+        """Figures of how the actor came to its start, of what it is compared with, and what was said on the way."""
         self.chunks: ChunkRunner | None = None
         penalties = method.make_penalties(policy, self.head, self.spec, demonstrations)
         if config.prior_kl_coefficient > 0:
@@ -193,6 +202,16 @@ class _Session:
             place = (self.initial, self.examples, start, self.config.seed)
             self.started = prepare(actor, self.head, self.policy, self.spec, world, *place)
             self.control_steps += self.started.get("start_control_steps", 0)
+        if self.method.name == SCORE.name:
+            self.started |= reference.constants(self.policy, self.stages[-1], self.config, self.initial)
+
+    def deployed(self) -> tuple[Trained, dict[str, Any]]:
+        """The policy that the run leaves, and what it was compared with."""
+        trained = self.trained_policy()
+        if self.method.name != SCORE.name:
+            return trained, {}
+        given = (self.stages[-1], self.config, self.started, self.initial)
+        return reference.deployed(self.policy, trained, *given)
 
     @torch.no_grad()
     def rollout(self, seeds: Sequence[int], watch: Stopwatch) -> RolloutMetrics:

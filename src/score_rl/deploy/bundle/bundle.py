@@ -12,8 +12,8 @@ Equal inputs give equal bytes. Nothing is pickled.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from score_rl.contracts import ArraySpec, FlowPolicy, PolicySpec
+from score_rl.contracts import ArraySpec, FlowPolicy, PolicySpec, Window
 from score_rl.core.arrays import check_window
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import previous_folder, replace_folder, restore_folder, write_bytes, write_json
@@ -42,6 +42,7 @@ from score_rl.deploy.bundle.spec import (
 from score_rl.policies.flow import policy as base_files
 from score_rl.policies.open import FILES, open_policy, policy_folder, save_reference
 from score_rl.steering import policy as steering_files
+from score_rl.steering.handover import HandOver
 from score_rl.steering.method import Decider, Trained
 from score_rl.steering.methods import load_trained
 from score_rl.steering.policy import BaseDecider, Decision
@@ -88,6 +89,18 @@ class Bundle:
         """As `decide`, by the base policy alone with z = noise: what to fall back to where steering is in doubt."""
         return self._decide(self.fallback, window, noise)
 
+    def hand_over(self, samples: int) -> Callable[[Mapping[str, Array], Array, Array], Decision]:
+        """`decide` with a third argument, the actions (n, r, a) that are under way: of `samples` chunks inside the
+        support the one that goes on from them best (`steering.handover`). Raises ScoreError where there is nothing to
+        choose from."""
+        handing = HandOver(self.base, self.steering, samples)
+
+        def decide(window: Mapping[str, Array], noise: Array, running: Array) -> Decision:
+            under_way = torch.as_tensor(running, dtype=torch.float32)
+            return self._decide(_Continuing(self.base.spec, handing, under_way), window, noise)
+
+        return decide
+
     def _decide(self, decider: Decider, window: Mapping[str, Array], noise: Array) -> Decision:
         arrays, latent = self.spec.policy.window, self.spec.policy.latent_shape
         if missing := [key for key in arrays if key not in window]:
@@ -99,6 +112,19 @@ class Bundle:
             raise ScoreError(f"noise has shape {tuple(noise.shape)}, expected {(n, *latent)}")
         decision = decider.decide(tensors, noise)
         return replace(decision, chunk=torch.clamp(decision.chunk, self._low, self._high))
+
+
+@dataclass(frozen=True)
+class _Continuing:
+    """A hand-over as a `Decider`."""
+
+    spec: PolicySpec
+    hand_over: HandOver
+    running: Tensor
+
+    def decide(self, window: Window, noise: Tensor) -> Decision:
+        """See `Decider`."""
+        return self.hand_over.decide(window, noise, self.running)
 
 
 def create_bundle(

@@ -50,6 +50,10 @@ class RunConfig:
     lead_steps: Natural | None = None
     """Control steps ahead of its first action at which a decision is asked for; None: as few as the policy's measured
     latency needs (none where it decides within its share of a period)."""
+    hand_over_samples: Natural = 0
+    """Latents inside the support among which a decision looks for the chunk that goes on best from the running one,
+    at the cost of decoding as many; it needs an overlap (lead_steps, or execute_steps below the horizon). 0: the
+    steering's own decision."""
     reading_share: Share = 0.2
     """How long after its tick a step waits for its measurement before the last one must do."""
     decision_share: Share = 0.4
@@ -319,7 +323,8 @@ class ControlLoop:
         if self._player.asks(self._sent) and not planner.busy and (views := self._views()) is not None:
             latent_shape = self.parts.spec.policy.latent_shape
             noise = decision_noise([self.report.seed], self.report.decisions, latent_shape)
-            planner.submit(Request(self._sent, self.report.decisions, self._window | views, noise))
+            running = self._player.rest(self._sent) if self.config.hand_over_samples else None
+            planner.submit(Request(self._sent, self.report.decisions, self._window | views, noise, running))
             self.report.decisions += 1
         if self._player.needs(self._sent) and planner.busy:
             patience = self._due(step) + self.config.decision_share * self._tick_s

@@ -9,6 +9,7 @@ from concurrent.futures import TimeoutError as NotReady
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,6 +18,9 @@ from score_rl.steering.policy import Decision
 
 Decide = Callable[[Window, Tensor], Decision]
 """Chunks of one row: window {key: (1, frames, *shape)}, noise (1, l, w)."""
+
+Continue = Callable[[Window, Tensor, Tensor], Decision]
+"""The same, of chunks that go on from actions (1, r, a) that are under way."""
 
 SupportScore = Callable[[Window, Decision], float]
 """How far a decision is from the demonstrations; larger is farther."""
@@ -32,6 +36,8 @@ class Request:
     """Number of the decision in its episode."""
     window: Window
     noise: Tensor
+    running: Tensor | None = None
+    """(1, r, a) actions that are under way, from the chunk's first action on, where it should go on from them."""
     base: bool = False
     """Asks the base policy, z ~ N(0, I), instead of the steered one."""
 
@@ -52,8 +58,15 @@ class Plan:
 class Planner:
     """At most one decision at a time; the control loop waits for it as long as it likes and no longer."""
 
-    def __init__(self, decide: Decide, base_decide: Decide, support: SupportScore | None = None) -> None:
-        self._decide, self._base, self._support = decide, base_decide, support
+    def __init__(
+        self,
+        decide: Decide,
+        base_decide: Decide,
+        support: SupportScore | None = None,
+        go_on: Continue | None = None,
+    ) -> None:
+        """go_on: what decides where a request says what is running."""
+        self._decide, self._base, self._support, self._go_on = decide, base_decide, support, go_on
         self._pool = _one_thread()
         self._future: Future[Plan] | None = None
         self._running: Future[Plan] | None = None
@@ -102,7 +115,10 @@ class Planner:
 
     def _plan(self, request: Request) -> Plan:
         began = time.perf_counter()
-        decision = (self._base if request.base else self._decide)(request.window, request.noise)
+        if self._go_on is not None and request.running is not None and not request.base:
+            decision = self._go_on(request.window, request.noise, request.running)
+        else:
+            decision = (self._base if request.base else self._decide)(request.window, request.noise)
         support = self._support(request.window, decision) if self._support and not request.base else None
         chunk = decision.chunk[0].cpu().numpy()
         return Plan(request, chunk, support, time.perf_counter() - began)
@@ -145,6 +161,11 @@ class Player:
     def needs(self, step: int) -> bool:
         """A new plan should take over with action number `step`."""
         return self._plan is None or step >= self._plan.request.step + self.execute_steps
+
+    def rest(self, step: int) -> Tensor | None:
+        """Actions (1, r, a) of the plan from number `step` on; None where there are none."""
+        rows = self._plan.chunk[step - self._plan.request.step :] if self._plan is not None else ()
+        return torch.from_numpy(rows.copy())[None] if len(rows) else None
 
     def action(self, step: int) -> tuple[NDArray[np.float32] | None, bool]:
         """(action number `step`, whether it is the first of a plan); None where there is none left."""

@@ -29,7 +29,7 @@ from score_rl.deploy.guard.guard import Guard, Log, summarize_counts
 from score_rl.deploy.guard.limits import guard_limits
 from score_rl.deploy.guard.watchdog import Watchdog
 from score_rl.deploy.runtime.control_loop import ControlLoop, EpisodeReport, Parts, RunConfig
-from score_rl.deploy.runtime.planner import Planner, SupportScore
+from score_rl.deploy.runtime.planner import Continue, Planner, SupportScore
 from score_rl.deploy.runtime.recorder import Recorder
 from score_rl.steering.policy import Decision
 
@@ -84,17 +84,22 @@ class Runtime:
         self.config, clock = config or RunConfig(), clock or Clock()
         validate(self.config)
         self.guard = Guard(guard_limits(policy.spec), self.config.guard, log)
-        lead = self.config.lead_steps
+        lead, samples = self.config.lead_steps, self.config.hand_over_samples
+        if samples and not hasattr(policy, "hand_over"):
+            raise ScoreError(
+                f"{type(policy).__name__} has no `hand_over`, which hand_over_samples = {samples} asks for"
+            )
+        go_on = policy.hand_over(samples) if samples else None
         if lead is not None and not 0 <= lead < policy.spec.execute_steps:
             raise ScoreError(f"lead_steps is {lead}, expected 0 to {policy.spec.execute_steps - 1}")
         if lead is None:
             period_s = 1 / (policy.spec.interface.control_rate_hz * robot.speed) if robot.speed else math.inf
-            lead = measured_lead(policy, period_s, self.config.decision_share, support, clock)
+            lead = measured_lead(policy, period_s, self.config.decision_share, support, clock, go_on)
         self._parts = Parts(
             spec=policy.spec,
             driver=driver,
             guard=self.guard,
-            planner=planner or Planner(policy.decide, policy.base_decide, support),
+            planner=planner or Planner(policy.decide, policy.base_decide, support, go_on),
             recorder=recorder,
             log=log,
             lock=threading.Lock(),
@@ -178,6 +183,7 @@ def measured_lead(
     share: float,
     support: SupportScore | None = None,
     clock: Clock | None = None,
+    go_on: Continue | None = None,
 ) -> int:
     """Control steps ahead at which decisions must be asked for: 0 where one takes well less than `share` of a period.
 
@@ -186,10 +192,11 @@ def measured_lead(
     if math.isinf(period_s):
         return 0
     spec, seconds, now = policy.spec, [], (clock or Clock()).now
-    window = blank_window(spec.policy)
+    window, running = blank_window(spec.policy), torch.zeros(1, *spec.policy.chunk_shape)
     for _ in range(WARM_UPS):
         began = now()
-        decision = policy.decide(window, torch.zeros(1, *spec.policy.latent_shape))
+        noise = torch.zeros(1, *spec.policy.latent_shape)
+        decision = go_on(window, noise, running) if go_on is not None else policy.decide(window, noise)
         if support is not None:
             support(window, decision)
         seconds.append(now() - began)

@@ -31,8 +31,12 @@ class ServerConfig:
     """Most requests decided together."""
     max_connections: Count = 64
     """Connections at a time, those that are still opening included."""
-    max_message_bytes: Count = 262144
-    """Largest message."""
+    max_message_bytes: Natural = 0
+    """Largest message; 0: what the bundle's arrays need, 256 KiB at least, 16 MiB more where entries are ignored."""
+    rename: tuple[str, ...] = ()
+    """Clients' names for what the policy reads, as CLIENT_NAME=KEY, e.g. observation/state=state."""
+    ignore: tuple[str, ...] = ()
+    """Entries of clients' messages that the policy does not read, as patterns, e.g. 'observation/*image*'."""
     open_timeout_s: Positive = 5.0
     """Time for the TLS and WebSocket handshakes."""
     ping_interval_s: Positive = 10.0

@@ -39,6 +39,7 @@ from score_rl.core.files import to_plain
 from score_rl.deploy.server.batching import Batcher
 from score_rl.deploy.server.config import ServerConfig, check_config, tls_context
 from score_rl.deploy.server.session import OPTIONS, ServedPolicy, Session
+from score_rl.deploy.server.translation import Translation, make_translation, message_limit
 
 log = logging.getLogger("score_rl.server")
 _quiet = logging.getLogger("score_rl.server.websockets")
@@ -61,7 +62,8 @@ class PolicyServer:
         self._policy, self._config, self._api_key = policy, config, api_key
         self._frame_steps = config.frame_steps or policy.spec.execute_steps
         self._tls = tls_context(config)
-        self._metadata = wire.pack(metadata(policy, self._frame_steps))
+        self._translation = make_translation(config.rename, config.ignore, policy.spec.policy)
+        self._metadata = wire.pack(metadata(policy, self._frame_steps, self._translation))
         self._max_unread = MAX_UNREAD + max(len(self._metadata), largest_answer(policy))
         self._batcher = Batcher(policy, config.batch_window_s, config.max_batch)
         self._server: Server | None = None
@@ -108,7 +110,7 @@ class PolicyServer:
                 ping_interval=config.ping_interval_s,
                 ping_timeout=config.ping_interval_s,
                 close_timeout=1.0,
-                max_size=config.max_message_bytes,
+                max_size=config.max_message_bytes or message_limit(self._policy.spec.policy, config.ignore),
                 max_queue=2,
                 logger=_quiet,
                 create_connection=self._make_connection,
@@ -152,7 +154,8 @@ class PolicyServer:
 
     async def _serve_client(self, connection: ServerConnection) -> None:
         """One client, from the handshake to the end."""
-        session = Session(self._policy.spec, self._frame_steps, self._config.seed, self._served)
+        numbers = (self._frame_steps, self._config.seed, self._served)
+        session = Session(self._policy.spec, *numbers, self._translation)
         self._served += 1
         self._open.add(connection)
         self._batcher.companions = len(self._open)
@@ -295,7 +298,7 @@ def largest_answer(policy: ServedPolicy) -> int:
     return len(wire.pack({"actions": chunk, "server_timing": timing}))
 
 
-def metadata(policy: ServedPolicy, frame_steps: int) -> dict[str, Any]:
+def metadata(policy: ServedPolicy, frame_steps: int, translation: Translation) -> dict[str, Any]:
     """What a client is told first: everything that it needs to drive the policy."""
     spec = policy.spec
     return {
@@ -306,6 +309,8 @@ def metadata(policy: ServedPolicy, frame_steps: int) -> dict[str, Any]:
         "method": spec.method,
         "policy": to_plain(spec.policy),
         "options": list(OPTIONS),
+        "rename": dict(translation.rename),
+        "ignore": list(translation.ignore),
         "execute_steps": spec.execute_steps,
         "frame_steps": frame_steps,
         "action_low": list(spec.action_low),

@@ -11,7 +11,8 @@ m = history (or more) says all that the policy reads, and m = steps since the la
 Control steps of which no frame was sent are filled on the straight line between the frames around them. How
 many these are follows from `elapsed_steps`.
 
-Further names, all optional:
+Names are the policy's, or what the server's `rename` makes of them; what its `ignore` lists is dropped
+(`deploy.server.translation`). Further names, all optional:
 
     reset           true: an episode starts; the history begins with this message's first frame (repeated as padding).
                     The first message of a connection always does that.
@@ -38,6 +39,7 @@ from score_rl.contracts import ArraySpec, PolicySpec
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.interfaces import as_array
 from score_rl.core.seeding import derive_seed
+from score_rl.deploy.server.translation import Translation
 from score_rl.steering.policy import Decision, decision_noise
 
 RESET, ELAPSED, SEED, DECISION, PROMPT = "reset", "elapsed_steps", "seed", "decision", "prompt"
@@ -90,8 +92,11 @@ class Request:
 class Session:
     """History and noise of one connection."""
 
-    def __init__(self, spec: ServedSpec, frame_steps: int, seed: int, number: int) -> None:
+    def __init__(
+        self, spec: ServedSpec, frame_steps: int, seed: int, number: int, translation: Translation | None = None
+    ) -> None:
         """`seed`: of the server. `number`: of the connection; see the module for `frame_steps`."""
+        self._translation = translation or Translation()
         self._spec, self._frame_steps, self._key = spec.policy, frame_steps, ("serve", seed, number)
         self._past: dict[str, np.ndarray] | None = None
         self._episode = self._decision = 0
@@ -103,6 +108,7 @@ class Session:
         Raises ScoreError for anything unknown, missing, of a wrong type or shape, or not finite; the session is
         then what it was.
         """
+        message = self._translation.apply(message)
         known = (*self._spec.window, *OPTIONS)
         if unknown := [name for name in message if name not in known]:
             raise unknown_choice("name in the message", unknown[0][:80], known)

@@ -1,8 +1,9 @@
 """A base policy behind a connection: `open_policy("openpi://host:port")`.
 
 On the other side runs `python -m score_client.policy_server` in whatever environment the policy lives in (lerobot's,
-openpi's); its page has the messages. What it encodes stays there under a handle; a `RemoteContext` keeps the window,
-so that a server that was restarted, or has dropped the handle, is asked again.
+openpi's); its page has the messages. The key of a server that wants one is in the environment (`core.access`).
+What is encoded stays there under a handle; a `RemoteContext` keeps the window, so that a server that was restarted,
+or has dropped the handle, is asked again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from score_rl.contracts import PolicySpec, Window
 from score_rl.core import plugins
+from score_rl.core.access import API_KEY_VARIABLE, read_api_key
 from score_rl.core.arrays import check_window
 from score_rl.core.errors import ScoreError
 from score_rl.core.extras import optional
@@ -166,16 +168,22 @@ class RemotePolicy:
     def _connect(self) -> None:
         with optional("a remote policy"):
             import score_client  # noqa: F401
-            from websockets.exceptions import WebSocketException
+            from websockets.exceptions import InvalidStatus, WebSocketException
             from websockets.sync.client import connect
 
-        deadline = time.monotonic() + self._connect_s
+        deadline, key = time.monotonic() + self._connect_s, read_api_key()
         while True:
             try:
                 options = {"compression": None, "max_size": MAX_ANSWER_BYTES, "proxy": None}
+                options["additional_headers"] = {"Authorization": f"Api-Key {key}"} if key is not None else None
                 self._socket = connect(f"ws://{self._address}", open_timeout=self._connect_s, **options).__enter__()
                 reply = self._socket.recv(timeout=self._connect_s)
                 break
+            except InvalidStatus as error:
+                status = error.response.status_code
+                if status == 401:
+                    raise ScoreError(f"{self._address} wants its key in {API_KEY_VARIABLE}") from error
+                raise ScoreError(f"{self._address} answers with HTTP status {status}") from error
             except (OSError, EOFError, WebSocketException, ValueError) as error:
                 self._drop()
                 if time.monotonic() >= deadline:

@@ -1,10 +1,11 @@
-"""Other people's environments by URI, without a line of code: what `--world gymnasium:...` and `vecenv:...` open.
+"""Other people's environments by URI, without a line of code: what `--world gymnasium:...` and the others open.
 
     gymnasium:ENV_ID?success=RULE&...           any registered environment; "module:ENV_ID" imports the module first
     vecenv:module:factory?success=RULE&...      a function of num_envs that returns an rsl_rl VecEnv
+    maniskill:ENV_ID?success=RULE&...           a registered environment of ManiSkill 3
 
-RULE: see `adapters.success`. The other options are those of `gymnasium_world` and `vecenv_world`; what is none of
-them goes to the environment or to the factory.
+RULE: see `adapters.success`. The other options are those of `gymnasium_world`, `vecenv_world` and `maniskill_world`;
+what is none of them goes to the environment or to the factory.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import numpy as np
 
 from score_rl.contracts import World
 from score_rl.core import plugins
-from score_rl.core.errors import ScoreError
+from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.seeding import rng
 from score_rl.sim.adapters.success import load_function
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
+    from score_rl.sim.adapters.batched import BatchedWorld
     from score_rl.sim.adapters.gymnasium import GymnasiumWorld
     from score_rl.sim.adapters.vecenv import VecEnvWorld
 
@@ -40,6 +42,12 @@ def open_vecenv(uri: str, num_envs: int) -> World:
     """The world of `vecenv:module:factory?...`. Raises ScoreError."""
     factory, options = plugins.parse_uri(uri.partition(":")[2])
     return plugins.call(vecenv_world, f"world '{uri}'", options, {"factory": factory, "num_envs": num_envs})
+
+
+def open_maniskill(uri: str, num_envs: int) -> World:
+    """The world of `maniskill:ENV_ID?...`. Raises ScoreError."""
+    env_id, options = plugins.parse_uri(uri.partition(":")[2])
+    return plugins.call(maniskill_world, f"world '{uri}'", options, {"env_id": env_id, "num_envs": num_envs})
 
 
 # ---- Gymnasium --------------------------------------------------------------------------------------------------
@@ -160,3 +168,33 @@ def _names(given: str | Sequence[str] | None) -> tuple[str, ...]:
 
 def _bounds(given: float | Sequence[float], count: int) -> tuple[float, ...]:
     return tuple(map(float, given)) if isinstance(given, Sequence) else (float(given),) * count
+
+
+# ---- ManiSkill --------------------------------------------------------------------------------------------------
+
+
+def maniskill_world(
+    env_id: str, num_envs: int, success: str = "success", time_limit: int | None = None, low: Bounds = None,
+    high: Bounds = None, obs_mode: str = "state", **env_options: Any,
+) -> BatchedWorld:  # fmt: skip
+    """A registered environment of ManiSkill as a world, on its own device and without its time limit.
+
+    time_limit [control steps]: by default the registered one. low, high: bounds of the actions, where the space has
+    none. The rate is the environment's `control_freq`. Raises ScoreError.
+    """
+    from score_rl.sim.adapters.batched import BatchedWorld
+    from score_rl.sim.adapters.gymnasium import action_bounds
+
+    try:
+        import mani_skill.envs  # noqa: F401  (registers them)
+        from mani_skill.utils.registration import REGISTERED_ENVS
+    except ImportError as error:
+        raise ScoreError(f"maniskill:{env_id} needs mani_skill, in this environment: {error}") from error
+    if env_id not in REGISTERED_ENVS:
+        raise unknown_choice("ManiSkill environment", env_id, REGISTERED_ENVS)
+    registered = REGISTERED_ENVS[env_id]
+    if (limit := time_limit or registered.max_episode_steps) is None:
+        raise ScoreError(f"{env_id} does not say its time_limit: pass time_limit=NUMBER")
+    env = registered.make(num_envs=num_envs, obs_mode=obs_mode, **env_options)
+    lower, upper = action_bounds(env.single_action_space, low, high)
+    return BatchedWorld(env, float(env.control_freq), limit, lower.tolist(), upper.tolist(), success, env_id)

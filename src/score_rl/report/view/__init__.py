@@ -1,0 +1,1 @@
+"""A task, demonstrations or policies, live in the browser (`score view`)."""

@@ -1,0 +1,89 @@
+"""TensorBoard and Weights & Biases hear what the log gets, over what was spent."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+
+from score_rl.core.errors import ScoreError
+from score_rl.core.runs import start_run
+from score_rl.core.tracking import TensorBoardListener, WandbListener, axis
+
+
+@dataclass(frozen=True)
+class Config:
+    steps: int = 10
+
+
+def test_tensorboard_listener_writes_numbers_and_skips_text(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    listener = TensorBoardListener(tmp_path)
+    listener(0, {"loss": 0.5, "note": "text", "latent": {"norm": 2}})
+    listener.close()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert events.Tags()["scalars"] == ["loss", "latent/norm"]
+    assert events.Scalars("latent/norm")[0].value == 2.0
+
+
+def test_the_axis_is_what_was_spent_and_survives_a_resume(tmp_path):
+    """Control steps of steering. The second process goes on from a checkpoint that the first had left behind."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for steps in ([100, 200, 300], [200, 300, 400]):
+        listener = TensorBoardListener(tmp_path)
+        for index, step in enumerate(steps, start=steps[0] // 100 - 1):
+            listener(index, {"control_steps": step, "success": step / 1000 + (steps[0] == 200)})
+        listener.close()
+    events = EventAccumulator(str(tmp_path)).Reload().Scalars("success")
+    assert [(event.step, round(event.value, 3)) for event in events] == [
+        (100, 0.1),
+        (200, 1.2),
+        (300, 1.3),
+        (400, 1.4),
+    ]
+
+
+def test_pretraining_is_drawn_over_optimiser_steps():
+    assert axis(2, {"step": 500, "loss": 0.1}) == ("step", 500)
+    assert axis(2, {"control_steps": 7, "step": 500}) == ("control_steps", 7)
+    assert axis(2, {"loss": 0.1}) == ("record", 2)
+
+
+def test_wandb_hears_numbers_and_goes_on_in_its_own_run(tmp_path, monkeypatch):
+    """A stub in wandb's place: what is asked of it is its documented interface."""
+    begun, logged, metrics, finished = [], [], [], []
+
+    def init(**given):
+        begun.append(given)
+        define = lambda name, step_metric: metrics.append((name, step_metric))  # noqa: E731
+        return SimpleNamespace(log=logged.append, define_metric=define, finish=lambda: finished.append(True))
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    for _ in range(2):  # the second resumes
+        run = start_run(tmp_path / "run", "steer", Config(), {})
+        run.add_listener(WandbListener("cube", "runs/steering", run.identity, tmp_path, Config()))
+        run.log({"control_steps": 100, "success": 0.5, "world": "twin", "reference": {"z0": 0.25}})
+        run.close()
+    assert begun[0] == begun[1] and begun[0]["resume"] == "allow" and len(begun[0]["id"]) == 16
+    assert (begun[0]["project"], begun[0]["name"], begun[0]["config"]) == ("cube", "runs/steering", {"steps": 10})
+    assert logged[0] == {"control_steps": 100, "success": 0.5, "reference/z0": 0.25}
+    assert metrics == [("*", "control_steps")] * 2 and not finished
+    run = start_run(tmp_path / "run", "steer", Config(), {})
+    run.add_listener(WandbListener("cube", "runs/steering", run.identity, tmp_path, Config()))
+    run.finish()
+    assert finished == [True]
+    other = start_run(tmp_path / "other", "steer", Config(), {})
+    WandbListener("cube", "runs/steering", other.identity, tmp_path, Config())
+    assert begun[-1]["id"] != begun[0]["id"]
+
+
+def test_without_wandb_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ScoreError, match=r"--wandb needs wandb, .* 'score-rl\[wandb\]'"):
+        WandbListener("cube", "name", "identity", tmp_path, Config())
