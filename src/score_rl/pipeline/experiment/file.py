@@ -23,6 +23,8 @@ from score_rl.pipeline.experiment.definition import (
     Method,
 )
 from score_rl.pipeline.experiment.settings import changed_all, check_keys, converted, field_names
+from score_rl.sim.domain import load_domain
+from score_rl.sim.task import get_task
 from score_rl.steering.methods import METHODS
 from score_rl.tasks.recipe import task_names
 
@@ -140,11 +142,33 @@ def _check_methods(experiment: Experiment, source: str) -> None:
             raise ScoreError(f"{source}: {method.name} is always evaluated; it is no method of its own")
         _check_some([method.method], [*METHODS, BASE], f"method of {method.name}")
         _check_some([method.role], ROLES, f"{source}: role of {method.name}")
-        if not 0 <= method.twin_calibration <= 1:
-            share = method.twin_calibration
-            raise ScoreError(f"{source}: twin_calibration of {method.name} = {share!r} must be a share, 0 to 1")
+        _check_twin(method, experiment.tasks, source)
+        _check_start(method, experiment, source)
         _check_some(method.tasks, experiment.tasks, f"{source}: task of {method.name}")
         _check_some(method.robots, experiment.robots, f"{source}: robot of {method.name}")
+
+
+def _check_twin(method: Method, tasks: Sequence[str], source: str) -> None:
+    """The twin to train in can be made, and there is but one."""
+    if not 0 <= method.twin_calibration <= 1:
+        share = method.twin_calibration
+        raise ScoreError(f"{source}: twin_calibration of {method.name} = {share!r} must be a share, 0 to 1")
+    if method.domain and method.twin_calibration < 1:
+        raise ScoreError(f"{source}: {method.name} trains either in a domain or in a part of the calibration, not both")
+    for task in (method.tasks or tasks) if method.domain else ():
+        load_domain(method.domain, get_task(task).parameters)
+
+
+def _check_start(method: Method, experiment: Experiment, source: str) -> None:
+    """What a method starts from is trained before it, wherever it is."""
+    if not method.start:
+        return
+    before = [other for other in experiment.methods[: experiment.methods.index(method)] if other.trains]
+    _check_some([method.start], [other.name for other in before], f"{source}: start of {method.name}")
+    (start,) = (other for other in before if other.name == method.start)
+    if missing := [cell for cell in experiment.cells(method) if cell not in experiment.cells(start)]:
+        task, robot = missing[0]
+        raise ScoreError(f"{source}: {method.name} starts from {start.name}, which is not run on {task}, robot {robot}")
 
 
 def _check_audits(experiment: Experiment, source: str) -> None:
