@@ -316,3 +316,47 @@ def test_an_actor_can_start_anywhere():
     mean, std = actor.mean_std(torch.randn(5, 3))
     assert torch.equal(mean, torch.tensor([[1.0, -2.0]]).expand(5, 2))
     assert std.tolist() == pytest.approx([0.25, 0.25])
+
+
+def explored(correlation, decisions=3, envs=4000):
+    """Exploration noise (T, n d) of one rollout."""
+    sizes = replace(SIZES, envs=envs, decisions=decisions)
+    learner = learner_of(replace(SMALL, noise_correlation=correlation), sizes)
+    with seeded("explored"):
+        for _ in range(decisions):
+            learner.act(PlainContext(torch.zeros(envs, 3)), torch.zeros(envs, 2))
+            learner.time += 1
+    return learner.rollout["action"].flatten(1)  # mean 0, std 1: the noise itself
+
+
+def test_exploration_may_hold_on_from_one_decision_to_the_next():
+    """An AR(1) process: lag 1 correlates by rho, lag 2 by rho^2, and every decision alone is the actor's Gaussian."""
+    noise = explored(0.8)
+    assert noise.mean().item() == pytest.approx(0.0, abs=0.02) and noise.std().item() == pytest.approx(1.0, abs=0.02)
+    assert (noise[0] * noise[1]).mean().item() == pytest.approx(0.8, abs=0.03)
+    assert (noise[0] * noise[2]).mean().item() == pytest.approx(0.64, abs=0.03)
+    independent = explored(0.0)
+    assert (independent[0] * independent[1]).mean().item() == pytest.approx(0.0, abs=0.03)
+    with seeded("explored"):  # and draws what torch.normal does, bit by bit
+        drawn = torch.normal(torch.zeros(4000, 4), torch.ones(4000, 4))
+    assert torch.equal(independent[0], drawn.flatten())
+
+
+def test_the_limit_of_the_standard_deviation_falls_linearly():
+    for elapsed, limit in ((0.0, 1.0), (0.5, 0.6), (1.0, 0.2)):
+        learner = learner_of(replace(SMALL, final_std=0.2, learning_rate=1e-6))
+        learner.actor.set_std(2.0)
+        roll(learner, [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
+        learner.update(torch.zeros(2, 2), elapsed)
+        assert learner.actor.log_std.exp().tolist() == pytest.approx([limit] * 4)
+
+
+def test_at_first_the_critic_may_learn_alone():
+    learner = learner_of(replace(SMALL, value_share=0.5), penalties=[Penalty("far", 1.0, lambda a: a.log_std)])
+    for elapsed, still in ((0.0, True), (0.49, True), (0.5, False)):
+        before = [p.clone() for p in learner.actor.parameters()], learner.critic.mlp[0].weight.clone()
+        roll(learner, [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
+        learner.update(torch.zeros(2, 2), elapsed)
+        after = list(learner.actor.parameters())
+        assert all(torch.equal(old, new) for old, new in zip(before[0], after)) == still
+        assert not torch.equal(before[1], learner.critic.mlp[0].weight)

@@ -58,6 +58,14 @@ class PPOConfig:
     with Adam its size hardly matters."""
     max_grad_norm: Positive = 1.0
     """Largest gradient norm, of actor and of critic [1.0]."""
+    noise_correlation: Share = 0.0
+    """Correlation of the exploration noise of two consecutive decisions of an environment (AR(1)); every decision's
+    distribution stays the actor's. 0: independent [0]. Close to 1 an episode tries one latent throughout."""
+    final_std: Positive | None = None
+    """Most that the actor's standard deviation may be at the end of training; the limit falls linearly from 1, so
+    that what is deployed, the mean, is what the last rollouts try. None: no limit [none]."""
+    value_share: Share = 0.0
+    """Share of training, at its beginning, in which only the critic learns [0]."""
     advantage_per_minibatch: bool = True
     """Normalise advantages per minibatch [yes], else once per rollout."""
     hidden: Annotated[tuple[Count, ...], Length(1)] = (256, 128, 64)
@@ -122,6 +130,8 @@ class Learner:
         self.actor = GaussianActor(sizes.context, sizes.action, *config.network).to(device)
         self.critic = Critic(sizes.critic, *config.network).to(device)
         self.optimizer = torch.optim.Adam([*self.actor.parameters(), *self.critic.parameters()])
+        self.acting = True
+        """Whether the actor learns too."""
         self.resize(sizes)
 
     def resize(self, sizes: Sizes) -> None:
@@ -139,7 +149,7 @@ class Learner:
     def act(self, context: Context, critic: Tensor, window: Window | None = None) -> Tensor:
         """Sample actions (n, d) for n contexts; critic inputs (n, p) are kept for the update."""
         policy = self.actor(context.features)
-        action = policy.sample()
+        action = policy.mean + policy.stddev * self._exploration(policy.mean)
         log_prob = policy.log_prob(action).sum(dim=-1)
         self._store(context=context.features, critic=critic, action=action, mean=policy.mean, log_prob=log_prob)
         return action
@@ -175,6 +185,7 @@ class Learner:
         advantages, returns, explained = self.estimate(last_critic)
         decisions = self.rollout | {"advantage": advantages, "return": returns}
         decisions = {name: values.flatten(0, 1) for name, values in decisions.items()}
+        self.acting = elapsed >= config.value_share
         self.optimizer.param_groups[0]["lr"] = config.learning_rate * (1 + elapsed * (config.final_learning_rate - 1))
         minibatches = torch.randperm(self.minibatch * config.minibatches, device=self.device).split(self.minibatch)
         losses = [
@@ -188,6 +199,8 @@ class Learner:
                 raise Diverged(f"{name} of the learner is {number}")
         means = {name: sum(numbers) / len(numbers) for name, numbers in zip(losses[0], zip(*steps))}
         del means["gradient_norm"]
+        if config.final_std is not None:
+            self._limit_std(1 + elapsed * (config.final_std - 1))
         self.time = 0
         self.timeouts.clear()
         return self.change_of_policy(before) | {"explained_variance": explained} | means
@@ -220,8 +233,10 @@ class Learner:
         surrogate = torch.max(-advantage * ratio, -advantage * clipped).mean()
         value = (batch["return"] - self.critic(batch["critic"])).square().mean()
         further = {penalty.name: penalty.loss(self.actor).mean() for penalty in self.penalties}
-        loss = surrogate + config.value_coefficient * value
-        loss = loss + sum(penalty.coefficient * further[penalty.name] for penalty in self.penalties)
+        loss = config.value_coefficient * value
+        if self.acting:
+            loss = surrogate + loss
+            loss = loss + sum(penalty.coefficient * further[penalty.name] for penalty in self.penalties)
         self.optimizer.zero_grad()
         loss.backward()
         networks = (self.actor, self.critic)
@@ -255,6 +270,19 @@ class Learner:
         load_module(self.actor, take_prefix("actor", tensors), source)
         load_module(self.critic, take_prefix("critic", tensors), source)
         restore_optimizer(self.optimizer, take_prefix("optimizer", tensors), settings, source)
+
+    def _exploration(self, like: Tensor) -> Tensor:
+        """Standard normal noise (n, d), correlated with that of the decision before in the same rollout."""
+        fresh, share = torch.randn_like(like), self.config.noise_correlation
+        if share > 0 and self.time > 0:
+            fresh = share * self._explored + math.sqrt(1.0 - share**2) * fresh
+        self._explored = fresh
+        return fresh
+
+    @torch.no_grad()
+    def _limit_std(self, most: float) -> None:
+        """Let no standard deviation of the actor exceed `most`."""
+        self.actor.log_std.clamp_(max=math.log(most))
 
     def _store(self, **values: Tensor) -> None:
         """Write values (n, ...) of the present decision."""

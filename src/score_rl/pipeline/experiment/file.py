@@ -154,7 +154,7 @@ def _check_twin(method: Method, tasks: Sequence[str], source: str) -> None:
         share = method.twin_calibration
         raise ScoreError(f"{source}: twin_calibration of {method.name} = {share!r} must be a share, 0 to 1")
     if method.domain and method.twin_calibration < 1:
-        raise ScoreError(f"{source}: {method.name} trains either in a domain or in a part of the calibration, not both")
+        raise ScoreError(f"{source}: domain and twin_calibration of {method.name}: one twin, not both")
     for task in (method.tasks or tasks) if method.domain else ():
         load_domain(method.domain, get_task(task).parameters)
 
@@ -168,7 +168,7 @@ def _check_start(method: Method, experiment: Experiment, source: str) -> None:
     (start,) = (other for other in before if other.name == method.start)
     if missing := [cell for cell in experiment.cells(method) if cell not in experiment.cells(start)]:
         task, robot = missing[0]
-        raise ScoreError(f"{source}: {method.name} starts from {start.name}, which is not run on {task}, robot {robot}")
+        raise ScoreError(f"{source}: {method.name} starts from {start.name}, not run on {task}, robot {robot}")
 
 
 def _check_audits(experiment: Experiment, source: str) -> None:

@@ -13,8 +13,8 @@ from score_rl.pipeline.audit import audit
 from score_rl.pipeline.experiment.job import Job
 from score_rl.real2sim.partial import partly_calibrated
 from score_rl.real2sim.settings import DOMAIN_FILE
-from score_rl.sim.open import domain_file
 from score_rl.sim.domain import Domain, ProtectiveStop, load_domain, save_domain
+from score_rl.sim.open import domain_file
 from score_rl.sim.task import get_task
 
 
