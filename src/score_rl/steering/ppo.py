@@ -31,7 +31,7 @@ from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.ranges import Count, Length, NonNegative, Positive, Share
 from score_rl.core.records import validate
 from score_rl.steering.networks import Critic, GaussianActor, check_network, explained_variance
-from score_rl.steering.penalties import Penalty
+from score_rl.steering.penalties import Penalty, hinge
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,9 @@ class PPOConfig:
     final_std: Positive | None = None
     """Most that the actor's standard deviation may be at the end of training; the limit falls linearly from 1, so
     that what is deployed, the mean, is what the last rollouts try. None: no limit [none]."""
+    hinge_coefficient: NonNegative = 0.0
+    """Weight of max(0, E|w|^2 / d - 1), by which the actor's coordinates w (d) leave the prior's typical set [0]: a
+    soft limit, where the latent's bound is a hard one."""
     value_share: Share = 0.0
     """Share of training, at its beginning, in which only the critic learns [0]."""
     advantage_per_minibatch: bool = True
@@ -228,7 +231,8 @@ class Learner:
         config, advantage = self.config, batch["advantage"]
         if config.advantage_per_minibatch:
             advantage = ranks.standardized(advantage)
-        ratio = (self.actor(batch["context"]).log_prob(batch["action"]).sum(dim=-1) - batch["log_prob"]).exp()
+        policy = self.actor(batch["context"])
+        ratio = (policy.log_prob(batch["action"]).sum(dim=-1) - batch["log_prob"]).exp()
         clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
         surrogate = torch.max(-advantage * ratio, -advantage * clipped).mean()
         value = (batch["return"] - self.critic(batch["critic"])).square().mean()
@@ -237,6 +241,9 @@ class Learner:
         if self.acting:
             loss = surrogate + loss
             loss = loss + sum(penalty.coefficient * further[penalty.name] for penalty in self.penalties)
+        if self.acting and config.hinge_coefficient > 0:
+            further["hinge"] = hinge(policy.mean, policy.stddev).mean()
+            loss = loss + config.hinge_coefficient * further["hinge"]
         self.optimizer.zero_grad()
         loss.backward()
         networks = (self.actor, self.critic)
