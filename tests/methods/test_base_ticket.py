@@ -158,14 +158,14 @@ def test_the_surest_have_the_highest_lower_bounds():
 
 @pytest.mark.parametrize("stop_at", [1, 2])
 def test_a_further_generation_resumes_bit_for_bit(tmp_path, stop_at):
-    """Two generations of two rounds each: 8 candidates, 2 of them, then the best with 7 variations."""
+    """Two generations of two rounds each: 8 candidates, 3 of them, then the best with 7 variations."""
     given = {"budget": 4 * ROLLOUT, "generations": 2, "parents": 2, "world": LeftWorld}
     straight = search(tmp_path / "straight", **given)
     with pytest.raises(Stopped):
         search(tmp_path / "stopped", stop_at=stop_at, **given)
     assert torch.equal(straight.latent, search(tmp_path / "stopped", **given).latent)
     logs = [read_json_lines(tmp_path / name / "metrics.jsonl") for name in ("straight", "stopped")]
-    assert logs[0] == logs[1] and [record["candidates"] for record in logs[0]] == [8, 2, 8, 2]
+    assert logs[0] == logs[1] and [record["candidates"] for record in logs[0]] == [8, 3, 8, 3]
     assert logs[0][-1]["success"] >= logs[0][1]["success"] - 0.5 and straight.latent.mean() < 0
 
 
