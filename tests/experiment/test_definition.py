@@ -159,4 +159,8 @@ def test_the_example_of_the_documents_is_valid() -> None:
     (example,) = re.findall(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     experiment = parse_experiment(tomllib.loads(example), "docs")
     stops = [method.twin_stop_n for method in experiment.methods if method.method == "unconstrained"]
-    assert stops == [0.0, 0.0] and len(experiment.methods) == 2 * (1 + 1 + 3 + 1) and len(experiment.audits) == 1
+    starts = [method.start for method in experiment.methods if method.start]
+    assert starts == ["ticket_4000", "ticket_8000"]
+    assert (
+        stops == [0.0, 0.0] and len(experiment.methods) == 2 * (1 + 1 + 1 + 1 + 3 + 1) and len(experiment.audits) == 1
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -93,22 +93,34 @@ def _methods(entry: Any, common: Mapping[str, Any], where: str) -> Iterator[Meth
         yield stem
         return
     for values in product(*swept.values()):
-        yield _point(stem, dict(zip(swept, values)))
+        settings = dict(zip(swept, values))
+        everywhere = [value for path, value in settings.items() if path in common]
+        start = f"{stem.start}_{_slug(everywhere)}" if stem.start and everywhere else stem.start
+        yield replace(_point(stem, settings), start=start)
 
 
 def _point(stem: Method, settings: Mapping[str, Any]) -> Method:
     """A method with the values of a sweep's point, which its name and label say."""
-    texts = [f"{value:g}" if _is_number(value) else str(value) for value in settings.values()]
+    texts = _texts(settings.values())
     (first, *others) = settings.values()
-    slug = "_".join(texts).replace(".", "p").replace("-", "m").replace("+", "").lower()
     return replace(
         stem,
-        name=f"{stem.name}_{re.sub(r'[^a-z0-9_]+', '_', slug).strip('_')}",
+        name=f"{stem.name}_{_slug(settings.values())}",
         label=", ".join([stem.label, *texts]),
         settings={**stem.settings, **settings},
         sweep=stem.name,
         sweep_value=float(first) if _is_number(first) and not others else ", ".join(texts),
     )
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    return [f"{value:g}" if _is_number(value) else str(value) for value in values]
+
+
+def _slug(values: Iterable[Any]) -> str:
+    """Swept values as the end of a method's name."""
+    slug = "_".join(_texts(values)).replace(".", "p").replace("-", "m").replace("+", "").lower()
+    return re.sub(r"[^a-z0-9_]+", "_", slug).strip("_")
 
 
 def _is_number(value: Any) -> bool:
