@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from score_rl.core.records import read_json
 from score_rl.core.statistics import wilson
 from score_rl.evaluation.results import read_results
 from score_rl.pipeline.experiment.definition import REFERENCES
@@ -73,3 +74,29 @@ def _difference(records: Records) -> str:
         return f"{mean:+.1f}".replace("-", "−")
     low, high = paired[0]["vs_ours_95"]
     return f"{mean:+.1f} [{100 * low:+.0f}, {100 * high:+.0f}]".replace("-", "−")
+
+
+def limit_table(path: Path) -> Table:
+    """What constant latents and the steered policy reach in the same states of a twin, and how the latter failed."""
+    found = read_json(path)
+    low, high = found["any_latent_95"]
+    failures = ", ".join(f"{number} x {how}" for how, number in found["failures"].items())
+    shares = (found["share_of_latents_where_steered_won"], found["share_of_latents_where_steered_lost"])
+    return ("in the same states of the twin", "", "of"), [
+        ("the prior: one draw for the whole episode", _percent(found["prior"]), f"{found['latents']} latents"),
+        ("z = 0", _percent(found["zero"]), f"{found['states']} states"),
+        ("the best of the latents for all states", _percent(found["best_constant"]), f"{found['states']} states"),
+        ("SCORE", _percent(found["steered"]), f"{found['states']} states"),
+        ("any of the latents", f"{_percent(found['any_latent'])} [{100 * low:.0f}, {100 * high:.0f}]", "states"),
+        (
+            "lost by SCORE, won by some latent",
+            str(found["steered_lost_any_latent"]),
+            f"{found['steered_lost']} states",
+        ),
+        ("latents that win where SCORE wins, loses", ", ".join(map(_percent, shares)), "latents"),
+        ("how SCORE failed", failures, "–"),
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
