@@ -30,6 +30,7 @@ from tables.claim import (
 from tables.comparisons import calibration_table, camera_table, success_table, support_table, variant_table
 from tables.deployment import latency_table, rehearsal_table, runtime_table, server_table
 from tables.engines import engines_table
+from tables.levers import levers_table, limit_table
 from tables.methods import method_table, tuning_table
 from tables.users import handover_table, newcomer_table
 
@@ -113,6 +114,9 @@ TABLES = {
     "engines.json": engines_table,
     "newcomer.json": newcomer_table,
     "handover.json": handover_table,
+    "levers_hand_built.json": levers_table,
+    "levers_calibrated.json": levers_table,
+    "latent_limit.json": limit_table,
 }
 """Result files, or parts of them, with a table of their own; all others hold comparisons of policies."""
 

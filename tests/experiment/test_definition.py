@@ -109,6 +109,14 @@ def test_nothing_can_be_said_where_a_setting_allows_it() -> None:
             {"method": [{"name": "score", "twin_calibration": "half"}]},
             "twin_calibration is 'half', expected a finite number",
         ),
+        ({"method": [{"name": "score", "domain": "twin_randomized"}]}, "did you mean 'twin_randomised'"),
+        ({"method": [{"name": "score", "domain": "twin", "twin_calibration": 0.5}]}, "not both"),
+        ({"method": [METHOD, {"name": "bc_regularized", "start": "scor"}]}, "did you mean 'score'"),
+        ({"method": [{**METHOD, "start": "score"}]}, "start of score"),
+        (
+            {"robots": [1, 2], "method": [{**METHOD, "robots": [1]}, {"name": "residual", "start": "score"}]},
+            "residual starts from score, not run on pinch_cube, robot 2",
+        ),
         ({"method": [{"name": "score", "setings": {}}]}, "did you mean 'settings'"),
         ({"method": [{"name": "score", "settings": {"steer.learner.ppo.lerning_rate": 1}}]}, "ppo.learning_rate"),
         ({"settings": {"steer.num_envs": 1.5}}, "steer.num_envs is 1.5, expected a whole number"),
@@ -164,4 +172,8 @@ def test_the_example_of_the_documents_is_valid() -> None:
     (example,) = re.findall(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     experiment = parse_experiment(tomllib.loads(example), "docs")
     stops = [method.twin_stop_n for method in experiment.methods if method.method == "unconstrained"]
-    assert stops == [0.0, 0.0] and len(experiment.methods) == 2 * (1 + 1 + 3 + 1) and len(experiment.audits) == 1
+    starts = [method.start for method in experiment.methods if method.start]
+    assert starts == ["ticket_4000", "ticket_8000"]
+    assert (
+        stops == [0.0, 0.0] and len(experiment.methods) == 2 * (1 + 1 + 1 + 1 + 3 + 1) and len(experiment.audits) == 1
+    )

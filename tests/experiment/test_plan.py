@@ -9,6 +9,8 @@ from score_rl.pipeline.experiment.definition import Experiment
 from score_rl.pipeline.experiment.file import parse_experiment
 from score_rl.pipeline.experiment.job import Twin, with_absolute_paths
 from score_rl.pipeline.experiment.plan import plan
+from score_rl.pipeline.experiment.work import twin_file
+from score_rl.sim.domain import shipped_domains
 
 METHODS = [
     {"name": "score", "role": "ours"},
@@ -63,6 +65,16 @@ def test_what_a_job_is_given() -> None:
     assert jobs["pinch_cube/robot-2/best_of_n/seed-1/proxy"].settings.policies == ("best_of_n",)
     references = jobs["pinch_cube/robot-2/references/proxy_raw"]
     assert references.settings.policies == ("base", "base_z0") and references.settings.execute_steps == 8
+
+
+def test_a_method_trains_in_a_domain_and_starts_from_another_method() -> None:
+    ticket = {"name": "ticket", "method": "base_ticket", "policy": "base_ticket", "domain": "twin_randomised"}
+    start = {"name": "score", "domain": "twin_randomised", "start": "ticket"}
+    jobs = {job.name: job for job in plan(experiment(method=[ticket, start]))}
+    folder = "pinch_cube/robot-2/score/seed-1"
+    assert jobs[f"{folder}/steering"].inputs["start"] == "pinch_cube/robot-2/ticket/seed-1/steering"
+    assert jobs[f"{folder}/steering"].twin == jobs[f"{folder}/twin"].twin == Twin(domain="twin_randomised")
+    assert twin_file(jobs[f"{folder}/twin"], Path("out")) == shipped_domains()["twin_randomised"]
 
 
 def test_a_changed_setting_changes_the_jobs_behind_it_and_no_others() -> None:

@@ -11,11 +11,12 @@ from toys import ToyPolicy, ToyWorld
 from score_rl.core.errors import ScoreError
 from score_rl.core.records import read_json, read_json_lines
 from score_rl.core.runs import start_run
+from score_rl.core.seeding import torch_generator
 from score_rl.steering import loop
 from score_rl.steering.latent import LatentConfig, LatentMap
 from score_rl.steering.loop import Stage, SteerConfig, steer
 from score_rl.steering.methods import METHODS, load_trained
-from score_rl.steering.methods.base_ticket import Round, Scores, draw_candidates, plan_rounds
+from score_rl.steering.methods.base_ticket import Round, Scores, draw_candidates, plan_rounds, vary
 from score_rl.steering.policy import SteeredDecider, compulsory_deciders, decision_noise
 from score_rl.steering.ppo import PPOConfig
 from score_rl.steering.start import StartConfig
@@ -41,7 +42,7 @@ class Stopped(Exception):
     pass
 
 
-def search(path, budget=6 * ROLLOUT, candidates=8, config=CONFIG, world=LeftWorld, stop_at=None):
+def search(path, budget=6 * ROLLOUT, candidates=8, config=CONFIG, world=LeftWorld, stop_at=None, **further):
     run = start_run(path, "steer", config, {"training": config.seed})
 
     def stop(index, record):
@@ -50,7 +51,7 @@ def search(path, budget=6 * ROLLOUT, candidates=8, config=CONFIG, world=LeftWorl
 
     run.add_listener(stop)
     stages = [Stage(world(ENVS), budget)]
-    options = {"candidates": candidates}
+    options = {"candidates": candidates, **further}
     return steer(ToyPolicy(), stages, config, run, method=METHODS["base_ticket"], options=options)
 
 
@@ -136,6 +137,36 @@ def test_resume_is_bit_for_bit(tmp_path, stop_at):
     assert torch.equal(straight.latent, resumed.latent)
     logs = [read_json_lines(tmp_path / name / "metrics.jsonl") for name in ("straight", "stopped")]
     assert logs[0] == logs[1] and len(logs[0]) == 3
+
+
+def test_variations_are_as_typical_as_their_parents():
+    """sqrt(1 - 0.6^2) = 0.8 of the parent, and 0.6 of fresh noise."""
+    parents = torch.stack((torch.full((4, 3), 1.0), torch.full((4, 3), -1.0)))
+    varied = vary(LatentMap(LatentConfig("full"), (4, 3)), parents, 4000, 0.6, torch_generator("test"))
+    assert varied[::2].mean().item() == pytest.approx(0.8, abs=0.02)
+    assert varied[1::2].mean().item() == pytest.approx(-0.8, abs=0.02)
+    assert varied.square().mean().item() == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_surest_have_the_highest_lower_bounds():
+    scores = Scores(4)
+    scores.episodes, scores.successes = torch.tensor([1, 10, 40, 0]), torch.tensor([1, 9, 36, 0])
+    assert scores.surest(3) == [2, 1, 0]  # 36 of 40, 9 of 10, 1 of 1
+    scores.extend(2)
+    assert scores.episodes.tolist() == [1, 10, 40, 0, 0, 0]
+
+
+@pytest.mark.parametrize("stop_at", [1, 2])
+def test_a_further_generation_resumes_bit_for_bit(tmp_path, stop_at):
+    """Two generations of two rounds each: 8 candidates, 3 of them, then the best with 7 variations."""
+    given = {"budget": 4 * ROLLOUT, "generations": 2, "parents": 2, "world": LeftWorld}
+    straight = search(tmp_path / "straight", **given)
+    with pytest.raises(Stopped):
+        search(tmp_path / "stopped", stop_at=stop_at, **given)
+    assert torch.equal(straight.latent, search(tmp_path / "stopped", **given).latent)
+    logs = [read_json_lines(tmp_path / name / "metrics.jsonl") for name in ("straight", "stopped")]
+    assert logs[0] == logs[1] and [record["candidates"] for record in logs[0]] == [8, 3, 8, 3]
+    assert logs[0][-1]["success"] >= logs[0][1]["success"] - 0.5 and straight.latent.mean() < 0
 
 
 def test_a_ticket_is_a_policy_of_its_own(tmp_path):

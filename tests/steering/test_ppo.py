@@ -12,7 +12,7 @@ from score_rl.contracts import PlainContext
 from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.seeding import seeded
 from score_rl.steering.networks import Critic, GaussianActor
-from score_rl.steering.penalties import Penalty, kl_to_prior, prior_penalty
+from score_rl.steering.penalties import Penalty, hinge, kl_to_prior, prior_penalty
 from score_rl.steering.ppo import Learner, PPOConfig, Sizes, generalized_advantages
 
 SIZES = Sizes(context=3, critic=2, action=4, envs=2, decisions=3)
@@ -326,3 +326,74 @@ def test_generalized_advantages_by_hand():
     found = generalized_advantages(rewards, going, values, torch.tensor([4.0, 2.0]), gamma=0.5, gae_lambda=0.5)
     # row 0: d1 = 2 + 2 - 2 = 2; d0 = 0 + 1 - 1 = 0, A0 = 0 + 0.25 * 2.  row 1: d1 = 0 + 1 - 4 = -3; A0 = 3 - 1 = 2.
     assert torch.allclose(found, torch.tensor([[0.5, 2.0], [2.0, -3.0]]))
+
+
+def explored(correlation, decisions=3, envs=4000):
+    """Exploration noise (T, n d) of one rollout."""
+    sizes = replace(SIZES, envs=envs, decisions=decisions)
+    learner = learner_of(replace(SMALL, noise_correlation=correlation), sizes)
+    with seeded("explored"):
+        for _ in range(decisions):
+            learner.act(PlainContext(torch.zeros(envs, 3)), torch.zeros(envs, 2))
+            learner.time += 1
+    return learner.rollout["action"].flatten(1)  # mean 0, std 1: the noise itself
+
+
+def test_exploration_may_hold_on_from_one_decision_to_the_next():
+    """An AR(1) process: lag 1 correlates by rho, lag 2 by rho^2, and every decision alone is the actor's Gaussian."""
+    noise = explored(0.8)
+    assert noise.mean().item() == pytest.approx(0.0, abs=0.02) and noise.std().item() == pytest.approx(1.0, abs=0.02)
+    assert (noise[0] * noise[1]).mean().item() == pytest.approx(0.8, abs=0.03)
+    assert (noise[0] * noise[2]).mean().item() == pytest.approx(0.64, abs=0.03)
+    independent = explored(0.0)
+    assert (independent[0] * independent[1]).mean().item() == pytest.approx(0.0, abs=0.03)
+    with seeded("explored"):  # and draws what torch.normal does, bit by bit
+        drawn = torch.normal(torch.zeros(4000, 4), torch.ones(4000, 4))
+    assert torch.equal(independent[0], drawn.flatten())
+
+
+def test_the_limit_of_the_standard_deviation_falls_linearly():
+    for elapsed, limit in ((0.0, 1.0), (0.5, 0.6), (1.0, 0.2)):
+        learner = learner_of(replace(SMALL, final_std=0.2, learning_rate=1e-6))
+        learner.actor.set_std(2.0)
+        roll(learner, [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
+        learner.update(torch.zeros(2, 2), elapsed)
+        assert learner.actor.log_std.exp().tolist() == pytest.approx([limit] * 4)
+
+
+def test_at_first_the_critic_may_learn_alone():
+    learner = learner_of(replace(SMALL, value_share=0.5), penalties=[Penalty("far", 1.0, lambda a: a.log_std)])
+    for elapsed, still in ((0.0, True), (0.49, True), (0.5, False)):
+        before = [p.clone() for p in learner.actor.parameters()], learner.critic.mlp[0].weight.clone()
+        roll(learner, [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
+        learner.update(torch.zeros(2, 2), elapsed)
+        after = list(learner.actor.parameters())
+        assert all(torch.equal(old, new) for old, new in zip(before[0], after)) == still
+        assert not torch.equal(before[1], learner.critic.mlp[0].weight)
+
+
+def test_the_hinge_is_zero_inside_the_priors_typical_set():
+    """E|w|^2 / d: 1 for the prior, (1 + 4) / 2 + 0.25 at the mean (1, 2) with std 0.5."""
+    ones = torch.ones(3, 2)
+    means = torch.tensor([[0.0, 0.0], [0.5, 0.5], [1.0, 2.0]])
+    assert hinge(means[:1], ones[:1]).tolist() == [0.0]
+    assert hinge(means, 0.5 * ones).tolist() == pytest.approx([0.0, 0.0, 1.75])
+
+
+def test_the_hinge_pulls_the_actor_back():
+    learner = learner_of(replace(SMALL, hinge_coefficient=10.0))
+    with torch.no_grad():
+        learner.actor.start_at(torch.full((4,), 3.0), 1.0)
+    roll(learner, [[0.0, 0.0]] * 3)
+    assert learner.update(torch.zeros(2, 2))["hinge"] == pytest.approx(9.0, rel=0.01)
+    assert (learner.actor.mlp[-1].bias < 3.0).all() and (learner.actor.log_std < 0.0).all()
+
+
+@pytest.mark.parametrize(("limit", "passes"), [(None, 5), (1e-12, 1), (1e6, 5)])
+def test_passes_end_where_the_policy_has_moved_enough(monkeypatch, limit, passes):
+    learner, taken = learner_of(replace(SMALL, epochs=5, kl_limit=limit)), []
+    descend = learner.descend
+    monkeypatch.setattr(learner, "descend", lambda batch: taken.append(len(batch["return"])) or descend(batch))
+    roll(learner, [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
+    learner.update(torch.zeros(2, 2))
+    assert taken == [3] * 2 * passes  # 2 minibatches of 3 decisions

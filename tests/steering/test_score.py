@@ -10,6 +10,7 @@ import torch
 from toys import ToyPolicy, ToyWorld
 
 from score_rl.core.checkpoints import load_tensors, save_tensors
+from score_rl.core.chunks import ChunkResult
 from score_rl.core.errors import ScoreError
 from score_rl.core.records import read_json_lines
 from score_rl.core.runs import start_run
@@ -157,6 +158,17 @@ def test_prior_kl_on_real_observations(tmp_path):
     assert record["prior_kl_real"] >= 0.0
     with pytest.raises(ScoreError, match="needs real_observations"):
         steer(ToyPolicy(), [Stage(ToyWorld(4), 1)], config, run_of(tmp_path / "none", config))
+
+
+def test_force_above_what_is_gentle_costs_reward(tmp_path):
+    config = replace(CONFIG, force_penalty=0.5, gentle_n=10.0)
+    session = score._Session(
+        ToyPolicy(), [Stage(ToyWorld(4), 1)], config, run_of(tmp_path / "run", config), None, None
+    )
+    result = ChunkResult(torch.ones(3), *[None] * 7, {"peak_force_n": torch.tensor([4.0, 10.0, 30.0])})
+    assert session._reward(result).tolist() == [1.0, 1.0, 1.0 - 0.5 * 2.0]
+    with pytest.raises(ScoreError, match="needs a world that reports 'peak_force_n'"):
+        session._reward(replace(result, info={}))
 
 
 def test_budget_is_never_exceeded():

@@ -36,7 +36,7 @@ from score_rl.contracts import FlowPolicy, Observation, Window, World, WorldSpec
 from score_rl.core import ranks
 from score_rl.core.arrays import blank_window
 from score_rl.core.checkpoints import load_tensors, save_tensors
-from score_rl.core.chunks import ChunkRunner
+from score_rl.core.chunks import ChunkResult, ChunkRunner
 from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.progress import progress
 from score_rl.core.ranges import Count, Natural, NonNegative
@@ -57,6 +57,8 @@ from score_rl.steering.start import check_start, prepare, start_options
 
 CHECKPOINT, BUNDLE = "checkpoint.safetensors", "steering"
 CHECKPOINT_KIND = "score_rl.steering_checkpoint"
+FORCE = "peak_force_n"
+"""Entry of a world's info: the largest contact force of the hand (N)."""
 
 
 def steer(
@@ -172,7 +174,9 @@ class _Session:
         check_settings(policy, stages, config, bool(real_observations))
         self.policy, self.stages, self.config, self.run, self.method = policy, stages, config, run, method
         self.device = stages[0].world.spec.device
-        options = dict(options or {}) | start_options(initial, method.name, config.latent)
+        options = dict(options or {}) | start_options(
+            initial, method.name, config.latent, config.start, policy.spec.latent_shape
+        )
         self.spec = steering_spec(policy, config, method, options, stages[0].world.spec)
         method.check(policy, self.spec, demonstrations is not None)
         check_start(self.spec, initial, examples is not None, config.start)
@@ -232,10 +236,19 @@ class _Session:
             final = _privileged(result.final_observation)
             _check_finite(chunks.world, {"the reward": result.reward, "the critic's input": final})
             success = decided_success(result)
-            learner.record(result.reward, result.done, result.truncated, result.steps, final, success)
+            learner.record(self._reward(result), result.done, result.truncated, result.steps, final, success)
             metrics.add(result, decision.latent)
         metrics.add_episodes(chunks.take_episodes())
         return metrics
+
+    def _reward(self, result: ChunkResult) -> Tensor:
+        """(n,) what the learner gets: the world's reward less the penalty of force."""
+        if self.config.force_penalty == 0:
+            return result.reward
+        if FORCE not in result.info:
+            raise ScoreError(f"force_penalty > 0 needs a world that reports {FORCE!r}, not {[*result.info]}")
+        above = (result.info[FORCE] / self.config.gentle_n - 1.0).clamp(min=0.0)
+        return result.reward - self.config.force_penalty * above
 
     def iterate(self, iteration: int, stage: Stage) -> dict[str, Any]:
         """One rollout and one update; returns the record for the log."""

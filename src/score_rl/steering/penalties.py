@@ -36,3 +36,8 @@ def prior_penalty(inputs: Tensor, batch: int, coefficient: float) -> Penalty:
 def kl_to_prior(mean: Tensor, std: Tensor) -> Tensor:
     """KL(N(mean, std^2) || N(0, I)), summed over dimensions: mean (n, d), std (d,) -> (n,)."""
     return 0.5 * (mean**2 + std**2 - 1.0 - 2.0 * std.log()).sum(dim=-1)
+
+
+def hinge(mean: Tensor, std: Tensor) -> Tensor:
+    """max(0, E|w|^2 / d - 1) of w ~ N(mean, std^2), mean and std (n, d) -> (n,): 0 for the prior and inside it."""
+    return ((mean.square() + std.square()).mean(dim=-1) - 1.0).clamp(min=0.0)

@@ -31,7 +31,7 @@ from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.ranges import Count, Length, NonNegative, Positive, Share, Width
 from score_rl.core.records import validate
 from score_rl.steering.networks import Critic, GaussianActor, check_network, explained_variance
-from score_rl.steering.penalties import Penalty
+from score_rl.steering.penalties import Penalty, hinge
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,9 @@ class PPOConfig:
     last steps leave a policy that depends less on the last rollouts. 1: constant [1]."""
     epochs: Count = 8
     """Passes over a rollout [8]."""
+    kl_limit: Positive | None = None
+    """A pass behind which the policy has moved by more than this (KL, nats, mean over the rollout) is the last of its
+    rollout; none: all passes [none]."""
     minibatches: Count = 4
     """Minibatches per pass [4096 decisions each]; they are drawn once per rollout."""
     gamma: Share = 0.99
@@ -58,6 +61,17 @@ class PPOConfig:
     with Adam its size hardly matters."""
     max_grad_norm: Positive = 1.0
     """Largest gradient norm, of actor and of critic [1.0]."""
+    noise_correlation: Share = 0.0
+    """Correlation of the exploration noise of two consecutive decisions of an environment (AR(1)); every decision's
+    distribution stays the actor's. 0: independent [0]. Close to 1 an episode tries one latent throughout."""
+    final_std: Positive | None = None
+    """Most that the actor's standard deviation may be at the end of training; the limit falls linearly from 1, so
+    that what is deployed, the mean, is what the last rollouts try. None: no limit [none]."""
+    hinge_coefficient: NonNegative = 0.0
+    """Weight of max(0, E|w|^2 / d - 1), by which the actor's coordinates w (d) leave the prior's typical set [0]: a
+    soft limit, where the latent's bound is a hard one."""
+    value_share: Share = 0.0
+    """Share of training, at its beginning, in which only the critic learns [0]."""
     advantage_per_minibatch: bool = True
     """Normalise advantages per minibatch [yes], else once per rollout."""
     hidden: Annotated[tuple[Width, ...], Length(1, 64)] = (256, 128, 64)
@@ -138,6 +152,8 @@ class Learner:
         self.actor = GaussianActor(sizes.context, sizes.action, *config.network).to(device)
         self.critic = Critic(sizes.critic, *config.network).to(device)
         self.optimizer = torch.optim.Adam([*self.actor.parameters(), *self.critic.parameters()])
+        self.acting = True
+        """Whether the actor learns too."""
         self.resize(sizes)
 
     def resize(self, sizes: Sizes) -> None:
@@ -155,7 +171,7 @@ class Learner:
     def act(self, context: Context, critic: Tensor, window: Window | None = None) -> Tensor:
         """Sample actions (n, d) for n contexts; critic inputs (n, p) are kept for the update."""
         policy = self.actor(context.features)
-        action = policy.sample()
+        action = policy.mean + policy.stddev * self._exploration(policy.mean)
         log_prob = policy.log_prob(action).sum(dim=-1)
         self._store(context=context.features, critic=critic, action=action, mean=policy.mean, log_prob=log_prob)
         return action
@@ -191,19 +207,24 @@ class Learner:
         advantages, returns, explained = self.estimate(last_critic)
         decisions = self.rollout | {"advantage": advantages, "return": returns}
         decisions = {name: values.flatten(0, 1) for name, values in decisions.items()}
+        self.acting = elapsed >= config.value_share
         self.optimizer.param_groups[0]["lr"] = config.learning_rate * (1 + elapsed * (config.final_learning_rate - 1))
         minibatches = torch.randperm(self.minibatch * config.minibatches, device=self.device).split(self.minibatch)
-        losses = [
-            self.descend({name: values[rows] for name, values in decisions.items()})
-            for _ in range(config.epochs)
-            for rows in minibatches
-        ]
+        losses: list[dict[str, Tensor]] = []
+        for _ in range(config.epochs):
+            losses += [
+                self.descend({name: values[rows] for name, values in decisions.items()}) for rows in minibatches
+            ]
+            if config.kl_limit is not None and self._moved(before) > config.kl_limit:
+                break
         steps = torch.stack([torch.stack(tuple(step.values())) for step in losses]).tolist()
         for name, number in (pair for step in steps for pair in zip(losses[0], step)):
             if not math.isfinite(number):
                 raise Diverged(f"{name} of the learner is {number}")
         means = {name: sum(numbers) / len(numbers) for name, numbers in zip(losses[0], zip(*steps))}
         del means["gradient_norm"]
+        if config.final_std is not None:
+            self._limit_std(1 + elapsed * (config.final_std - 1))
         self.time = 0
         self.timeouts.clear()
         return self.change_of_policy(before) | {"explained_variance": explained} | means
@@ -228,13 +249,19 @@ class Learner:
         config, advantage = self.config, batch["advantage"]
         if config.advantage_per_minibatch:
             advantage = ranks.standardized(advantage)
-        ratio = (self.actor(batch["context"]).log_prob(batch["action"]).sum(dim=-1) - batch["log_prob"]).exp()
+        policy = self.actor(batch["context"])
+        ratio = (policy.log_prob(batch["action"]).sum(dim=-1) - batch["log_prob"]).exp()
         clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
         surrogate = torch.max(-advantage * ratio, -advantage * clipped).mean()
         value = (batch["return"] - self.critic(batch["critic"])).square().mean()
         further = {penalty.name: penalty.loss(self.actor).mean() for penalty in self.penalties}
-        loss = surrogate + config.value_coefficient * value
-        loss = loss + sum(penalty.coefficient * further[penalty.name] for penalty in self.penalties)
+        loss = config.value_coefficient * value
+        if self.acting:
+            loss = surrogate + loss
+            loss = loss + sum(penalty.coefficient * further[penalty.name] for penalty in self.penalties)
+        if self.acting and config.hinge_coefficient > 0:
+            further["hinge"] = hinge(policy.mean, policy.stddev).mean()
+            loss = loss + config.hinge_coefficient * further["hinge"]
         self.optimizer.zero_grad()
         loss.backward()
         networks = (self.actor, self.critic)
@@ -268,6 +295,23 @@ class Learner:
         load_module(self.actor, take_prefix("actor", tensors), source)
         load_module(self.critic, take_prefix("critic", tensors), source)
         restore_optimizer(self.optimizer, take_prefix("optimizer", tensors), settings, source)
+
+    def _exploration(self, like: Tensor) -> Tensor:
+        """Standard normal noise (n, d), correlated with that of the decision before in the same rollout."""
+        fresh, share = torch.randn_like(like), self.config.noise_correlation
+        if share > 0 and self.time > 0:
+            fresh = share * self._explored + math.sqrt(1.0 - share**2) * fresh
+        self._explored = fresh
+        return fresh
+
+    def _moved(self, old_std: Tensor) -> float:
+        """KL of the rollout's policy, of standard deviation `old_std`, to the present one, of all ranks."""
+        return ranks.mean_figures(self.change_of_policy(old_std))["kl"]
+
+    @torch.no_grad()
+    def _limit_std(self, most: float) -> None:
+        """Let no standard deviation of the actor exceed `most`."""
+        self.actor.log_std.clamp_(max=math.log(most))
 
     def _store(self, **values: Tensor) -> None:
         """Write values (n, ...) of the present decision."""

@@ -39,6 +39,11 @@ class Method:
     """Train in the calibrated twin with this protective stop (N; 0: none) in place of its own."""
     twin_calibration: Share = 1.0
     """Train in a twin that holds this share of the calibration; 0: the twin that calibration starts from."""
+    domain: str = ""
+    """Train in this domain in place of the calibrated twin: a shipped one (twin_randomised) or a TOML file."""
+    start: str = ""
+    """Start from what another method of the experiment, listed before, has learned (`score steer --start`). Where the
+    whole file is swept, from its point of the same values."""
     policy: str = "det"
     """The policy that stands for the method: det, its mean, or a policy's name where there is but one way."""
     demonstrations: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -23,6 +23,8 @@ from score_rl.pipeline.experiment.definition import (
     Method,
 )
 from score_rl.pipeline.experiment.settings import changed_all, check_keys, field_names, read_field
+from score_rl.sim.domain import load_domain
+from score_rl.sim.task import get_task
 from score_rl.steering.methods import METHODS
 from score_rl.tasks.recipe import task_names
 
@@ -92,22 +94,34 @@ def _methods(entry: Any, common: Mapping[str, Any], where: str) -> Iterator[Meth
         yield stem
         return
     for values in product(*swept.values()):
-        yield _point(stem, dict(zip(swept, values)))
+        settings = dict(zip(swept, values))
+        everywhere = [value for path, value in settings.items() if path in common]
+        start = f"{stem.start}_{_slug(everywhere)}" if stem.start and everywhere else stem.start
+        yield replace(_point(stem, settings), start=start)
 
 
 def _point(stem: Method, settings: Mapping[str, Any]) -> Method:
     """A method with the values of a sweep's point, which its name and label say."""
-    texts = [f"{value:g}" if _is_number(value) else str(value) for value in settings.values()]
+    texts = _texts(settings.values())
     (first, *others) = settings.values()
-    slug = "_".join(texts).replace(".", "p").replace("-", "m").replace("+", "").lower()
     return replace(
         stem,
-        name=f"{stem.name}_{re.sub(r'[^a-z0-9_]+', '_', slug).strip('_')}",
+        name=f"{stem.name}_{_slug(settings.values())}",
         label=", ".join([stem.label, *texts]),
         settings={**stem.settings, **settings},
         sweep=stem.name,
         sweep_value=float(first) if _is_number(first) and not others else ", ".join(texts),
     )
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    return [f"{value:g}" if _is_number(value) else str(value) for value in values]
+
+
+def _slug(values: Iterable[Any]) -> str:
+    """Swept values as the end of a method's name."""
+    slug = "_".join(_texts(values)).replace(".", "p").replace("-", "m").replace("+", "").lower()
+    return re.sub(r"[^a-z0-9_]+", "_", slug).strip("_")
 
 
 def _is_number(value: Any) -> bool:
@@ -141,8 +155,33 @@ def _check_methods(experiment: Experiment, source: str) -> None:
             raise ScoreError(f"{source}: {method.name} is always evaluated; it is no method of its own")
         _check_some([method.method], [*METHODS, BASE], f"method of {method.name}")
         _check_some([method.role], ROLES, f"{source}: role of {method.name}")
+        _check_twin(method, experiment.tasks, source)
+        _check_start(method, experiment, source)
         _check_some(method.tasks, experiment.tasks, f"{source}: task of {method.name}")
         _check_some(method.robots, experiment.robots, f"{source}: robot of {method.name}")
+
+
+def _check_twin(method: Method, tasks: Sequence[str], source: str) -> None:
+    """The twin to train in can be made, and there is but one."""
+    if not 0 <= method.twin_calibration <= 1:
+        share = method.twin_calibration
+        raise ScoreError(f"{source}: twin_calibration of {method.name} = {share!r} must be a share, 0 to 1")
+    if method.domain and method.twin_calibration < 1:
+        raise ScoreError(f"{source}: domain and twin_calibration of {method.name}: one twin, not both")
+    for task in (method.tasks or tasks) if method.domain else ():
+        load_domain(method.domain, get_task(task).parameters)
+
+
+def _check_start(method: Method, experiment: Experiment, source: str) -> None:
+    """What a method starts from is trained before it, wherever it is."""
+    if not method.start:
+        return
+    before = [other for other in experiment.methods[: experiment.methods.index(method)] if other.trains]
+    _check_some([method.start], [other.name for other in before], f"{source}: start of {method.name}")
+    (start,) = (other for other in before if other.name == method.start)
+    if missing := [cell for cell in experiment.cells(method) if cell not in experiment.cells(start)]:
+        task, robot = missing[0]
+        raise ScoreError(f"{source}: {method.name} starts from {start.name}, not run on {task}, robot {robot}")
 
 
 def _check_audits(experiment: Experiment, source: str) -> None:

@@ -16,6 +16,8 @@ class Twin:
     """Share of the calibration that it holds."""
     stop_n: float | None = None
     """Protective stop in place of the calibrated twin's."""
+    domain: str = ""
+    """Another domain in place of the calibrated twin."""
 
 
 @dataclass(frozen=True)

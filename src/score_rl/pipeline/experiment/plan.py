@@ -39,12 +39,15 @@ def _add_method(
     recipe, folder = experiment.recipe_of(task, method, seed), f"{task}/robot-{robot}/{method.name}"
     folder += "" if seed is None else f"/seed-{seed}"
     base, inputs = _add_shared(jobs, experiment, recipe, task, robot, seed)
-    twin = Twin(method.twin_calibration, method.twin_stop_n)
+    twin = Twin(method.twin_calibration, method.twin_stop_n, method.domain)
     mine = Job(folder, "", None, task, robot, inputs, {}, method.name, seed, twin=twin)
     if method.trains:
         steering = replace(mine, name=f"{folder}/steering", stage="steer", settings=recipe.steer)
         if method.demonstrations:
             steering = replace(steering, inputs=inputs | base.inputs, given=base.given)
+        if method.start:
+            start = {"start": folder.replace(f"/{method.name}/", f"/{method.start}/") + "/steering"}
+            steering = replace(steering, inputs=steering.inputs | start)
         mine = replace(mine, inputs=inputs | {"steering": _add(jobs, steering).name})
     for evaluation in experiment.amounts.worlds:
         if evaluation == "proxy" or recipe.real_to_sim:

@@ -14,6 +14,7 @@ from score_rl.pipeline.experiment.job import Job
 from score_rl.real2sim.partial import partly_calibrated
 from score_rl.real2sim.settings import DOMAIN_FILE
 from score_rl.sim.domain import Domain, ProtectiveStop, load_domain, save_domain
+from score_rl.sim.open import domain_file
 from score_rl.sim.task import get_task
 
 
@@ -32,7 +33,7 @@ def run_job(job: Job, out: Path) -> None:
     elif job.stage == "steer":
         worlds = tuple(str(twin_file(job, out)) if world == "twin" else world for world in job.settings.worlds)
         learn = replace(job.settings, worlds=worlds)
-        stages.steer(learn, at["policy"], target, dataset=at.get("dataset"))
+        stages.steer(learn, at["policy"], target, dataset=at.get("dataset"), start=at.get("start"))
     elif job.stage == "evaluate":
         settings = replace(job.settings, world=str(world_file(job, out)))
         stages.evaluate(settings, at["policy"], target, steering=at.get("steering"))
@@ -52,9 +53,9 @@ def world_file(job: Job, out: Path) -> Path | str:
 
 
 def twin_file(job: Job, out: Path) -> Path:
-    """The calibrated twin of a job's robot, or the variation of it that the job asks for."""
+    """The calibrated twin of a job's robot, or the variation of it, or another domain, that the job asks for."""
     calibration, twin = out / "runs" / job.inputs["calibration"], job.twin
-    path = calibration / DOMAIN_FILE
+    path = domain_file(twin.domain) if twin.domain else calibration / DOMAIN_FILE
     if twin.calibration < 1:
         settings = read_run(calibration)[1]["settings"]
         start, parameters = load_domain(settings["world"]), get_task(settings["task"]).parameters

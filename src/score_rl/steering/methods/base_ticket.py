@@ -2,6 +2,8 @@
 
     of N candidates z_1 = 0, z_2 .. z_N ~ N(0, I), play all on the same episodes, keep the better half, and again
 
+and with further generations the same with variations of the best, sqrt(1 - s^2) z + s noise.
+
 The score of a candidate is its success rate over everything that it has played, then fewer steps to success. What
 the search cannot do is tell states apart: whatever steering adds to this control is worth its state-dependence.
 
@@ -12,6 +14,7 @@ Bandits").
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -24,7 +27,7 @@ from score_rl.core import ranks
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.errors import ScoreError
 from score_rl.core.progress import progress
-from score_rl.core.ranges import Natural, NonNegative, Range
+from score_rl.core.ranges import Count, Natural, NonNegative, Range, Share
 from score_rl.core.records import parse
 from score_rl.core.runs import Run
 from score_rl.core.seeding import derive_seed, torch_generator
@@ -43,6 +46,13 @@ class TicketConfig:
 
     candidates: Annotated[int, Range(2)] = 128
     """N: latents to begin with, 0 among them; fewer where the budget does not reach for an episode of each."""
+    generations: Count = 1
+    """Searches one after the other, each with its share of the budget: from the second on, candidates are the best so
+    far and variations of the `parents`."""
+    parents: Count = 8
+    """Latents that are varied: those with the best lower bounds of success."""
+    spread: Share = 0.5
+    """s: a variation is sqrt(1 - s^2) parent + s noise, which is as typical of the prior as its parent."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +131,16 @@ class Scores:
 
         return sorted(among, key=rank)[:count]
 
+    def surest(self, count: int) -> list[int]:
+        """The `count` with the highest lower bounds of success, whatever they have played."""
+        bound = [wilson(int(wins), int(n))[0] if n else 0.0 for wins, n in zip(self.successes, self.episodes)]
+        return sorted(range(len(bound)), key=lambda candidate: (-bound[candidate], candidate))[:count]
+
+    def extend(self, count: int) -> None:
+        """Make place for further candidates."""
+        for name in ("episodes", "successes", "steps"):
+            setattr(self, name, torch.cat((getattr(self, name), torch.zeros(count, dtype=torch.int64))))
+
     def figures(self, candidate: int) -> dict[str, Any]:
         """Success with its interval and mean steps of one candidate."""
         n, wins = int(self.episodes[candidate]), int(self.successes[candidate])
@@ -142,18 +162,26 @@ def draw_candidates(latent: LatentMap, count: int, shape: tuple[int, int], seed:
     return latent.clamp(latent.expand(latent.coordinates(noise)))
 
 
+def vary(latent: LatentMap, parents: Tensor, count: int, spread: float, generator: torch.Generator) -> Tensor:
+    """(count, l, w) variations of the parents (p, l, w) in turn, of which only the chosen modes are kept."""
+    noise = torch.randn(count, *parents.shape[1:], generator=generator)
+    varied = math.sqrt(1.0 - spread**2) * parents[torch.arange(count) % len(parents)] + spread * noise
+    return latent.clamp(latent.expand(latent.coordinates(varied)))
+
+
 class _Search:
     """A search between two roll-outs."""
 
     def __init__(self, policy: FlowPolicy, world: World, budget: int, config: Any, spec: SteeringSpec, run: Run):
         self.policy, self.world, self.spec, self.run, self.seed = policy, world, spec, run, config.seed
         self.cost = batch_cost(world, spec.execute_steps)
-        wanted = spec.own(TicketConfig).candidates
+        self.config = spec.own(TicketConfig)
         if budget < self.cost:
             raise ScoreError(f"a search needs {self.cost:,} control steps for one roll-out, got {budget:,}")
-        self.rounds = plan_rounds(wanted, budget // self.cost, world.spec.num_envs)
-        latent = LatentMap(spec.latent, spec.latent_shape)
-        self.latents = draw_candidates(latent, self.rounds[0].candidates, spec.latent_shape, config.seed)
+        batches = budget // self.cost // self.config.generations
+        self.rounds = plan_rounds(self.config.candidates, batches, world.spec.num_envs) * self.config.generations
+        self.map = LatentMap(spec.latent, spec.latent_shape)
+        self.latents = draw_candidates(self.map, self.rounds[0].candidates, spec.latent_shape, config.seed)
         self.scores = Scores(len(self.latents))
         self.alive = list(range(len(self.latents)))
         self.control_steps = self.batches = 0
@@ -189,24 +217,37 @@ class _Search:
 
     def close_round(self, number: int) -> dict[str, Any]:
         """Drop the worse ones; the record of the round."""
-        played = len(self.alive)
+        played, generation = len(self.alive), len(self.rounds) // self.config.generations
         left = self.rounds[number + 1].candidates if number + 1 < len(self.rounds) else 1
         zero = self.scores.figures(0)
-        self.alive = self.scores.best(self.alive, left)
-        best = self.scores.figures(self.alive[0])
+        ends = (number + 1) % generation == 0
+        self.alive = self.scores.best(self.alive, 1 if ends else left)
+        best, square = self.scores.figures(self.alive[0]), float(self.latents[self.alive[0]].square().mean())
+        if ends and number + 1 < len(self.rounds):
+            self._breed(number)
         return {
             "round": number,
             "candidates": played,
             "control_steps": self.control_steps,
             **best,
-            "latent_square": float(self.latents[self.alive[0]].square().mean()),
+            "latent_square": square,
             "z0_success": zero["success"],
             "z0_episodes": zero["episodes"],
         }
 
+    def _breed(self, number: int) -> None:
+        """Begin the next generation: the best so far, and variations of the parents."""
+        parents, count = self.scores.surest(self.config.parents), self.rounds[0].candidates - 1
+        generator = torch_generator(NAME, self.seed, "generation", number)
+        children = vary(self.map, self.latents[parents], count, self.config.spread, generator)
+        self.alive += range(len(self.latents), len(self.latents) + count)
+        self.latents = torch.cat((self.latents, children))
+        self.scores.extend(count)
+
     def save(self, number: int) -> None:
         """Write the checkpoint from which `resume` goes on."""
         tensors = {"episodes": self.scores.episodes, "successes": self.scores.successes, "steps": self.scores.steps}
+        tensors["latents"] = self.latents
         about = CheckpointMetadata(
             kind=CHECKPOINT_KIND,
             base=self.spec.base,
@@ -229,8 +270,9 @@ class _Search:
         about = parse(CheckpointMetadata, metadata, path)
         if about.base != self.spec.base:
             raise ScoreError(f"{path} belongs to the base policy {about.base[:12]}, not to {self.spec.base[:12]}")
-        if any(tensors[name].shape != self.scores.episodes.shape for name in ("episodes", "successes", "steps")):
-            raise ScoreError(f"{path} holds another number of candidates than {len(self.latents)}")
+        if (tensors["latents"][: len(self.latents)] != self.latents).any():
+            raise ScoreError(f"{path} holds other candidates than the {len(self.latents)} of this search")
+        self.latents = tensors["latents"]
         self.scores.episodes, self.scores.successes = tensors["episodes"], tensors["successes"]
         self.scores.steps = tensors["steps"]
         self.alive, self.batches, self.control_steps = about.alive, about.batches, about.control_steps

@@ -1,0 +1,102 @@
+"""Tables of the levers: every change of the method beside the recipe, task by task. See `render.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from score_rl.core.records import read_json
+from score_rl.core.statistics import wilson
+from score_rl.evaluation.results import read_results
+from score_rl.pipeline.experiment.definition import REFERENCES
+from score_rl.pipeline.experiment.summary import pooled
+from tables import Table
+
+HEADER = ("task", "lever", "trainings", "control steps", "twin", "− SCORE", "proxy", "− SCORE", "steps", "stops")
+
+Records = Sequence[Mapping[str, Any]]
+
+
+def levers_table(path: Path) -> Table:
+    """One row per task and lever, over its robots and seeds: success in twin and proxy, and paired differences."""
+    groups: dict[tuple[str, str], dict[str, list[Mapping[str, Any]]]] = {}
+    for record in read_results(path):
+        if not record["policy"].endswith("_stoch"):
+            row = groups.setdefault((record["task"], _label(record)), {"twin": [], "proxy": []})
+            row[record["evaluation"]].append(record)
+    return HEADER, [_row(task, label, found) for (task, label), found in groups.items()]
+
+
+def _label(record: Mapping[str, Any]) -> str:
+    """What a row is called; the references are those of the calibrated twin."""
+    zero = ", z = 0" if record["policy"] == "base_z0" else ""
+    own = record["variant"] != REFERENCES.name
+    return f"{record['label']}{zero}" if own else f"{record['label']}{zero}, calibrated twin"
+
+
+def _row(task: str, label: str, found: Mapping[str, Records]) -> tuple[str, ...]:
+    """Cells of one lever on one task."""
+    twin, proxy = found["twin"], found["proxy"]
+    some = twin or proxy
+    budget = max(record["control_steps_trained"] for record in some)
+    steps = [r["steps_to_success_mean"] for r in proxy if r["steps_to_success_mean"] is not None]
+    return (
+        f"`{task}`",
+        label,
+        str(len(some)) if budget else "–",
+        f"{budget / 1000:.0f} k" if budget else "–",
+        _success(twin),
+        _difference(twin),
+        _success(proxy),
+        _difference(proxy),
+        f"{sum(steps) / len(steps):.0f}" if steps else "–",
+        str(sum(record["hand_faults"] for record in proxy)) if proxy else "–",
+    )
+
+
+def _success(records: Records) -> str:
+    """Pooled success with its 95 % interval."""
+    if not records:
+        return "–"
+    won, n = pooled(records)
+    low, high = wilson(won, n)
+    return f"{100 * won / n:.1f} % [{100 * low:.0f}, {100 * high:.0f}] of {n}"
+
+
+def _difference(records: Records) -> str:
+    """Mean of the paired differences to SCORE in points, with the interval where it is one training's."""
+    paired = [record for record in records if "vs_ours_difference" in record]
+    if not paired:
+        return "–"
+    mean = 100 * sum(record["vs_ours_difference"] for record in paired) / len(paired)
+    if len(paired) > 1:
+        return f"{mean:+.1f}".replace("-", "−")
+    low, high = paired[0]["vs_ours_95"]
+    return f"{mean:+.1f} [{100 * low:+.0f}, {100 * high:+.0f}]".replace("-", "−")
+
+
+def limit_table(path: Path) -> Table:
+    """What constant latents and the steered policy reach in the same states of a twin, and how the latter failed."""
+    found = read_json(path)
+    low, high = found["any_latent_95"]
+    failures = ", ".join(f"{number} x {how}" for how, number in found["failures"].items())
+    shares = (found["share_of_latents_where_steered_won"], found["share_of_latents_where_steered_lost"])
+    return ("in the same states of the twin", "", "of"), [
+        ("the prior: one draw for the whole episode", _percent(found["prior"]), f"{found['latents']} latents"),
+        ("z = 0", _percent(found["zero"]), f"{found['states']} states"),
+        ("the best of the latents for all states", _percent(found["best_constant"]), f"{found['states']} states"),
+        ("SCORE", _percent(found["steered"]), f"{found['states']} states"),
+        ("any of the latents", f"{_percent(found['any_latent'])} [{100 * low:.0f}, {100 * high:.0f}]", "states"),
+        (
+            "lost by SCORE, won by some latent",
+            str(found["steered_lost_any_latent"]),
+            f"{found['steered_lost']} states",
+        ),
+        ("latents that win where SCORE wins, loses", ", ".join(map(_percent, shares)), "latents"),
+        ("how SCORE failed", failures, "–"),
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
