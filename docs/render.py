@@ -6,7 +6,8 @@
 A table stands between `<!-- results FILE -->` and `<!-- end results -->`, with FILE in benchmarks/results/ (or
 FILE:METHOD for one method of a comparison, claim.json:PART for a part of the experiment); a picture between
 `<!-- picture NAME -->` and `<!-- end picture -->`; the table of the domains' parameters between `<!-- parameters -->`
-and `<!-- end parameters -->`.
+and `<!-- end parameters -->`; the strips of frames that `strips.py` drew, one per task, between `<!-- strips -->` and
+`<!-- end strips -->`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from tables.methods import method_table, tuning_table
 from tables.users import handover_table, newcomer_table
 
 from score_rl.core.files import write_text
-from score_rl.sim.task import get_task
+from score_rl.sim.task import get_task, task_names
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -43,6 +44,7 @@ HISTORY = RESULTS / "history.md"
 IMAGES = ROOT / "docs" / "images"
 MARKED = re.compile(r"(<!-- results (\S+) -->\n).*?(<!-- end results -->)", re.DOTALL)
 PARAMETER_TABLE = re.compile(r"(<!-- parameters -->\n).*?(<!-- end parameters -->)", re.DOTALL)
+STRIP_LIST = re.compile(r"(<!-- strips -->\n).*?(<!-- end strips -->)", re.DOTALL)
 MARKED_PICTURE = re.compile(r"(<!-- picture (\S+) -->\n).*?(<!-- end picture -->)", re.DOTALL)
 
 
@@ -59,6 +61,7 @@ def rendered(text: str, document: Path) -> str:
 
     text = MARKED.sub(replaced, text)
     text = PARAMETER_TABLE.sub(lambda match: f"{match[1]}{parameters()}\n{match[2]}", text)
+    text = STRIP_LIST.sub(lambda match: f"{match[1]}{strips(document)}{match[2]}", text)
     return MARKED_PICTURE.sub(lambda match: f"{match[1]}{shown(match[2], document)}{match[3]}", text)
 
 
@@ -67,6 +70,17 @@ def shown(name: str, document: Path) -> str:
     path = IMAGES / f"{name}.svg"
     link = Path(os.path.relpath(path, document.parent)).as_posix()
     return f"![{PICTURES[name].caption}]({link})\n" if path.exists() else ""
+
+
+def strips(document: Path) -> str:
+    """Markdown of the strips of frames of all tasks that were drawn."""
+    lines = []
+    for name in task_names():
+        path = IMAGES / "tasks" / f"{name}.jpg"
+        if path.exists():
+            link = Path(os.path.relpath(path, document.parent)).as_posix()
+            lines.append(f"`{name}`: {get_task(name).description}\n\n![Frames of {name}]({link})\n")
+    return "\n".join(lines)
 
 
 def parameters() -> str:

@@ -9,6 +9,7 @@ from score_rl.robots.franka_leap.hand_postures import (
     PINCH,
     RING_CURLED,
     SOLVED_JOINTS,
+    THIN_PINCH,
     THUMB_RADIUS_M,
     WIDE_PINCH,
     squeeze_direction,
@@ -18,10 +19,11 @@ from score_rl.robots.franka_leap.hand_solver import BULB, _Problem
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 
 
-def test_pads_stand_apart_by_the_opening():
-    tips = tips_in_pinch_frame(PINCH)
-    assert len(PINCH.openings_m) == len(tips)
-    for opening, (index, middle, thumb) in zip(PINCH.openings_m, tips):
+@pytest.mark.parametrize("table", [PINCH, THIN_PINCH], ids=["pinch", "thin"])
+def test_pads_stand_apart_by_the_opening(table):
+    tips = tips_in_pinch_frame(table)
+    assert len(table.openings_m) == len(tips)
+    for opening, (index, middle, thumb) in zip(table.openings_m, tips):
         for finger in (index, middle):
             assert abs(finger[0] - FINGER_RADIUS_M - opening / 2) < 1.5e-3
         assert abs(thumb[0] + THUMB_RADIUS_M + opening / 2) < 1.5e-3

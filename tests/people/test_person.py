@@ -15,8 +15,10 @@ from score_rl.tasks.people.person import (
     follow,
     give_up,
     go_on,
+    let_go,
     move,
     tries_again,
+    watch,
     within,
 )
 
@@ -101,6 +103,20 @@ def test_giving_up_opens_the_hand_above_the_table_and_is_logged() -> None:
     assert steps_of(script, someone, limit=30) == 30
     assert someone.closing == 0.0 and someone.goal_position == pytest.approx([0, 0, 0.25])
     assert someone.log.gave_up and someone.log.label() == "gave up"
+
+
+def test_letting_go_opens_the_hand_where_it_is() -> None:
+    someone = person()
+    someone.closing, someone.close_s = 2.0, 0.6
+    assert steps_of(let_go(someone), someone) == 6
+    assert someone.closing == 0.0 and someone.still and not someone.laden
+
+
+def test_one_watches_as_long_as_it_may_still_come_about() -> None:
+    someone, outcome = person(), iter([True] * 20)
+    assert steps_of(watch(someone, lambda: False), someone) == 13  # patience
+    someone.age = 0
+    assert steps_of(watch(someone, lambda: next(outcome, False)), someone) == 13 + 20
 
 
 def test_pauses_and_paces_are_drawn_from_the_habits() -> None:

@@ -1,4 +1,4 @@
-"""Videos of recorded episodes, drawn in a process of its own.
+"""Videos and strips of frames of recorded episodes, drawn in a process of its own.
 
 An OpenGL driver that is missing or broken can end a process rather than raise, and MuJoCo chooses its driver on
 import. So the parent starts `python -m score_rl.report.video`, and whatever happens there is one message.
@@ -10,13 +10,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 WIDTH, HEIGHT, STRIDE, FRAMES_PER_SECOND = 400, 352, 2, 10
 CHILD_TIMEOUT_S = 300
+STRIP_WIDTH, STRIP_HEIGHT, STRIP_BYTES = 200, 176, 60_000
+"""Of one frame of a strip, and how large the whole picture may be."""
 
 
 def render_videos(task: str, clips: Mapping[str, np.ndarray]) -> tuple[dict[str, bytes], str]:
@@ -27,20 +29,25 @@ def render_videos(task: str, clips: Mapping[str, np.ndarray]) -> tuple[dict[str,
     with tempfile.TemporaryDirectory(prefix="score-videos-") as folder:
         directory = Path(folder)
         np.savez(directory / "clips.npz", **clips)
-        failure = _start(task, directory)
+        failure = _run_child([sys.executable, "-m", __name__, task, str(directory)])
         videos = {name: (directory / f"{name}.mp4") for name in clips}
         if failure:
             return {}, failure
         return {name: path.read_bytes() for name, path in videos.items()}, ""
 
 
+def render_strip(task: str, frames: np.ndarray) -> tuple[bytes, str]:
+    """(JPEG bytes, why there are none) of configurations (k, nq) of a task's scene, side by side."""
+    with tempfile.TemporaryDirectory(prefix="score-strip-") as folder:
+        directory = Path(folder)
+        np.savez(directory / "clips.npz", strip=frames)
+        failure = _run_child([sys.executable, "-m", __name__, task, str(directory), "--strip"])
+        return (b"", failure) if failure else ((directory / "strip.jpg").read_bytes(), "")
+
+
 def check_gl() -> str:
     """Why this machine cannot draw pictures; empty where it can. Draws one small picture in another process."""
     return _run_child([sys.executable, "-m", __name__, "--check"])
-
-
-def _start(task: str, directory: Path) -> str:
-    return _run_child([sys.executable, "-m", __name__, task, str(directory)])
 
 
 def _run_child(command: Sequence[str]) -> str:
@@ -63,6 +70,34 @@ def _run_child(command: Sequence[str]) -> str:
 def draw(task: str, directory: Path) -> None:
     """In the child: write NAME.mp4 for every clip of clips.npz."""
     import imageio.v2 as imageio
+
+    with np.load(directory / "clips.npz") as clips:
+        for name, path in clips.items():
+            imageio.mimwrite(
+                directory / f"{name}.mp4",
+                list(pictures(task, path[::STRIDE], HEIGHT, WIDTH)),
+                fps=FRAMES_PER_SECOND,
+                codec="libx264",
+                quality=6,
+                macro_block_size=16,
+            )
+
+
+def draw_strip(task: str, directory: Path) -> None:
+    """In the child: write strip.jpg, the frames of clips.npz side by side, as well as the bytes allow."""
+    import imageio.v2 as imageio
+
+    with np.load(directory / "clips.npz") as clips:
+        strip = np.concatenate(list(pictures(task, clips["strip"], STRIP_HEIGHT, STRIP_WIDTH)), axis=1)
+    path, quality = directory / "strip.jpg", 95
+    imageio.imwrite(path, strip, quality=quality)
+    while path.stat().st_size > STRIP_BYTES:
+        quality -= 5
+        imageio.imwrite(path, strip, quality=quality)
+
+
+def pictures(task: str, path: np.ndarray, height: int, width: int) -> Iterator[np.ndarray]:
+    """(height, width, 3) uint8 of every configuration (nq,) of a path."""
     import mujoco
 
     from score_rl.sim.domain import Physics
@@ -85,22 +120,12 @@ def draw(task: str, directory: Path) -> None:
     model.vis.quality.shadowsize, model.vis.quality.offsamples = 1024, 0  # 6 times faster where the CPU draws
     data = mujoco.MjData(model)
     camera = viewpoint(mujoco.MjvCamera())
-    with mujoco.Renderer(model, HEIGHT, WIDTH) as renderer, np.load(directory / "clips.npz") as clips:
-        for name, path in clips.items():
-            frames = []
-            for qpos in path[::STRIDE]:
-                data.qpos[:] = qpos
-                mujoco.mj_forward(model, data)
-                renderer.update_scene(data, camera)
-                frames.append(renderer.render())
-            imageio.mimwrite(
-                directory / f"{name}.mp4",
-                frames,
-                fps=FRAMES_PER_SECOND,
-                codec="libx264",
-                quality=6,
-                macro_block_size=16,
-            )
+    with mujoco.Renderer(model, height, width) as renderer:
+        for qpos in path:
+            data.qpos[:] = qpos
+            mujoco.mj_forward(model, data)
+            renderer.update_scene(data, camera)
+            yield renderer.render()
 
 
 def viewpoint(camera: object) -> object:
@@ -127,7 +152,10 @@ def draw_check() -> None:
 
 if __name__ == "__main__":
     try:
-        draw_check() if sys.argv[1] == "--check" else draw(sys.argv[1], Path(sys.argv[2]))
+        if sys.argv[1] == "--check":
+            draw_check()
+        else:
+            (draw_strip if "--strip" in sys.argv else draw)(sys.argv[1], Path(sys.argv[2]))
     except Exception as error:
         print(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", file=sys.stderr)
         sys.exit(1)

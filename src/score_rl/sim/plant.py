@@ -10,7 +10,6 @@ import numpy as np
 
 from score_rl.core.errors import unknown_choice
 from score_rl.sim.domain import Physics
-from score_rl.sim.parameters import OBJECT_QUANTITIES
 from score_rl.sim.task import Task
 
 
@@ -79,6 +78,7 @@ class PlantBuilder:
         self._effort = np.array(task.robot.effort)
         self._effort[: task.robot.arm_dof] *= physics.arm_torque_scale
         self._parts = {item.name: ObjectParts(model, item.name) for item in task.objects}
+        self._friction = {name: float(model.geom_friction[p.geoms[0], 0]) for name, p in self._parts.items()}
         self.structured = any(len(parts.bodies) > 1 or not parts.free for parts in self._parts.values())
         """Whether the places of bodies or joints differ between episodes."""
 
@@ -88,7 +88,7 @@ class PlantBuilder:
         robot, model = self._task.robot, self._model
         height = values["table.height_m"][:, 0]
         k = len(height)
-        objects = {name: _figures(name, values, k) for name in self._parts}
+        objects = {name: _figures(name, values, k, self._friction[name]) for name in self._parts}
         body_pos, joint_pos = (
             np.broadcast_to(places, (k, *places.shape)) for places in (model.body_pos, model.jnt_pos)
         )
@@ -128,13 +128,13 @@ class PlantBuilder:
         return body_pos, joint_pos
 
 
-def _figures(name: str, values: Mapping[str, np.ndarray], k: int) -> ObjectFigures:
-    """Of one object; what it does not vary is nominal."""
+def _figures(name: str, values: Mapping[str, np.ndarray], k: int, friction: float) -> ObjectFigures:
+    """Of one object; what it does not vary is as in the scene, where its friction is `friction`."""
+    scene = {"mass_scale": 1.0, "friction": friction, "size_scale": 1.0}
+    given = {quantity: values.get(f"{name}.{quantity}") for quantity in scene}
     return ObjectFigures(
         **{
-            quantity: values[f"{name}.{quantity}"][:, 0]
-            if f"{name}.{quantity}" in values
-            else np.full(k, float(parameter.nominal))
-            for quantity, parameter in OBJECT_QUANTITIES.items()
+            quantity: np.full(k, scene[quantity]) if value is None else value[:, 0]
+            for quantity, value in given.items()
         }
     )

@@ -41,14 +41,17 @@ def scene_spec(task: Task, physics: Physics) -> mujoco.MjSpec:
 
 
 def _prioritise(spec: mujoco.MjSpec, task: Task) -> None:
-    """An object's own friction and softness rule in all of its contacts: one number a domain can set."""
+    """An object's own friction and softness rule in all of its contacts: one number a domain can set.
+
+    A task may give a geom a higher priority: that one rules where it touches another object.
+    """
     for item in task.objects:
         root = spec.body(item.name)
         if root is None:
             names = ", ".join(body.name for body in spec.bodies[1:])
             raise ScoreError(f"task '{task.name}': the scene has no body '{item.name}'; it has {names}")
         for geom in [geom for body in (root, *root.find_all("body")) for geom in body.geoms]:
-            geom.priority = 1
+            geom.priority = max(geom.priority, 1)
 
 
 def hand_bodies(spec: mujoco.MjSpec) -> list[str]:

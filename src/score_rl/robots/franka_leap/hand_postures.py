@@ -181,6 +181,34 @@ PLATE_PINCH = PinchTable(
 """From above about the rim of an upright plate of 10 mm, 18 mm below its highest point; what
 `hand_solver.solve(PLATE)` returns."""
 
+THIN_PINCH = PinchTable(
+    openings_m=(0.002, 0.012, 0.025, 0.045, 0.07),
+    palm_rotation=(0.3404, 0.8986, 0.2768, 0.4634, 0.0958, -0.8809, -0.8181, 0.4282, -0.3838),
+    palm_position_m=(0.0285, 0.102, 0.0645),
+    joints=(
+        (1.651, -0.269, 0.192, 0.086, 1.63, -0.828, 0.126, 0.002, 0.958, 0.319, 0.228, 0.534),
+        (1.649, -0.216, 0.168, 0.094, 1.463, -0.802, 0.331, 0.009, 0.925, 0.321, 0.214, 0.512),
+        (1.65, -0.148, 0.136, 0.09, 1.319, -0.772, 0.515, 0.001, 0.884, 0.317, 0.203, 0.472),
+        (1.652, -0.045, 0.092, 0.064, 1.188, -0.701, 0.692, -0.014, 0.827, 0.292, 0.214, 0.356),
+        (1.651, 0.083, 0.037, 0.027, 1.048, -0.599, 0.877, -0.028, 0.755, 0.242, 0.266, 0.158),
+    ),
+    squeeze_rad_per_n=(
+        0.0082,
+        -0.0137,
+        0.0044,
+        0.0023,
+        0.0064,
+        -0.012,
+        0.0036,
+        0.0018,
+        0.0349,
+        0.0115,
+        0.0208,
+        0.0107,
+    ),
+)
+"""Straight fingers against the thumb, for a card between them; what `hand_solver.solve(THIN)` returns."""
+
 
 class Fingers:
     """Fingertip positions and the axes of the last links, in the palm frame."""

@@ -26,6 +26,7 @@ from score_rl.robots.franka_leap.hand_postures import (
     FINGER_RADIUS_M,
     PINCH,
     SOLVED_JOINTS,
+    THIN_PINCH,
     THUMB_RADIUS_M,
     WIDE_PINCH,
     Fingers,
@@ -112,6 +113,20 @@ PLATE = SolveConfig(
     iterations=150,
 )
 """The problem behind `hand_postures.PLATE_PINCH`."""
+
+THIN = SolveConfig(
+    openings_m=THIN_PINCH.openings_m,
+    width_m=0.002,
+    shape="plate",
+    flange_tilt_deg=35.0,
+    clearance_m=0.003,
+    least_slope=-1.0,
+    start=(1.6, -0.1, 0.25, 0.15, 1.3, -0.75, 0.5, 0.1, 0.71, 0.55, 0.4, 0.3),
+    start_rotation=(0.2, 0.94, 0.27, 0.6, 0.1, -0.79, -0.77, 0.32, -0.54),
+    start_position_m=(0.033, 0.093, 0.073),
+    iterations=60,
+)
+"""The problem behind `hand_postures.THIN_PINCH`: a card between straight fingers and the thumb."""
 
 
 class _Problem:
@@ -210,8 +225,8 @@ def _sample_points(model: mujoco.MjModel) -> tuple[tuple[Array, Array], Array, A
     return (np.array(bodies), np.array(offsets)), np.array(radii), np.array(tips)
 
 
-def _box_distance(points: Array, half: float) -> Array:
-    """Signed distance (k,) of points (k, 3) to a cube of half edge `half` about the origin."""
+def _box_distance(points: Array, half: Array) -> Array:
+    """Signed distance (k,) of points (k, 3) to a box of half sizes (3,) about the origin."""
     beyond = np.abs(points) - half
     return np.linalg.norm(np.maximum(beyond, 0.0), axis=1) + np.minimum(beyond.max(axis=1), 0.0)
 
@@ -241,4 +256,4 @@ _DISTANCES = {
 
 
 if __name__ == "__main__":
-    print(solve(), solve(WIDE), solve(BULB), solve(PLATE), sep="\n")
+    print(solve(), solve(WIDE), solve(BULB), solve(PLATE), solve(THIN), sep="\n")

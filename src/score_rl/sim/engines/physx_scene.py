@@ -92,11 +92,15 @@ class PhysxScene:
 
         PhysX takes the mean of two materials. With c the smallest friction, all else at c and an object that shall
         have mu at 2 mu - c, every contact of one object has that object's mu, as in MuJoCo, and the larger mu rules
-        between two objects if one of them has the smallest.
+        between two objects if one of them has the smallest. Where a smooth object rules over the others (see
+        `scene.scene_spec`), c is their largest friction, so that the smaller mu rules; below c / 2 it cannot be.
         """
         wanted = {name: float(figures.friction[self._row]) for name, figures in self._plant.objects.items()}
-        least = min(wanted.values(), default=1.0)
-        materials = {name: 2 * mu - least for name, mu in wanted.items()} | {"": least}
+        shapes, priority = self.blueprint.shapes, self.blueprint.model.geom_priority
+        ruling = {name for body, name in self.blueprint.owner.items() if any(priority[shapes[body]] > 1)}
+        others = [mu for name, mu in wanted.items() if name not in ruling]
+        base = max(others) if ruling and others else min(wanted.values(), default=1.0)
+        materials = {name: max(2 * mu - base, 0.0) for name, mu in wanted.items()} | {"": base}
         return {name: physx.PhysxMaterial(mu, mu, 0.0) for name, mu in materials.items()}
 
     def _scales(self, body: int) -> tuple[float, float]:

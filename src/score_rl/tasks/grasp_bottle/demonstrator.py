@@ -26,6 +26,7 @@ from score_rl.tasks.people.person import (
     hold,
     move,
 )
+from score_rl.tasks.people.pinch import pinch
 
 BOTTLE_M = 0.064
 GOAL = (0.60, 0.08, 0.38)
@@ -66,12 +67,7 @@ class Grasp:
 
     def hand(self) -> Hand:
         """Finger joints as a function of how far the hand is closed."""
-
-        def joints(closing: float) -> Array:
-            opening = OPEN_M + min(closing, 1.0) * (BOTTLE_M - OPEN_M)
-            return WIDE_PINCH.hand(np.array([opening]), max(closing - 1.0, 0.0) * self.grip_n)[0]
-
-        return joints
+        return pinch(WIDE_PINCH, OPEN_M, BOTTLE_M, self.grip_n)
 
 
 MIDDLE = Grasp("middle", 0.75, 0.019, 10.0, 0.6, 0.3)
@@ -92,7 +88,7 @@ def attempt(person: Person) -> Script:
     grasp = choose(rng, ways)
     pose = person.object_pose
     axis = bottle_axis(pose[3:])
-    pinch = about_z(across(axis, YAW))
+    turned = about_z(across(axis, YAW))
     side = 1.0 if rng.random() < 0.5 else -1.0
     offset = side * grasp.along_m * axis + (*rng.normal(0.0, grasp.aim_sd_m, 2), 0.0)
     away = np.array([0.0, 0.0, APPROACH_M])
@@ -106,12 +102,12 @@ def attempt(person: Person) -> Script:
         return person.lost(LOST_M)
 
     person.hand, person.close_s = grasp.hand(), grasp.close_s
-    person.believed, person.goal_rotation = pose[:3].copy(), pinch
+    person.believed, person.goal_rotation = pose[:3].copy(), turned
     person.goal_position = at_bottle() + away
     yield from follow(person, lambda: at_bottle() + away, until=lambda: person.near(0.02, 0.1, 0.06))
     yield from follow(person, at_bottle, until=person.arrived)
     yield from close_hand(person, grasp.settle_s)
-    yield from move(person, person.position + (0.0, 0.0, RAISE_M), until=lambda: person.near(0.02, np.inf, np.inf))
+    yield from move(person, person.position + (0.0, 0.0, RAISE_M), until=person.passing)
     yield from move(person, np.array(GOAL), until=lambda: person.arrived() or lost())
     if not lost():
         yield from hold(person, until=lost)

@@ -108,6 +108,10 @@ class Person:
         """Whether hand and arm are where they should be."""
         return self.near(0.006, 0.04, 0.012, patience=12)
 
+    def passing(self) -> bool:
+        """Whether the target is near enough to go on to the next point."""
+        return self.near(0.02, np.inf, np.inf)
+
     def lost(self, within_m: float) -> bool:
         """Whether the object is further than this from where the hand should be."""
         return bool(np.linalg.norm(self.object_pose[:3] - self.position) > within_m)

@@ -27,6 +27,7 @@ from score_rl.tasks.people.person import (
     hold,
     move,
 )
+from score_rl.tasks.people.pinch import easy_yaw, pinch
 
 CUBE_M = 0.045
 GOAL = (0.55, 0.0, 0.33)
@@ -42,10 +43,6 @@ REACH_LOW, REACH_HIGH = (0.27, -0.24), (0.73, 0.24)
 LOST_M = 0.06
 """A cube further from the pinch is not held."""
 
-YAW_NEAR, YAW_FAR = np.radians(-150.0), np.radians(-90.0)
-NEAR_M, FAR_M = 0.5, 0.7
-"""Yaw of the pinch frame, relative to the direction of the cube from the base, around which the arm reaches every
-cube: `YAW_NEAR` up to the first distance, `YAW_FAR` from the second on, linear in between."""
 CROSSWISE_PROBABILITY = 0.4
 """Chance to take the other pair of faces (hand turned by 90 degrees), where the arm can reach it."""
 CROSSWISE_FROM_M = 0.57
@@ -78,10 +75,10 @@ class Grasp:
 
     def hand(self) -> Hand:
         """Finger joints as a function of how far the hand is closed."""
+        tripod = pinch(PINCH, OPEN_M, CUBE_M, self.grip_n)
 
         def joints(closing: float) -> Array:
-            opening = OPEN_M + min(closing, 1.0) * (CUBE_M - OPEN_M)
-            hand = PINCH.hand(np.array([opening]), max(closing - 1.0, 0.0) * self.grip_n)[0]
+            hand = tripod(closing)
             if not self.middle_finger:
                 hand[4:8] = RING_CURLED
             return hand
@@ -108,15 +105,14 @@ def attempt(person: Person) -> Script:
     grasp = choose(rng, ways)
     slanted = bool(rng.random() < SLANTED_PROBABILITY * adventure)
     pose = person.object_pose
-    distance, towards = np.hypot(pose[0], pose[1]), np.arctan2(pose[1], pose[0])
-    yaw = towards + np.interp(distance, (NEAR_M, FAR_M), (YAW_NEAR, YAW_FAR))
-    crosswise = bool(rng.random() < CROSSWISE_PROBABILITY * adventure and distance > CROSSWISE_FROM_M)
-    pinch = about_z(face_yaw(pose[3:], yaw) + np.pi / 2 * crosswise)
-    offset = pinch @ (0.0, grasp.offset_m, 0.0) + (*rng.normal(0.0, grasp.aim_sd_m, 2), 0.0)
+    far = np.hypot(pose[0], pose[1]) > CROSSWISE_FROM_M
+    crosswise = bool(rng.random() < CROSSWISE_PROBABILITY * adventure and far)
+    turned = about_z(face_yaw(pose[3:], easy_yaw(pose)) + np.pi / 2 * crosswise)
+    offset = turned @ (0.0, grasp.offset_m, 0.0) + (*rng.normal(0.0, grasp.aim_sd_m, 2), 0.0)
     away = np.array([0.0, 0.0, APPROACH_M])
     if slanted:
         # The hand hangs over the +y side of the pinch frame: from there nothing is in the way.
-        away = 0.7 * away + pinch @ (0.0, 0.7 * APPROACH_M, 0.0)
+        away = 0.7 * away + turned @ (0.0, 0.7 * APPROACH_M, 0.0)
     person.log.attempts.append(grasp.name + "+crosswise" * crosswise + "+slanted" * slanted)
 
     def at_cube() -> Array:
@@ -127,12 +123,12 @@ def attempt(person: Person) -> Script:
         return person.lost(LOST_M)
 
     person.hand, person.close_s = grasp.hand(), grasp.close_s
-    person.believed, person.goal_rotation = pose[:3].copy(), pinch
+    person.believed, person.goal_rotation = pose[:3].copy(), turned
     person.goal_position = at_cube() + away
     yield from follow(person, lambda: at_cube() + away, until=lambda: person.near(0.03, 0.15, 0.08))
     yield from follow(person, at_cube, until=person.arrived)
     yield from close_hand(person, grasp.settle_s)
-    yield from move(person, person.position + (0.0, 0.0, RAISE_M), until=lambda: person.near(0.02, np.inf, np.inf))
+    yield from move(person, person.position + (0.0, 0.0, RAISE_M), until=person.passing)
     yield from move(person, np.array(GOAL), until=lambda: person.arrived() or lost())
     if not lost():
         yield from hold(person, until=lost)

@@ -20,7 +20,7 @@ from score_rl.tasks.people.person import (
     attempts,
     choose,
     follow,
-    hold,
+    watch,
 )
 
 GOAL = np.array([0.53, 0.15])
@@ -106,13 +106,7 @@ def attempt(person: Person) -> Script:
         lambda: np.array([*touch(way.lead_m), HEIGHT_M]),
         until=lambda: left() < way.release_m or astray(person),
     )
-    yield from watch(person)
-
-
-def watch(person: Person, patience: int = 12) -> Script:
-    """Stay where the hand is until the ball is not in the goal and has had time to roll there."""
-    person.goal_position = person.position.copy()
-    yield from hold(person, until=lambda: person.age > patience and not in_goal(person.object_pose))
+    yield from watch(person, lambda: in_goal(person.object_pose))
 
 
 def in_goal(pose: Array) -> bool:

@@ -1,1 +1,0 @@
-"""Quick Pinch: Pinch Cube, with less time to hold the cube."""

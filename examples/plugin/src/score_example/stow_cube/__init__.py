@@ -1,0 +1,1 @@
+"""Stow Cube: task, demonstrator, recipe."""

@@ -1,0 +1,1 @@
+"""Pick Credit Card: task, demonstrator, recipe."""
