@@ -475,7 +475,7 @@ def evaluation(folder: Path, parts: Path, **changes) -> Path:
 
 
 def test_bundle_and_info(parts: Path, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("score_rl.pipeline.deployment.robot_limits", lambda task, world: LIMITS)
+    monkeypatch.setattr("score_rl.pipeline.deployment.robot_limits", lambda task, world, views: LIMITS)
     monkeypatch.setenv("COLUMNS", "200")
     arguments = ["--policy", str(parts / "base"), "--steering", str(parts / "steering")]
     out, seen = tmp_path / "bundle", evaluation(tmp_path / "evaluation", parts)

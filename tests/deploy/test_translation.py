@@ -76,8 +76,8 @@ def test_a_client_as_it_is_gets_its_actions() -> None:
     sent = {"observation/state": [5.0, 0.0], "observation/last": [0.0], "prompt": "go"}
     sent["observation/wrist_image"] = np.zeros((480, 640, 3), np.uint8)
     with running(ToyServed(), **how) as server, connect(f"ws://127.0.0.1:{server.port}") as client:
-        told = wire.unpack(client.recv(timeout=10))
+        told = wire.unpack(client.recv(timeout=10), nested=True)
         assert told["rename"] == {"observation/state": "state", "observation/last": "command"}
         assert told["ignore"] == ["observation/*image*"]
         client.send(wire.pack(sent))
-        assert wire.unpack(client.recv(timeout=10))["actions"][0].tolist() == [5.0, 5.0]
+        assert wire.unpack(client.recv(timeout=10), nested=True)["actions"][0].tolist() == [5.0, 5.0]

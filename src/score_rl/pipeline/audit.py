@@ -56,10 +56,10 @@ def audit(
 
     parameters = get_task(settings.task).parameters
     domain = load_domain(settings.domain, parameters)
+    check(domain, settings.panel)
     base, steered, hashes = open_parts(policy, steering)
     causes = mismatches(parameters, clouds=bool(base.spec.interface.views))
     check_mismatches(settings.panel.only, causes)
-    check(domain, settings.panel)
     deciders = compulsory_deciders(base, steered)
     wanted = settings.deployed or ("base" if steered is None else list(deciders)[-1])
     (name, decider), *_ = chosen(deciders, (wanted,)).items()

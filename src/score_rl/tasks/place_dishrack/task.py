@@ -75,6 +75,7 @@ def _add_slots(spec: mujoco.MjSpec, name: str, place: np.ndarray, slots: int, rg
             size=size,
             contype=OBJECT,
             conaffinity=HAND | OBJECT,
+            friction=[0.8, 0.005, 0.0001],
             rgba=rgba,
         )
 

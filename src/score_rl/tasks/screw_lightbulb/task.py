@@ -47,7 +47,7 @@ def add_objects(spec: mujoco.MjSpec) -> None:
     neck = (BULB_HEIGHT_M - SOCKET_TOP_M) / 2
     bulb.add_geom(name="bulb_neck", type=cylinder, pos=[0, 0, -neck], size=[NECK_RADIUS_M, neck, 0], **glass)
     lamp = spec.worldbody.add_body(name="lamp", pos=[*SPAWN_CENTRE_M, 0])
-    metal = {"rgba": [0.30, 0.32, 0.36, 1], **touch}
+    metal = {"rgba": [0.30, 0.32, 0.36, 1], "friction": [0.8, 0.005, 0.0001], **touch}
     for name, radius, low, high in (
         ("lamp_base", BASE_RADIUS_M, 0.0, BASE_HEIGHT_M),
         ("lamp_socket", SOCKET_RADIUS_M, BASE_HEIGHT_M, SOCKET_TOP_M),
