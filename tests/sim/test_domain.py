@@ -140,6 +140,13 @@ def test_the_proxy_in_another_engine_has_the_same_robots_and_objects() -> None:
     assert other.protective_stop == proxy.protective_stop and not other.physics.not_applied
 
 
+def test_the_randomised_twin_draws_as_wide_as_robots_differ_in_every_episode() -> None:
+    twin, proxy, drawn = (load_domain(name) for name in ("twin", "proxy", "twin_randomised"))
+    assert not drawn.robot and drawn.physics == twin.physics and drawn.protective_stop == proxy.protective_stop
+    assert {**proxy.episode, **proxy.robot, **drawn.episode} == {**proxy.episode, **proxy.robot}
+    assert proxy.robot.keys() - drawn.episode.keys() == {"contact.time_constant_s", "hand.dry_friction_nm"}
+
+
 def test_the_proxy_is_another_robot_and_the_twin_is_nominal() -> None:
     assert set(shipped_domains()) == {"twin", "twin_randomised", "proxy", "proxy_physx"}
     twin, proxy = load_domain("twin"), load_domain("proxy")
