@@ -11,10 +11,10 @@ from score_rl.cli.main import main
 lerobot = Path(os.environ["LEROBOT"])
 record("demonstrations", "state", "environment_state")
 training = """
-    --dataset.repo_id=places --dataset.root=demonstrations --batch_size=32 --steps=400 --num_workers=0
+    --dataset.repo_id=places --dataset.root=demonstrations --batch_size=16 --steps=500 --num_workers=0
     --policy.type=diffusion --policy.noise_scheduler_type=DDIM --policy.num_inference_steps=8
     --policy.n_obs_steps=1 --policy.horizon=8 --policy.n_action_steps=8 --policy.down_dims=[32,64]
-    --policy.optimizer_lr=0.002 --policy.scheduler_warmup_steps=20 --policy.device=cpu
+    --policy.optimizer_lr=0.001 --policy.scheduler_warmup_steps=20 --policy.device=cpu
     --policy.push_to_hub=false --output_dir=lerobot
 """
 subprocess.run([lerobot / "lerobot-train", *training.split()], check=True)
