@@ -1,4 +1,4 @@
-"""Point clouds through every stage: demonstrations, base policy, steering, evaluation, bundle, ONNX."""
+"""Point clouds through every stage: demonstrations, base policy, steering, evaluation, bundle."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import pytest
 
 from score_rl.core.clouds import CLOUD, CLOUD_SEEN, HAND_CLOUD, CloudConfig, cloud_views
 from score_rl.core.runs import start_run
+from score_rl.data.dataset import load_dataset
 from score_rl.data.writer import DatasetWriter
 from score_rl.deploy.bundle.bundle import load_bundle
 from score_rl.evaluation.evaluate import evaluate
 from score_rl.pipeline import deployment, stages
 from score_rl.policies.flow.networks import NetworkConfig
-from score_rl.policies.flow.policy import load_policy
+from score_rl.policies.flow.policy import FlowConfig, load_policy
 from score_rl.policies.flow.train import pretrain
 from score_rl.sim.world import make_world
 from score_rl.steering.policy import BaseDecider
@@ -29,7 +30,7 @@ def small() -> Recipe:
     """The debug recipe with clouds, smaller still."""
     recipe = get_recipe("pinch_cube", "debug", "cloud")
     training = recipe.pretrain.training
-    policy = replace(training.policy, network=NetworkConfig(widths=(16,)))
+    policy = replace(training.policy, network=NetworkConfig(widths=(16,)), flow=FlowConfig(steps=1, width=0.03))
     return replace(
         recipe,
         pretrain=replace(recipe.pretrain, training=replace(training, policy=policy, steps=10, held_out_fraction=0.5)),
@@ -68,13 +69,9 @@ def test_clouds_go_through_every_stage(recorded: Path, tmp_path: Path) -> None:
     deployment.bundle(base_folder, packed, task="pinch_cube", world="twin", steering=steered.directory)
     spec = load_bundle(packed).spec
     assert spec.interface.views[CLOUD].frame == "base" and spec.interface.views[CLOUD].unit == "m"
-    exported = deployment.export(packed, tmp_path / "policy.onnx", dataset=recorded, windows=20)
-    assert exported.difference <= 1e-5
 
 
 def test_what_is_seen_decides(recorded: Path, tmp_path: Path) -> None:
-    from score_rl.data.dataset import load_dataset
-
     training = small().pretrain.training
     base = pretrain(load_dataset(recorded), training, start_run(tmp_path / "base", "pretrain", training, {}))
     world = make_world("pinch_cube", "twin", 2, threads=1, views=base.spec.interface.views)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -131,6 +132,39 @@ def test_what_is_no_cloud_is_an_error() -> None:
     with pytest.raises(ScoreError, match="'pointnet_base' does without"):
         ENCODERS["pointnet"](blind, (CLOUD,), 0.01)
     assert ENCODERS["pointnet_base"](blind, (CLOUD,), 0.01).segments == 2
+
+
+class Alone(torch.nn.Module):
+    """The encoder as a module of plain tensors."""
+
+    def __init__(self, net: PointNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, cloud: torch.Tensor, seen: torch.Tensor, palm: torch.Tensor) -> torch.Tensor:
+        return self.net({CLOUD: cloud, CLOUD_SEEN: seen, "palm_pose": palm})
+
+
+@pytest.mark.slow
+def test_onnx_gives_the_same_features(tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    net, two, rows = encoder(), window(2), torch.export.Dim("n")
+    keys = (CLOUD, CLOUD_SEEN, "palm_pose")
+    torch.onnx.export(
+        Alone(net),
+        tuple(two[key] for key in keys),
+        tmp_path / "net.onnx",
+        input_names=list(keys),
+        dynamic_shapes=({0: rows},) * 3,
+        dynamo=True,
+        verbose=False,
+    )
+    seen = window(5, seed=3)
+    seen[CLOUD_SEEN][1, 0, 1] = 0
+    session = runtime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    (features,) = session.run(None, {key: seen[key].numpy() for key in keys})
+    assert abs(features - net(seen).numpy()).max() < 1e-5
 
 
 # ---- augmentation -------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from score_rl.sim import rotations_numpy as rotations
 from score_rl.sim.camera import Camera, reported
 from score_rl.sim.domain import Distribution, Domain, load_domain, parse_domain
 from score_rl.sim.surfaces import area, corners, sample
+from score_rl.sim.task import get_task, task_names
 from score_rl.sim.world import SimulatedWorld, make_world
 
 VIEWS = cloud_views(CloudConfig(64), 1)
@@ -268,3 +269,13 @@ def test_no_critic_is_told_of_the_camera() -> None:
     untold = [name for name in parameters if not parameters[name].told]
     assert untold == list(parameters)[-len(untold) :] and all(name.startswith("camera.") for name in untold)
     assert parameters.told == parameters.count - sum(parameters[name].size for name in untold)
+
+
+@pytest.mark.parametrize("task", [name for name in task_names() if name != "pinch_cube"])
+def test_every_task_can_be_looked_at(task: str) -> None:
+    objects = len(get_task(task).observed)
+    world = make_world(task, "twin", 2, threads=1, views=cloud_views(CloudConfig(hand=True), objects))
+    world.reset([0, 1])
+    seen = world.look((CLOUD, CLOUD_SEEN))
+    assert seen[CLOUD].isfinite().all() and seen[CLOUD_SEEN].shape == (2, objects + 1)
+    assert (seen[CLOUD_SEEN][:, :1] == 1).all()  # what is handled first is in sight when an episode begins

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -177,6 +177,11 @@ def debug(full: Recipe) -> Recipe:
             evaluation=replace(full.evaluate.evaluation, episodes=4, num_envs=4, traced=1),
         ),
     )
+
+
+def recipes_of(full: Callable[[], Recipe]) -> dict[str, Callable[[], Recipe]]:
+    """The recipes of a task that has a scene and a demonstrator, by name."""
+    return {FULL: full, DEBUG: lambda: debug(full()), PAPER: lambda: paper(full())}
 
 
 def task_names() -> tuple[str, ...]:

@@ -46,16 +46,17 @@ class PointNet(nn.Module):
             raise ScoreError(f"encoder 'pointnet' needs the key '{PALM_POSE}'; 'pointnet_base' does without")
         self.segments = arrays[CLOUD_SEEN].size if CLOUD_SEEN in arrays else 1
         self.shares = shares(shape[0], self.segments)
-        labels = self.segments if self.segments > 1 else 0
+        labels = torch.eye(self.segments).repeat_interleave(torch.tensor(self.shares), dim=0)
+        self.register_buffer("labels", labels, persistent=False)
         first, second, last = WIDTHS
-        self.first, self.second = nn.Linear(3 + labels, first), nn.Linear(first, second)
+        self.first, self.second = nn.Linear(3 + self.segments * (self.segments > 1), first), nn.Linear(first, second)
         self.last, self.norm = nn.Linear(second, last), nn.LayerNorm(last, elementwise_affine=False)
         self.register_buffer("origin", torch.zeros(3))
 
     def fit(self, window: Window) -> None:
         """Take the mean of the training clouds for the origin, where points are in the base frame."""
         if self.frame == "base":
-            points, seen = window[self.key][:, -1], self._by_point(self._seen(window))
+            points, seen = window[self.key][:, -1], self._seen(window) @ self.labels.T
             self.origin = (points * seen[..., None]).sum((0, 1)) / seen.sum().clamp_min(1)
 
     def forward(self, window: Window) -> Tensor:
@@ -83,19 +84,13 @@ class PointNet(nn.Module):
         points = (points - self.origin) / UNIT_M
         if self.segments == 1:
             return points
-        labels = self._by_point(torch.eye(self.segments, device=points.device)).T
-        return torch.cat((points, labels.expand(points.shape[0], -1, -1)), dim=-1)
+        return torch.cat((points, self.labels.expand(points.shape[0], -1, -1)), dim=-1)
 
     def _seen(self, window: Window) -> Tensor:
         """(n, segments) 1 where one is seen, else 0."""
         if CLOUD_SEEN not in window:
             return torch.ones_like(window[self.key][:, -1, :1, 0])
         return window[CLOUD_SEEN][:, -1]
-
-    def _by_point(self, values: Tensor) -> Tensor:
-        """(n, segments) -> (n, points), every point its segment's."""
-        counts = torch.tensor(self.shares, device=values.device)
-        return values.repeat_interleave(counts, dim=1, output_size=sum(self.shares))
 
 
 def _matrix(quaternion: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from score_rl.tasks.pinch_cube.recipe import pinch_cube
-from score_rl.tasks.recipe import DEBUG, FULL, PAPER, Recipe, debug, for_task, paper
+from score_rl.tasks.recipe import Recipe, for_task, recipes_of
 from score_rl.tasks.settings import FALLING_STEPS
 
 DESCRIPTION = "Franka + LEAP grasps a lying bottle; demonstrations, calibration and verdict on one proxy robot"
@@ -19,4 +19,4 @@ def grasp_bottle() -> Recipe:
     return replace(recipe, calibrate=replace(recipe.calibrate, fit=fit), steer=replace(recipe.steer, learner=learner))
 
 
-RECIPES = {FULL: grasp_bottle, DEBUG: lambda: debug(grasp_bottle()), PAPER: lambda: paper(grasp_bottle())}
+RECIPES = recipes_of(grasp_bottle)

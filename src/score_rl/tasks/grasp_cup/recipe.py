@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from score_rl.tasks.pinch_cube.recipe import pinch_cube
-from score_rl.tasks.recipe import DEBUG, FULL, Recipe, debug, for_task
+from score_rl.tasks.recipe import Recipe, for_task, recipes_of
 from score_rl.tasks.settings import FALLING_STEPS
 
 DESCRIPTION = "Franka + LEAP grasps a standing cup; demonstrations, calibration and verdict on one proxy robot"
@@ -19,4 +19,4 @@ def grasp_cup() -> Recipe:
     return replace(recipe, calibrate=replace(recipe.calibrate, fit=fit), steer=replace(recipe.steer, learner=learner))
 
 
-RECIPES = {FULL: grasp_cup, DEBUG: lambda: debug(grasp_cup())}
+RECIPES = recipes_of(grasp_cup)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from score_rl.tasks.pinch_cube.recipe import pinch_cube
-from score_rl.tasks.recipe import DEBUG, FULL, Recipe, debug, for_task
+from score_rl.tasks.recipe import Recipe, for_task, recipes_of
 from score_rl.tasks.settings import FALLING_STEPS
 
 DESCRIPTION = "Franka + LEAP picks a card from a block; demonstrations, calibration and verdict on one proxy robot"
@@ -19,4 +19,4 @@ def pick_card() -> Recipe:
     return replace(recipe, calibrate=replace(recipe.calibrate, fit=fit), steer=replace(recipe.steer, learner=learner))
 
 
-RECIPES = {FULL: pick_card, DEBUG: lambda: debug(pick_card())}
+RECIPES = recipes_of(pick_card)

@@ -10,7 +10,7 @@ from score_rl.real2sim.settings import CalibrateConfig
 from score_rl.steering.config import SteerConfig
 from score_rl.steering.latent import LatentConfig
 from score_rl.tasks.people.settings import CollectConfig
-from score_rl.tasks.recipe import DEBUG, FULL, PAPER, Recipe, debug, paper
+from score_rl.tasks.recipe import Recipe, recipes_of
 from score_rl.tasks.settings import (
     CalibrateSettings,
     CollectSettings,
@@ -58,4 +58,4 @@ def pinch_cube() -> Recipe:
     )
 
 
-RECIPES = {FULL: pinch_cube, DEBUG: lambda: debug(pinch_cube()), PAPER: lambda: paper(pinch_cube())}
+RECIPES = recipes_of(pinch_cube)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from score_rl.tasks.pinch_cube.recipe import pinch_cube
-from score_rl.tasks.recipe import DEBUG, FULL, Recipe, debug, for_task
+from score_rl.tasks.recipe import Recipe, for_task, recipes_of
 from score_rl.tasks.settings import FALLING_STEPS
 
 DESCRIPTION = "Franka + LEAP puts a plate into a dishrack; demonstrations, calibration and verdict on one robot"
@@ -19,4 +19,4 @@ def place_dishrack() -> Recipe:
     return replace(recipe, calibrate=replace(recipe.calibrate, fit=fit), steer=replace(recipe.steer, learner=learner))
 
 
-RECIPES = {FULL: place_dishrack, DEBUG: lambda: debug(place_dishrack())}
+RECIPES = recipes_of(place_dishrack)

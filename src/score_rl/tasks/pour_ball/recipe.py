@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from score_rl.tasks.grasp_cup.recipe import grasp_cup
-from score_rl.tasks.recipe import DEBUG, FULL, Recipe, debug, for_task
+from score_rl.tasks.recipe import Recipe, for_task, recipes_of
 
 DESCRIPTION = "Franka + LEAP pours a ball from cup to cup; demonstrations, calibration and verdict on one proxy robot"
 
@@ -20,4 +20,4 @@ def pour_ball() -> Recipe:
     return replace(recipe, pretrain=replace(recipe.pretrain, training=replace(training, policy=policy)))
 
 
-RECIPES = {FULL: pour_ball, DEBUG: lambda: debug(pour_ball())}
+RECIPES = recipes_of(pour_ball)

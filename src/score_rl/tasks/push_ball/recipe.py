@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from score_rl.tasks.pinch_cube.recipe import pinch_cube
-from score_rl.tasks.recipe import DEBUG, FULL, PAPER, Recipe, debug, for_task, paper
+from score_rl.tasks.recipe import Recipe, for_task, recipes_of
 from score_rl.tasks.settings import FALLING_STEPS
 
 DESCRIPTION = "Franka + LEAP pushes a ball into a goal; demonstrations, calibration and verdict on one robot"
@@ -17,4 +17,4 @@ def push_ball() -> Recipe:
     return replace(recipe, steer=replace(recipe.steer, learner=replace(recipe.steer.learner, ppo=FALLING_STEPS)))
 
 
-RECIPES = {FULL: push_ball, DEBUG: lambda: debug(push_ball()), PAPER: lambda: paper(push_ball())}
+RECIPES = recipes_of(push_ball)

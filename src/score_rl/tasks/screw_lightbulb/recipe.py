@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from score_rl.tasks.pinch_cube.recipe import pinch_cube
-from score_rl.tasks.recipe import DEBUG, FULL, Recipe, debug, for_task
+from score_rl.tasks.recipe import Recipe, for_task, recipes_of
 from score_rl.tasks.settings import FALLING_STEPS
 
 DESCRIPTION = "Franka + LEAP screws a bulb into a lamp; demonstrations, calibration and verdict on one robot"
@@ -17,4 +17,4 @@ def screw_lightbulb() -> Recipe:
     return replace(recipe, steer=replace(recipe.steer, learner=replace(recipe.steer.learner, ppo=FALLING_STEPS)))
 
 
-RECIPES = {FULL: screw_lightbulb, DEBUG: lambda: debug(screw_lightbulb())}
+RECIPES = recipes_of(screw_lightbulb)

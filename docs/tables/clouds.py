@@ -1,0 +1,50 @@
+"""Tables of policies that see point clouds beside those that see poses, and of what the clouds cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from score_rl.core.records import read_json
+from score_rl.evaluation.results import read_results
+from score_rl.report.page import percent
+from tables import Table
+
+PLACES = {"twin": "calibrated twin", "proxy": "proxy, seen by its depth camera"}
+POLICIES = ("base", "base_z0", "score_det")
+
+
+def clouds_table(path: Path) -> Table:
+    """One row per world and sight: base policy, z = 0 and SCORE."""
+    rows: dict[tuple[int, str, str], dict[str, Mapping[str, Any]]] = {}
+    for record in read_results(path):
+        sight = "clouds" if record["variant"].startswith("cloud") else "poses"
+        rows.setdefault((record["robot_seed"], record["evaluation"], sight), {})[record["policy"]] = record
+    robots = {record["robot_seed"] for record in read_results(path) if record["evaluation"] == "proxy"}
+    (robot,) = robots
+    cells = [(place, sight, found) for (_, place, sight), found in rows.items()]
+    cells.sort(key=lambda cell: (list(PLACES).index(cell[0]), cell[1] == "clouds"))
+    header = (f"robot {robot}", "sees", "n", "base", "z = 0", "SCORE", "stops of SCORE")
+    return header, [(PLACES[place], sight, *_cells(found)) for place, sight, found in cells]
+
+
+def cost_table(path: Path) -> Table:
+    """One row per measurement: microseconds of one core."""
+    return ("", "points", "core-µs"), [
+        (record["what"], str(record["points"] or "–"), f"{record['core_us']:.0f}") for record in read_json(path)
+    ]
+
+
+def _cells(found: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    steered = found.get("score_det")
+    stops = "–" if steered is None else str(steered["hand_faults"])
+    n = str(next(iter(found.values()))["n"])
+    return (n, *(_success(found.get(policy)) for policy in POLICIES), stops)
+
+
+def _success(record: Mapping[str, Any] | None) -> str:
+    if record is None:
+        return "–"
+    low, high = record["wilson95"]
+    return f"{percent(record)} [{100 * low:.0f}, {100 * high:.0f}]"
