@@ -143,6 +143,7 @@ DEPTH = (
     Parameter(
         "camera.cloud_turn_rad", XYZ, 0, -0.2, 0.2,
         "turn of point clouds about the point that the camera is aimed at, rotation vector, base frame",
+        prior=Prior(0.0, 0.015, "hand-eye calibration: under a degree", floor=0.003),
         audit=AuditUnit("shift", 0.005),
         told=False,
     ),
