@@ -167,7 +167,7 @@ DEPTH = (
     ),
     Parameter(
         "camera.flying_share", SCALAR, 0, 0, 1,
-        "share of pixels whose depth is mixed with the next one's: points that fly behind an edge",
+        "share of pixels whose depth is mixed with that of a pixel beside them: at edges, points fly between",
         audit=AuditUnit("more", 0.20),
         told=False,
     ),
