@@ -159,10 +159,11 @@ def suspicions(dataset: Dataset, floors: dict[str, float], horizon: int) -> Iter
 
 
 def _never_seen(dataset: Dataset, feature: str) -> Iterator[str]:
-    """Segments of clouds that no frame shows; flags that come and go, or always say the same, are as they should be."""
+    """Segments of clouds that no frame shows; flags that come and go, or are always up, are as they should be."""
     column = dataset.columns[feature]
     if unseen := np.flatnonzero(~(column.reshape(len(column), -1) > 0).any(0)).tolist():
-        yield f"'{feature}': segment{'s' * (len(unseen) > 1)} {', '.join(map(str, unseen))} out of sight in all frames"
+        listed = ", ".join(map(str, unseen))
+        yield f"'{feature}': segment{'s' * (len(unseen) > 1)} {listed} out of sight in all frames"
 
 
 def locate(dataset: Dataset, feature: str, row: int, index: int, value: float) -> Place:

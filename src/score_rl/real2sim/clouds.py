@@ -205,7 +205,7 @@ def _rest_clouds(dataset: Dataset) -> Array:
 
 
 def _prior_sd(parameters: Parameters, middle: Array) -> Array:
-    """(6,) of shift and turn about `middle`, from what is believed of a camera's shift, yaw about the base and tilt."""
+    """(6,) of shift and turn about `middle`, from what is believed of a camera's shift, yaw and tilt."""
     names = ("position_bias_m", "yaw_bias_rad", "cloud_turn_rad")
     shift, yaw, tilt = (parameters[f"camera.{name}"].prior for name in names)
     assert shift is not None and yaw is not None and tilt is not None

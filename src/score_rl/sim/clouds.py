@@ -22,7 +22,7 @@ from score_rl.sim.task import Task
 RAYS_PER_POINT = 2.0
 """Rays for every point: a third and more of a box misses what is in it, and more where a hand is before it."""
 FLYING_M = 0.04
-"""A mixed depth is at most this far from the pixel's own; any camera's filter recognises and drops what is farther."""
+"""A mixed depth is at most this far from the pixel's own; any camera's filter knows and drops what is farther."""
 _ERRORS = ("camera.depth_noise_m", "camera.depth_drift_m", "camera.dropout_share", "camera.flying_share")
 
 
@@ -116,8 +116,8 @@ class Clouds:
     def _draw_errors(
         self, part: _Part, rows: np.ndarray, time: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Which pixels (k, rays) have a depth, what share (k, rays) of it is another's, that of the pixel on the right
-        or, where negative, on the left, and what is added to the depths of those that become points (k, points)."""
+        """Which pixels (k, rays) have a depth, what share (k, rays) of it is another's, the pixel's on the right or,
+        where negative, on the left, and what is added to the depths of those that become points (k, points)."""
         kept, mixed = np.ones((len(rows), part.rays), bool), np.zeros((len(rows), part.rays))
         offset = np.zeros((len(rows), part.points))
         for row in np.flatnonzero(self._errors[rows].any(1)):
