@@ -125,7 +125,7 @@ def test_every_domain_shows_the_critic_the_same_layout() -> None:
 # ---- files ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["twin", "twin_randomised", "proxy", "proxy_physx"])
+@pytest.mark.parametrize("name", sorted(shipped_domains()))
 def test_shipped_domains_survive_a_round_trip(name: str, tmp_path: Path) -> None:
     domain = load_domain(name)
     save_domain(tmp_path / "copy.toml", domain, provenance={"made by": 'a "test"\nof two lines'})
@@ -148,7 +148,8 @@ def test_the_randomised_twin_draws_as_wide_as_robots_differ_in_every_episode() -
 
 
 def test_the_proxy_is_another_robot_and_the_twin_is_nominal() -> None:
-    assert set(shipped_domains()) == {"twin", "twin_randomised", "proxy", "proxy_physx"}
+    shipped = {"twin", "twin_randomised", "proxy", "proxy_physx", "proxy_rough", "hardware"}
+    assert set(shipped_domains()) == shipped
     twin, proxy = load_domain("twin"), load_domain("proxy")
     assert not twin.robot and twin.protective_stop.force_n == 0
     assert proxy.protective_stop.force_n == 30 and proxy.protective_stop.filter_s == 0.01
