@@ -15,7 +15,7 @@ from score_rl.sim.engines.settings import PhysxSettings
 from score_rl.sim.plant import PlantBuilder
 from score_rl.sim.scene import off_centre
 from score_rl.sim.sensors import encoder_error
-from score_rl.sim.task import get_task
+from score_rl.sim.task import get_task, task_names
 from score_rl.sim.world import SimulatedWorld, make_world
 
 TASK = get_task("pinch_cube")
@@ -118,6 +118,14 @@ def test_rough_robots_are_the_proxys_and_more() -> None:
     assert all(np.array_equal(mine[name], theirs[name]) for name in theirs)
     untold = {name for name, parameter in TASK.parameters.general.items() if not parameter.told}
     assert untold <= {*rough.robot, *rough.episode}  # all on
+
+
+def test_every_task_has_rough_robots() -> None:
+    for name in task_names():
+        parameters = get_task(name).parameters
+        drawn = Draws(load_domain("proxy_rough"), parameters)
+        offset = drawn.episodes(drawn.robot(101), [0, 1])[f"{get_task(name).objects[0].name}.com_offset_m"]
+        assert offset.shape == (2, 3) and (offset != 0).all()
 
 
 def test_a_rough_robot_plays_an_episode() -> None:
