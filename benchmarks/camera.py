@@ -20,6 +20,7 @@ import tyro
 from score_rl.core.clouds import CloudConfig, cloud_views
 from score_rl.core.files import write_json
 from score_rl.core.process import describe_process
+from score_rl.core.records import read_json
 from score_rl.core.seeding import derive_seed
 from score_rl.data.dataset import Dataset, load_dataset
 from score_rl.data.writer import DatasetWriter
@@ -56,11 +57,15 @@ class Benchmark:
 
 
 def main() -> None:
-    """Measure and write one record per robot."""
+    """Measure and write one record per robot; those of other robots in the file stay."""
     benchmark = tyro.cli(Benchmark, description=__doc__)
     process = describe_process()
     about = {key: process[key] for key in ("commit", "command", "machine")}
-    write_json(benchmark.result, [measured(robot, benchmark) | about for robot in benchmark.robots])
+    kept = read_json(benchmark.result) if benchmark.result.exists() else []
+    records = {record["robot_seed"]: record for record in kept}
+    for robot in benchmark.robots:
+        records[robot] = measured(robot, benchmark) | about
+    write_json(benchmark.result, [records[robot] for robot in sorted(records)])
 
 
 def measured(robot: int, benchmark: Benchmark) -> dict[str, object]:
