@@ -27,6 +27,7 @@ from score_rl.data.writer import DatasetWriter
 from score_rl.real2sim.calibrate import calibrate
 from score_rl.real2sim.clouds import HAND_CLOUD, CloudFit, fit_clouds
 from score_rl.real2sim.joints import OFFSETS
+from score_rl.real2sim.settings import CalibrateConfig
 from score_rl.sim.camera import reported
 from score_rl.sim.domain import Distribution, Domain, load_domain
 from score_rl.sim.draws import Draws
@@ -48,8 +49,10 @@ class Benchmark:
 
     robots: tuple[int, ...]
     """Robot seeds."""
-    episodes: int = 40
+    episodes: int = 24
     """Demonstrations of every robot."""
+    fit_episodes: int = 12
+    """Of them, whose beginnings are replayed to find the joints."""
     hand_points: int = 128
     """Points of the hand in a frame."""
     result: Path = Path("benchmarks/results/camera.json")
@@ -74,7 +77,8 @@ def measured(robot: int, benchmark: Benchmark) -> dict[str, object]:
     true = PARAMETERS.nominal() | Draws(proxy, PARAMETERS).robot(robot)
     seen = recorded(proxy, robot, benchmark)
     without_clouds = {name: column for name, column in seen.columns.items() if name != HAND_CLOUD}
-    estimates = calibrate(replace(seen, columns=without_clouds), TASK, load_domain("twin")).estimates
+    config = CalibrateConfig(fit_episodes=benchmark.fit_episodes, threads=1)
+    estimates = calibrate(replace(seen, columns=without_clouds), TASK, load_domain("twin"), config).estimates
     offset = np.concatenate([np.array(estimates[name].value) for name in OFFSETS])
     clouds, raw = fitted(seen, offset), fitted(seen, np.zeros_like(offset))
     still = replace(proxy, episode=proxy.episode | {"camera.flying_share": Distribution("constant", ((0.0,),))})
