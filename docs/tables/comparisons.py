@@ -62,6 +62,7 @@ def camera_table(path: Path) -> Table:
             ("from poses", "poses"),
             ("from clouds", "clouds"),
             ("from clouds, joints as measured", "clouds_raw_joints"),
+            ("from clouds in which nothing flies", "clouds_nothing_flies"),
         )
     ]
     rows += [

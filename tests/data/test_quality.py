@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from door import write
@@ -76,6 +78,16 @@ def test_dead_and_nearly_dead_entries_are_named(tmp_path):
     assert dead == "'observation.state' never changes in entry 0"
     assert still.startswith("'observation.state' hardly moves in entry 1: standard deviation 7")
     assert "below the floor 0.01" in still
+
+
+def test_segments_of_clouds_that_are_always_in_sight_are_as_they_should_be(tmp_path):
+    dataset, key = changed(tmp_path, None), "observation.cloud_seen"
+    seen = np.ones((dataset.num_frames, 3), np.float32)
+    seen[7, 1] = 0.0  # hidden for one frame: no spike
+    shown = replace(dataset, columns={**dataset.columns, key: seen})
+    assert list(suspicions(shown, {key: 0.01}, 8)) == []
+    seen[:, 2] = 0.0
+    assert list(suspicions(shown, {key: 0.01}, 8)) == [f"'{key}': segment 2 out of sight in all frames"]
 
 
 def test_entries_by_hand(tmp_path):

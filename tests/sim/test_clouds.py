@@ -198,6 +198,16 @@ def test_lost_pixels_leave_fewer_points_and_flying_ones_leave_the_surface() -> N
     assert 0.01 < off.max() < 0.05 and (np.abs(off) < 0.004).mean() > 0.6
 
 
+def test_only_pixels_at_an_edge_fly() -> None:
+    _, true = looked(domain(), num_envs=16)
+    _, seen = looked(domain(camera__flying_share=1.0), num_envs=16)
+    deeper = (seen[CLOUD] - true[CLOUD]) @ CAMERA.axes[2]
+    # A pixel is 1.1 m / 600 = 1.8 mm wide: of a side that is seen at 70 degrees, 5 mm deep.
+    at_edge = np.abs(deeper) > 0.005
+    assert 0.01 < at_edge.mean() < 0.2
+    assert abs(deeper[~at_edge].mean()) < 2e-4 and deeper[at_edge].max() < 0.041
+
+
 def test_noise_is_another_at_every_step_and_in_every_episode() -> None:
     world, first = looked(domain(camera__depth_noise_m=0.002), num_envs=2)
     world.step(torch.tensor([world.robot.home] * 2))
@@ -267,7 +277,9 @@ def test_a_camera_is_a_few_lines_of_a_domain() -> None:
 def test_no_critic_is_told_of_the_camera() -> None:
     parameters = parts.TASK.parameters
     untold = [name for name in parameters if not parameters[name].told]
-    assert untold == list(parameters)[-len(untold) :] and all(name.startswith("camera.") for name in untold)
+    assert untold == list(parameters)[-len(untold) :]
+    depth = [name for name in untold if name.startswith("camera.")]
+    assert untold[: len(depth)] == depth and len(depth) == 6
     assert parameters.told == parameters.count - sum(parameters[name].size for name in untold)
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from score_rl.core.clouds import CLOUD_SEEN
 from score_rl.core.errors import ScoreError
-from score_rl.data.dataset import Dataset
+from score_rl.data.dataset import OBSERVATION, Dataset
 
 SENTINEL = 1e9
 """A number this large stands for "no measurement": no quantity of a robot in SI units comes near."""
@@ -130,6 +131,9 @@ def suspicions(dataset: Dataset, floors: dict[str, float], horizon: int) -> Iter
     """
     yield from dataset.notes
     for feature, floor in floors.items():
+        if feature == OBSERVATION + CLOUD_SEEN:
+            yield from _never_seen(dataset, feature)
+            continue
         if found := spikes(dataset, feature):
             yield f"a spike: {found[0]}" + (f", and {len(found) - 1} more" if len(found) > 1 else "")
         every = entries(dataset, feature)
@@ -152,6 +156,14 @@ def suspicions(dataset: Dataset, floors: dict[str, float], horizon: int) -> Iter
     texts = sorted(set(dataset.tasks))
     if len(texts) > 1:
         yield f"{len(texts)} tasks ({', '.join(map(repr, texts[:3]))}, ...), which the policy cannot tell apart"
+
+
+def _never_seen(dataset: Dataset, feature: str) -> Iterator[str]:
+    """Segments of clouds that no frame shows; flags that come and go, or are always up, are as they should be."""
+    column = dataset.columns[feature]
+    if unseen := np.flatnonzero(~(column.reshape(len(column), -1) > 0).any(0)).tolist():
+        listed = ", ".join(map(str, unseen))
+        yield f"'{feature}': segment{'s' * (len(unseen) > 1)} {listed} out of sight in all frames"
 
 
 def locate(dataset: Dataset, feature: str, row: int, index: int, value: float) -> Place:

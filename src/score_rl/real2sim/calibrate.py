@@ -47,8 +47,6 @@ from score_rl.sim.parameters import Parameter, Parameters, Prior
 from score_rl.sim.task import Task
 
 FORMAT_VERSION = 1
-AIMED_M = np.array([0.5, 0.0, 0.08])
-"""The point that a depth camera's own turn is about, base frame."""
 EFFECTIVE = ("robot.lag_s", "robot.delay_s", "hand.backlash_rad")
 """Parameters whose best value in the twin depends on its physics step."""
 
@@ -137,7 +135,7 @@ def calibrate(
     estimates = {
         **_joint_estimates(fit, parameters),
         **_camera_estimates(camera, parameters),
-        **(_cloud_estimates(clouds, parameters) if clouds is not None else {}),
+        **(_cloud_estimates(clouds, twin, parameters) if clouds is not None else {}),
         **_from_priors(twin, parameters),
     }
     instead = {name: tuple(effective.values(name).tolist()) for name in EFFECTIVE}
@@ -288,11 +286,10 @@ def _camera_estimates(camera: CameraFit, parameters: Parameters) -> dict[str, Es
     }
 
 
-def _cloud_estimates(clouds: CloudFit, parameters: Parameters) -> dict[str, Estimate]:
+def _cloud_estimates(clouds: CloudFit, twin: Domain, parameters: Parameters) -> dict[str, Estimate]:
     return {
         name: _estimate(parameters[name], value, sd, "clouds of the hand and of objects at rest")
-        for name, (value, sd) in clouds.estimates(AIMED_M).items()
-        if name in parameters and parameters[name].prior is not None
+        for name, (value, sd) in clouds.estimates(np.array(twin.camera.target_m)).items()
     }
 
 

@@ -205,7 +205,9 @@ def _rest_clouds(dataset: Dataset) -> Array:
 
 
 def _prior_sd(parameters: Parameters, middle: Array) -> Array:
-    """(6,) of shift and turn about `middle`, from what is believed of a camera's shift and turn about the base."""
-    shift, turn = (parameters[f"camera.{name}"].prior for name in ("position_bias_m", "yaw_bias_rad"))
-    assert shift is not None and turn is not None
-    return np.repeat([np.hypot(shift.sd, turn.sd * np.linalg.norm(middle)), turn.sd], 3)
+    """(6,) of shift and turn about `middle`, from what is believed of a camera's shift, yaw and tilt."""
+    names = ("position_bias_m", "yaw_bias_rad", "cloud_turn_rad")
+    shift, yaw, tilt = (parameters[f"camera.{name}"].prior for name in names)
+    assert shift is not None and yaw is not None and tilt is not None
+    sd_m = np.hypot(shift.sd, yaw.sd * np.linalg.norm(middle))
+    return np.array([sd_m, sd_m, sd_m, tilt.sd, tilt.sd, yaw.sd])

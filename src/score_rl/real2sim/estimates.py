@@ -26,7 +26,7 @@ class Estimate:
     identified: bool
     """Whether the demonstrations reduced the prior's uncertainty by half or more, for most elements."""
     source: str
-    """Evidence: "free motion", "rest, grasp and carry" or "prior"."""
+    """Evidence: "free motion", "rest, grasp and carry", "clouds of the hand and of objects at rest" or "prior"."""
     meaning: str = ""
     """What the parameter is, one line for people."""
 

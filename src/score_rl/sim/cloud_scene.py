@@ -48,6 +48,7 @@ class CloudScene:
         self.hand = _segment(model, "", hand.geoms)
         """Everything that hangs on the palm."""
         self._table = model.geom(TABLE_GEOM).id
+        self._tips = [model.geom(name).id for name in task.robot.fingertips]
         self._batch = Batch(model, num_envs, threads)
         names = ("geom_size", "geom_pos", "geom_rbound", "body_pos", "jnt_pos")
         self._nominal = {name: getattr(model, name).copy() for name in names}
@@ -58,8 +59,12 @@ class CloudScene:
         self._position, self._matrix = self._batch.bind("geom_xpos"), self._batch.bind("geom_xmat")
 
     def begin(self, rows: np.ndarray, plant: Plant) -> None:
-        """Episodes start in environments `rows` (k,): objects have other sizes, the table another height."""
+        """Episodes start in environments `rows` (k,): sizes of objects and fingertips, height of the table."""
         field, nominal, cells = self._field, self._nominal, rows[:, None]
+        radius = nominal["geom_size"][self._tips, 0]
+        thicker = radius * (plant.tip_radius_scale[:, None] - 1)
+        field["geom_size"][cells, self._tips, 0] = radius + thicker
+        field["geom_rbound"][cells, self._tips] = nominal["geom_rbound"][self._tips] + thicker
         field["geom_pos"][rows, self._table, 2] = plant.table_height_m
         field["body_pos"][rows], field["jnt_pos"][rows] = plant.body_pos, plant.joint_pos
         for name, parts in self._parts.items():

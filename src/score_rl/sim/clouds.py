@@ -22,7 +22,7 @@ from score_rl.sim.task import Task
 RAYS_PER_POINT = 2.0
 """Rays for every point: a third and more of a box misses what is in it, and more where a hand is before it."""
 FLYING_M = 0.04
-"""Pixels whose depth is mixed with another's by more than this are recognised and dropped by any camera's filter."""
+"""A mixed depth is at most this far from the pixel's own; any camera's filter knows and drops what is farther."""
 _ERRORS = ("camera.depth_noise_m", "camera.depth_drift_m", "camera.dropout_share", "camera.flying_share")
 
 
@@ -95,41 +95,50 @@ class Clouds:
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Of every part true points (k, points, 3), up to errors of depth, and whether there is any (k,)."""
         camera, origin = self._camera, np.array(self._camera.position_m)
-        directions = [
-            camera.rays(part.pixels(camera, placed, self._phase[rows, time, part.number])) for part in parts
-        ]
-        depth, geoms = self._scene.rays(rows, origin, np.concatenate(directions, axis=1))
+        pixels = [part.pixels(camera, placed, self._phase[rows, time, part.number]) for part in parts]
+        directions = [camera.rays(pixel) for pixel in pixels]
+        depths, geoms = self._scene.rays(rows, origin, np.concatenate(directions, axis=1))
         found, end = [], 0
-        for part, direction in zip(parts, directions):
+        for part, pixel, direction in zip(parts, pixels, directions):
             mine = slice(end, end := end + part.rays)
-            ok = part.owns[geoms[:, mine]]
-            measured, offset = self._with_errors(part, rows, time, depth[:, mine], ok)
-            index, have = _selected(ok, part.points)
-            length = np.take_along_axis(measured, index, axis=1) + offset
+            kept, mixed, offset = self._draw_errors(part, rows, time)
+            index, have = _selected(part.owns[geoms[:, mine]] & kept, part.points)
+            depth = np.take_along_axis(depths[:, mine], index, axis=1)
+            mixed = np.take_along_axis(mixed, index, axis=1)
+            flying = np.flatnonzero(mixed.any(1))
+            if flying.size:
+                chosen = np.take_along_axis(pixel[flying], index[flying, :, None], axis=1)
+                depth[flying] += self._mixed_in(rows[flying], chosen, depth[flying], mixed[flying])
             chosen = np.take_along_axis(direction, index[..., None], axis=1)
-            found.append((origin + length[..., None] * chosen, have > 0))
+            found.append((origin + (depth + offset)[..., None] * chosen, have > 0))
         return found
 
-    def _with_errors(
-        self, part: _Part, rows: np.ndarray, time: np.ndarray, depth: np.ndarray, ok: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Depths (k, rays) as measured, and what is added to those that become points (k, points).
-
-        `ok` (k, rays) loses the pixels without depth.
-        """
-        offset, mixed = np.zeros((len(rows), part.points)), np.zeros(depth.shape)
-        noisy = np.flatnonzero(self._errors[rows].any(1))
-        for row in noisy:
+    def _draw_errors(
+        self, part: _Part, rows: np.ndarray, time: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which pixels (k, rays) have a depth, what share (k, rays) of it is another's, the pixel's on the right or,
+        where negative, on the left, and what is added to the depths of those that become points (k, points)."""
+        kept, mixed = np.ones((len(rows), part.rays), bool), np.zeros((len(rows), part.rays))
+        offset = np.zeros((len(rows), part.points))
+        for row in np.flatnonzero(self._errors[rows].any(1)):
             noise, drift, dropout, flying = self._errors[rows[row]]
             draw = _moment(int(self._seeds[rows[row]]), int(time[row]), part.number)
-            lost, flies, share_of_next = draw.random((3, part.rays))
-            ok[row] &= lost >= dropout
-            mixed[row] = np.where(flies < flying, share_of_next, 0.0)
+            lost, flies, share = draw.random((3, part.rays))
+            kept[row] = lost >= dropout
+            mixed[row] = np.where(flies < flying, 2 * share - 1, 0.0)
             offset[row] = drift * draw.standard_normal() + noise * draw.standard_normal(part.points)
-        if not noisy.size:
-            return depth, offset
-        beside = depth[:, part.next]
-        return depth + mixed * np.where(beside > 0, np.clip(beside - depth, -FLYING_M, FLYING_M), 0.0), offset
+        return kept, mixed, offset
+
+    def _mixed_in(self, rows: np.ndarray, pixels: np.ndarray, depth: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """(k, p) what is added to depths (k, p) where those of the pixels beside `pixels` (k, p, 2) have a share.
+
+        A sensor averages over what a pixel sees, to both sides: pixels at an edge fly, and a slanted surface stays
+        where it is. Where nothing is beside, nothing is mixed in.
+        """
+        beside, (width, _) = pixels.copy(), self._camera.resolution_px
+        beside[..., 0] = np.clip(beside[..., 0] + np.sign(share), 0.5, width - 0.5)
+        there, _ = self._scene.rays(rows, np.array(self._camera.position_m), self._camera.rays(beside))
+        return np.abs(share) * np.where(there > 0, np.clip(there - depth, -FLYING_M, FLYING_M), 0.0)
 
 
 class _Part:
@@ -143,8 +152,6 @@ class _Part:
         side = math.ceil(math.sqrt(RAYS_PER_POINT * points))
         row, column = np.divmod(np.arange(side * side), max(side, 1))
         self._side, self._cells = side, np.stack([column, row], axis=1)
-        self.next = np.where(column + 1 < side, np.arange(side * side) + 1, np.arange(side * side) - 1)
-        """(rays,) the ray beside every ray."""
         self.rays = side * side
 
     def pixels(self, camera: Camera, placed: Placed, phase: np.ndarray) -> np.ndarray:

@@ -143,6 +143,7 @@ DEPTH = (
     Parameter(
         "camera.cloud_turn_rad", XYZ, 0, -0.2, 0.2,
         "turn of point clouds about the point that the camera is aimed at, rotation vector, base frame",
+        prior=Prior(0.0, 0.015, "hand-eye calibration: under a degree", floor=0.003),
         audit=AuditUnit("shift", 0.005),
         told=False,
     ),
@@ -166,7 +167,7 @@ DEPTH = (
     ),
     Parameter(
         "camera.flying_share", SCALAR, 0, 0, 1,
-        "share of pixels whose depth is mixed with the next one's: points that fly behind an edge",
+        "share of pixels whose depth is mixed with that of a pixel beside them: at edges, points fly between",
         audit=AuditUnit("more", 0.20),
         told=False,
     ),
@@ -194,6 +195,11 @@ OBJECT_QUANTITIES = {
             audit=AuditUnit("factor", 0.02),
             stream="object_size_scale",
         ),
+        Parameter(
+            "object.com_offset_m", XYZ, 0, -0.05, 0.05,
+            "centre of mass from where its density puts it, in the frame of the object's first body",
+            told=False,
+        ),
     )
 }  # fmt: skip
 """Quantity -> parameter of every object of a task."""
@@ -211,14 +217,17 @@ class Parameters(Mapping[str, Parameter]):
     def __init__(self, robot: Sequence[Parameter], objects: Mapping[str, Sequence[str]]) -> None:
         """robot: what the robot declares; objects: name -> quantities, in the task's order."""
         first, *others = [_of_object(name, quantities) for name, quantities in objects.items()] or [()]
-        systematic = tuple(parameter for parameter in robot if "jitter" not in parameter.quantity)
-        noise = tuple(parameter for parameter in robot if "jitter" in parameter.quantity)
+        systematic = tuple(parameter for parameter in robot if parameter.told and "jitter" not in parameter.quantity)
+        noise = tuple(parameter for parameter in robot if parameter.told and "jitter" in parameter.quantity)
         of_others = tuple(parameter for other in others for parameter in other)
-        ordered = (*systematic, *SURROUNDINGS, *first, *JITTER, *noise, *of_others, *DEPTH)
+        ordered = (*systematic, *SURROUNDINGS, *_told(first), *JITTER, *noise, *_told(of_others), *DEPTH)
+        ordered += tuple(parameter for parameter in (*robot, *first, *of_others) if not parameter.told)
         self._table = {parameter.name: parameter for parameter in ordered}
         used = {quantity for quantities in objects.values() for quantity in quantities}
         shared = [parameter for quantity, parameter in OBJECT_QUANTITIES.items() if quantity in used]
-        self.general = {p.name: p for p in (*systematic, *SURROUNDINGS, *shared, *JITTER, *noise, *DEPTH)}
+        general = (*systematic, *SURROUNDINGS, *_told(shared), *JITTER, *noise, *DEPTH)
+        general += tuple(parameter for parameter in (*robot, *shared) if not parameter.told)
+        self.general = {parameter.name: parameter for parameter in general}
         """Name -> parameter, all objects of the task together."""
         self._objects = frozenset(objects)
         sizes = [parameter.size for parameter in ordered]
@@ -264,6 +273,10 @@ class Parameters(Mapping[str, Parameter]):
         """The name by which a domain speaks of this quantity of all objects; other names are themselves general."""
         parameter = self._table.get(name)
         return f"{OBJECT}.{parameter.quantity}" if parameter and parameter.owner in self._objects else name
+
+
+def _told(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
+    return tuple(parameter for parameter in parameters if parameter.told)
 
 
 def _of_object(name: str, quantities: Sequence[str]) -> tuple[Parameter, ...]:

@@ -10,18 +10,21 @@ import numpy as np
 
 from score_rl.core.errors import unknown_choice
 from score_rl.sim.domain import Physics
+from score_rl.sim.parameters import OBJECT_QUANTITIES
 from score_rl.sim.task import Task
 
 
 @dataclass(frozen=True)
 class ObjectFigures:
-    """How one object differs from the scene's, k environments; (k,) each."""
+    """How one object differs from the scene's, k environments; (k,) each where nothing else is said."""
 
     mass_scale: np.ndarray
     friction: np.ndarray
     """Sliding friction in all of its contacts."""
     size_scale: np.ndarray
     """Also scales where its parts and joints are."""
+    com_offset_m: np.ndarray
+    """(k, 3) of its first body's centre of mass, from where the scene has it, in that body's frame."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +133,9 @@ class PlantBuilder:
 
 def _figures(name: str, values: Mapping[str, np.ndarray], k: int, friction: float) -> ObjectFigures:
     """Of one object; what it does not vary is as in the scene, where its friction is `friction`."""
-    scene = {"mass_scale": 1.0, "friction": friction, "size_scale": 1.0}
-    given = {quantity: values.get(f"{name}.{quantity}") for quantity in scene}
-    return ObjectFigures(
-        **{
-            quantity: np.full(k, scene[quantity]) if value is None else value[:, 0]
-            for quantity, value in given.items()
-        }
-    )
+    figures = {}
+    for quantity, parameter in OBJECT_QUANTITIES.items():
+        scene = friction if quantity == "friction" else float(parameter.nominal)
+        value = values.get(f"{name}.{quantity}", np.full((k, parameter.size), scene))
+        figures[quantity] = value[:, 0] if parameter.size == 1 else value
+    return ObjectFigures(**figures)

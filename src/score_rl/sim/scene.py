@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mujoco
 import numpy as np
 
@@ -38,6 +40,18 @@ def scene_spec(task: Task, physics: Physics) -> mujoco.MjSpec:
         limit = effort * physics.arm_torque_scale
         spec.actuator(name).forcerange = (-limit, limit)
     return spec
+
+
+def off_centre(task: Task) -> Task:
+    """The task, with objects whose centres of mass may lie anywhere: MuJoCo compiles a free body whose centre of mass
+    is its origin into one for which it cannot move."""
+
+    def add_objects(spec: mujoco.MjSpec) -> None:
+        task.add_objects(spec)
+        for body in filter(None, (spec.body(item.name) for item in task.objects)):
+            body.simple = False
+
+    return replace(task, add_objects=add_objects)
 
 
 def _prioritise(spec: mujoco.MjSpec, task: Task) -> None:

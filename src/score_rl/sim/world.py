@@ -26,7 +26,7 @@ from score_rl.sim.episode import plan_episodes
 from score_rl.sim.nan_dump import write_nan_dump
 from score_rl.sim.plant import Plant, PlantBuilder
 from score_rl.sim.robot import CONTROL_RATE_HZ, robot_interface
-from score_rl.sim.scene import joint_addresses
+from score_rl.sim.scene import joint_addresses, off_centre
 from score_rl.sim.sensors import Rows, Sensors
 from score_rl.sim.state import Configuration, SceneState
 from score_rl.sim.strain import RULES, Strain, low_pass
@@ -91,7 +91,9 @@ class SimulatedWorld:
         # As actions know them: float32.
         self._low, self._high = np.float64(np.float32([robot.target_lower, robot.target_upper]))
         threads = threads or usable_cores()
-        self.engine = open_engine(task, self._physics, num_envs, threads)
+        said = {*self._draws.domain.robot, *self._draws.domain.episode}
+        moved = any(name.endswith(".com_offset_m") for name in said)
+        self.engine = open_engine(off_centre(task) if moved else task, self._physics, num_envs, threads)
         """The physics itself; stepping it goes around the world."""
         self.not_applied = not_applied(self.engine, task, domain)
         """Parameters of the domain that the engine cannot represent, as the domain's owner accepts."""

@@ -106,6 +106,46 @@ _PARAMETERS = (
         audit=AuditUnit("more", 0.002),
         stream="joint_jitter_rad",
     ),
+    Parameter(
+        "robot.delay_jitter_s", 1, 0, 0, 0.09,
+        "how much later than its delay a command may come: uniform, each command's own",
+        told=False,
+    ),
+    Parameter(
+        "arm.encoder_error_rad", ARM, 0, 0, 0.05,
+        "amplitude of the once-a-turn error of arm encoders that sit off their axes",
+        told=False,
+    ),
+    Parameter(
+        "arm.encoder_phase_rad", ARM, 0, 0, 2 * math.pi,
+        "its phase: encoders read amplitude x sin(position + phase) too much",
+        told=False,
+    ),
+    Parameter(
+        "hand.encoder_error_rad", HAND, 0, 0, 0.1,
+        "amplitude of the once-a-turn error of hand encoders that sit off their axes",
+        told=False,
+    ),
+    Parameter(
+        "hand.encoder_phase_rad", HAND, 0, 0, 2 * math.pi,
+        "its phase: encoders read amplitude x sin(position + phase) too much",
+        told=False,
+    ),
+    Parameter(
+        "hand.compliance_rad_nm", 1, 0, 0, 0.2,
+        "by how much a hand joint yields behind its servo under load, rad/(N m)",
+        told=False,
+    ),
+    Parameter(
+        "hand.hysteresis_nm", 1, 0, 0, 0.2,
+        "load by which that follows late, in either direction: friction of the gears",
+        told=False,
+    ),
+    Parameter(
+        "hand.tip_radius_scale", 1, 1, 0.7, 1.4,
+        "factor on the radius of the fingertips",
+        told=False,
+    ),
 )  # fmt: skip
 """What differs between two such robots. Floors of priors: elasticity under load and temperature (offsets, play),
 physics steps as long as the time constants, which trade lag against gain (a third of a 16.7 ms step; a tenth of a

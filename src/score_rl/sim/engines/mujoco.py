@@ -121,15 +121,19 @@ class ModelFields:
         self._soft = [geom for parts in self._objects.values() for geom in parts.geoms] + [self._table]
         self._dofs = joint_addresses(model, task.robot)[1]
         names = ["actuator_gainprm", "actuator_biasprm", "actuator_forcerange", "dof_frictionloss", "geom_friction"]
-        names += ["geom_solref", "geom_pos", "geom_size", "body_mass", "body_inertia"]
+        names += ["geom_solref", "geom_pos", "geom_size", "body_mass", "body_inertia", "body_ipos"]
         if not all(parts.centred for parts in self._objects.values()):
-            names += ["body_pos", "body_ipos", "jnt_pos"]
+            names += ["body_pos", "jnt_pos"]
         self._nominal = {name: getattr(model, name).copy() for name in names}
         self._field = {name: batch.expand(name) for name in names}
         # Constants come from `set_const` from the start, so that an environment's past leaves no trace in them.
         batch.set_const()
         self._standing = [parts.root for parts in self._objects.values() if not parts.free]
-        nominal = [0.0, 1.0] + [1.0, 1.0] * len(self._objects) + model.body_pos[self._standing].ravel().tolist()
+        nominal = (
+            [0.0, 1.0]
+            + [1.0, 1.0, 0.0, 0.0, 0.0] * len(self._objects)
+            + model.body_pos[self._standing].ravel().tolist()
+        )
         self._shape = np.tile(nominal, (batch.nsim, 1))
 
     def apply(self, rows: np.ndarray, plant: Plant) -> None:
@@ -161,10 +165,11 @@ class ModelFields:
             field["geom_size"][cells, geoms] = nominal["geom_size"][geoms] * size
             field["body_mass"][cells, bodies] = nominal["body_mass"][bodies] * mass[..., 0]
             field["body_inertia"][cells, bodies] = nominal["body_inertia"][bodies] * mass * size**2
+            field["body_ipos"][cells, bodies] = nominal["body_ipos"][bodies] * size
+            field["body_ipos"][rows, parts.root] += figures.com_offset_m
             if "body_pos" in field:
                 field["geom_pos"][cells, geoms] = nominal["geom_pos"][geoms] * size
-                field["body_ipos"][cells, bodies] = nominal["body_ipos"][bodies] * size
-            shape += [figures.size_scale, figures.mass_scale]
+            shape += [figures.size_scale, figures.mass_scale, *figures.com_offset_m.T]
         # Bounding volumes, subtree masses, inverse weights, static positions. Without this a table stays where it
         # was, and a heavier object has a wrong centre of mass (implicitfast reads it) and spins itself to infinity.
         shapes = np.column_stack([*shape, *plant.body_pos[:, self._standing].reshape(len(rows), -1).T])

@@ -25,7 +25,7 @@ def load(task: Task, physics: Physics, num_envs: int, threads: int, free_space: 
 class PhysxEngine:
     """See `engines.Engine`. Contacts are rigid, and their forces told as `PhysxScene.run` says."""
 
-    not_represented: frozenset[str] = frozenset({"hand.tip_radius_scale"})
+    not_represented: frozenset[str] = frozenset()
 
     def __init__(self, task: Task, physics: Physics, num_envs: int, threads: int, free_space: bool = False) -> None:
         """threads: processes, where that is possible."""

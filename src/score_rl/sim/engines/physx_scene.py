@@ -111,14 +111,24 @@ class PhysxScene:
         figures = self._plant.objects[owner]
         return float(figures.size_scale[self._row]), float(figures.mass_scale[self._row])
 
+    def _centre(self, body: int) -> np.ndarray:
+        """(3,) centre of mass of a body, in its frame."""
+        model, owner = self.blueprint.model, self.blueprint.owner.get(body)
+        centre = model.body_ipos[body] * self._scales(body)[0]
+        if owner is None or model.body(owner).id != body:
+            return centre
+        return centre + self._plant.objects[owner].com_offset_m[self._row]
+
     def _attach_shapes(self, component: physx.PhysxRigidBaseComponent, body: int) -> None:
         model, size = self.blueprint.model, self._scales(body)[0]
-        material = self._materials[self.blueprint.owner.get(body, "")]
+        material, tips = self._materials[self.blueprint.owner.get(body, "")], self.blueprint.task.robot.fingertips
+        thicker = np.array([self._plant.tip_radius_scale[self._row], 1.0, 1.0])
         for geom in self.blueprint.shapes[body]:
             position, quaternion = model.geom_pos[geom] * size, model.geom_quat[geom]
             if body == 0 and geom == model.geom(TABLE_GEOM).id:
                 continue
-            shape, turned = _shape(model, geom, size, material)
+            scale = size * thicker if model.geom(geom).name in tips else size
+            shape, turned = _shape(model, geom, scale, material)
             shape.local_pose = Pose(position, rotations.multiply(quaternion[None], turned[None])[0])
             self._finish(shape, geom)
             component.attach(shape)
@@ -158,7 +168,7 @@ class PhysxScene:
         model, (size, mass) = self.blueprint.model, self._scales(body)
         inertia = model.body_inertia[body] * mass * size**2
         component.mass = float(model.body_mass[body]) * mass
-        component.cmass_local_pose = Pose(model.body_ipos[body] * size, model.body_iquat[body])
+        component.cmass_local_pose = Pose(self._centre(body), model.body_iquat[body])
         component.inertia = inertia
         component.linear_damping = component.angular_damping = 0.0
         component.max_depenetration_velocity = _DEPENETRATION_M_S
@@ -172,11 +182,9 @@ class PhysxScene:
         inertia = self._weigh(component, body)
         name = self.blueprint.names[body]
         self._add(component, name)
-        centre = model.body_ipos[body] * self._scales(body)[0]
         addresses = int(model.jnt_qposadr[joint]), int(model.jnt_dofadr[joint])
-        self._free.append(
-            _Free(component, name, *addresses, centre, float(self.blueprint.rolling_m.get(body, 0.0)), inertia)
-        )
+        rolling_m = float(self.blueprint.rolling_m.get(body, 0.0))
+        self._free.append(_Free(component, name, *addresses, self._centre(body), rolling_m, inertia))
 
     def _build_tree(self, root: int) -> None:
         """A body that stands in the world or is jointed to it, with all that hangs on it."""
@@ -318,7 +326,7 @@ class PhysxScene:
 
 
 def _shape(
-    model: mujoco.MjModel, geom: int, scale: float, material: physx.PhysxMaterial
+    model: mujoco.MjModel, geom: int, scale: float | np.ndarray, material: physx.PhysxMaterial
 ) -> tuple[physx.PhysxCollisionShape, np.ndarray]:
     """A geom's shape, and the rotation (4,) from PhysX's to MuJoCo's convention of it."""
     size, kind = (model.geom_size[geom] * scale).astype(np.float32), _GEOM(model.geom_type[geom])

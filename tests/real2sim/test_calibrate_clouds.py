@@ -1,0 +1,86 @@
+"""Demonstrations with clouds of the hand, recorded to disk, checked and calibrated from, end to end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from score_rl.core.clouds import CLOUD, HAND_CLOUD, CloudConfig, cloud_views
+from score_rl.data.dataset import load_dataset
+from score_rl.data.writer import DatasetWriter
+from score_rl.pipeline.datasets import check
+from score_rl.real2sim.calibrate import CalibrateConfig, Calibration, calibrate
+from score_rl.sim.camera import Camera, reported
+from score_rl.sim.domain import Distribution, Domain, load_domain
+from score_rl.sim.task import get_task
+from score_rl.sim.world import make_world
+from score_rl.tasks.people.collect import demonstrate, features
+from score_rl.tasks.people.habits import careful
+
+TASK = get_task("pinch_cube")
+VIEWS = cloud_views(CloudConfig(32, hand_points=64), 1)
+CAMERA = Camera(position_m=(1.2, 0.5, 0.7), target_m=(0.48, 0.02, 0.1))
+PLANTED = {
+    "hand.joint_bias_rad": np.full(16, 0.03),
+    "table.height_m": np.array([0.006]),
+    "camera.position_bias_m": np.array([0.004, -0.006, 0.005]),
+    "camera.yaw_bias_rad": np.array([0.02]),
+    "camera.cloud_turn_rad": np.array([0.01, -0.015, 0.0]),
+    "camera.depth_noise_m": np.array([0.001]),
+}
+"""Errors of the robot; all others are nominal."""
+EPISODES = 6
+
+
+def twin() -> Domain:
+    return replace(load_domain("twin"), camera=CAMERA)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Demonstrations of the planted robot, at the twin's physics."""
+    constants = {name: Distribution("constant", (tuple(value.tolist()),)) for name, value in PLANTED.items()}
+    world = make_world("pinch_cube", replace(twin(), robot=constants), EPISODES, threads=1, views=VIEWS)
+    root = tmp_path_factory.mktemp("clouds") / "dataset"
+    writer = DatasetWriter(root, 10, features(world), world.robot.name)
+    for shown in demonstrate(world, careful(), range(EPISODES)):
+        writer.add_episode(shown.frames, TASK.description, shown.extra)
+    writer.finalize()
+    return root
+
+
+@pytest.fixture(scope="module")
+def calibration(recorded: Path) -> Calibration:
+    config = CalibrateConfig(fit_episodes=3, max_frames=12, timestep_s=1 / 60, threads=1)
+    return calibrate(load_dataset(recorded), TASK, twin(), config)
+
+
+@pytest.mark.slow
+def test_a_dataset_with_clouds_is_checked(recorded: Path) -> None:
+    checked = check((recorded,))
+    shown = checked.dataset.columns[f"observation.{HAND_CLOUD}"]
+    assert shown.shape[1:] == (64, 3) and checked.dataset.columns[f"observation.{CLOUD}"].shape[1:] == (32, 3)
+    assert not any("cloud" in line for line in checked.warnings)
+
+
+@pytest.mark.slow
+def test_the_calibrated_twin_shows_points_where_the_robots_camera_does(calibration: Calibration) -> None:
+    values = {name: np.zeros((1, parameter.size)) for name, parameter in TASK.parameters.items()}
+    places = np.array(CAMERA.target_m) + [[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0], [0, 0, 0.1]]
+
+    def shown(errors: dict[str, np.ndarray]) -> np.ndarray:
+        matrix, offset = reported(CAMERA, {**values, **{name: value[None] for name, value in errors.items()}})
+        return places @ matrix[0].T + offset[0]
+
+    found = {name: np.array(calibration.domain.robot[name].arguments[0]) for name in PLANTED if "noise" not in name}
+    assert np.linalg.norm(shown(PLANTED) - places, axis=1).min() > 5e-3
+    assert np.linalg.norm(shown(found) - shown(PLANTED), axis=1).max() < 1.5e-3
+    assert found["table.height_m"] == pytest.approx(PLANTED["table.height_m"], abs=1.5e-3)
+    assert found["camera.cloud_turn_rad"] == pytest.approx(PLANTED["camera.cloud_turn_rad"], abs=5e-3)
+    assert calibration.used["hand_clouds"] > 100 and calibration.used["rest_clouds"] == EPISODES
+    tilt = calibration.estimates["camera.cloud_turn_rad"]
+    assert tilt.identified and tilt.source.startswith("clouds")
+    assert calibration.domain.episode["camera.cloud_turn_rad"] == Distribution("normal", ((0.0,), tilt.sd))
