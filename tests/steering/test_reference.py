@@ -105,6 +105,8 @@ def test_a_resumed_run_remembers_what_it_is_compared_with(tmp_path):
     _, resumed = learn(tmp_path / "stopped", LeftWorld)
     _, straight = learn(tmp_path / "straight", LeftWorld)
     assert resumed.summary["reference"] == straight.summary["reference"]
+    left, other = (tmp_path / name / "steering" / "steering.json" for name in ("stopped", "straight"))
+    assert left.read_bytes() == other.read_bytes()
 
 
 def test_it_returns_to_the_ticket_that_it_began_at():
@@ -159,7 +161,10 @@ def test_an_adviser_says_each_thing_once_and_forgets_the_stage_before():
         adviser.hear(record, None, said)
     assert len(lines) == 1 and lines[0].startswith("  iteration 3: the learner's steps are too large: KL 2.00")
     assert list(said) == ["steps"]
+    resumed, again = Adviser(PPOConfig(), 10, lines.append, records(kl=2.0)[:3]), {}
+    resumed.hear(records(kl=2.0)[3], None, again)
+    assert again == said and len(lines) == 2  # at the same iteration as the run that was not stopped
     adviser = Adviser(PPOConfig(), 10, lines.append)
     for record in [*records(kl=2.0, count=2), *records(kl=2.0, count=2, stage=1)]:
         adviser.hear(record, None, {})
-    assert len(lines) == 1
+    assert len(lines) == 2

@@ -21,6 +21,7 @@ from score_rl.steering.latent import LatentConfig
 from score_rl.steering.loop import steer
 from score_rl.steering.policy import BaseDecider, SteeredDecider, decision_noise, load_steering
 from score_rl.steering.ppo import PPOConfig
+from score_rl.steering.rollouts import gentle_reward
 
 CONFIG = SteerConfig(
     execute_steps=4, decisions=4, ppo=PPOConfig(learning_rate=3e-3, hidden=(32,), epochs=4, minibatches=2)
@@ -160,15 +161,11 @@ def test_prior_kl_on_real_observations(tmp_path):
         steer(ToyPolicy(), [Stage(ToyWorld(4), 1)], config, run_of(tmp_path / "none", config))
 
 
-def test_force_above_what_is_gentle_costs_reward(tmp_path):
-    config = replace(CONFIG, force_penalty=0.5, gentle_n=10.0)
-    session = score._Session(
-        ToyPolicy(), [Stage(ToyWorld(4), 1)], config, run_of(tmp_path / "run", config), None, None
-    )
+def test_force_above_what_is_gentle_costs_reward():
     result = ChunkResult(torch.ones(3), *[None] * 7, {"peak_force_n": torch.tensor([4.0, 10.0, 30.0])})
-    assert session._reward(result).tolist() == [1.0, 1.0, 1.0 - 0.5 * 2.0]
+    assert gentle_reward(result, 0.5, 10.0).tolist() == [1.0, 1.0, 1.0 - 0.5 * 2.0]
     with pytest.raises(ScoreError, match="needs a world that reports 'peak_force_n'"):
-        session._reward(replace(result, info={}))
+        gentle_reward(replace(result, info={}), 0.5, 10.0)
 
 
 def test_budget_is_never_exceeded():

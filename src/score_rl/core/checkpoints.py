@@ -85,6 +85,11 @@ def load_tensors(path: str | os.PathLike[str], expected_kind: str) -> tuple[dict
     return tensors, dict(header.metadata)
 
 
+def ordered(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data as they come back from a checkpoint, their keys in order: the same before and behind a resume."""
+    return json.loads(json.dumps(to_plain(values), sort_keys=True, allow_nan=False))
+
+
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors named `prefix.name`, so that several parts fit into one file."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}

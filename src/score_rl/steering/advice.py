@@ -47,10 +47,12 @@ def advice(
 class Adviser:
     """Listens to a run's records and says every kind of thing once."""
 
-    def __init__(self, ppo: PPOConfig, iterations: int, say: Callable[[str], None]) -> None:
-        """iterations: of the whole run."""
+    def __init__(
+        self, ppo: PPOConfig, iterations: int, say: Callable[[str], None], past: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """iterations: of the whole run. past: records of a run that goes on, so that it hears what it would have."""
         self.ppo, self.iterations, self.say = ppo, iterations, say
-        self.recent: list[Mapping[str, Any]] = []
+        self.recent = list(past[-PATIENCE:])
 
     def hear(self, record: Mapping[str, Any], zero_success: float | None, said: dict[str, str]) -> None:
         """Take the next record, see `advice`; what is new is said and noted in `said`, by its kind."""

@@ -35,8 +35,8 @@ from torch import Tensor
 from score_rl.contracts import FlowPolicy, Observation, Window, World, WorldSpec
 from score_rl.core import ranks
 from score_rl.core.arrays import blank_window
-from score_rl.core.checkpoints import load_tensors, save_tensors
-from score_rl.core.chunks import ChunkResult, ChunkRunner
+from score_rl.core.checkpoints import load_tensors, ordered, save_tensors
+from score_rl.core.chunks import ChunkRunner
 from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.progress import progress
 from score_rl.core.ranges import Count, Natural, NonNegative
@@ -52,13 +52,11 @@ from score_rl.steering.metrics import RolloutMetrics, Stopwatch
 from score_rl.steering.penalties import Penalty, prior_penalty
 from score_rl.steering.policy import blank_policy, load_steering, save_steering
 from score_rl.steering.ppo import Learner, Sizes
-from score_rl.steering.rollouts import decided_success
+from score_rl.steering.rollouts import decided_success, gentle_reward
 from score_rl.steering.start import check_start, prepare, start_options
 
 CHECKPOINT, BUNDLE = "checkpoint.safetensors", "steering"
 CHECKPOINT_KIND = "score_rl.steering_checkpoint"
-FORCE = "peak_force_n"
-"""Entry of a world's info: the largest contact force of the hand (N)."""
 
 
 def steer(
@@ -110,7 +108,8 @@ def _learn(session: _Session, notify: Callable[[str], None]) -> tuple[Trained, M
     first = session.resume()
     if first == 0:
         session.prepare()
-    adviser = Adviser(config.ppo, len(plan), notify) if session.method.name == SCORE.name else None
+    listens = session.method.name == SCORE.name
+    adviser = Adviser(config.ppo, len(plan), notify, run.metrics.read()) if listens else None
     with progress("steer", total=len(plan), done=first) as advance:
         for iteration in range(first, len(plan)):
             try:
@@ -129,7 +128,7 @@ def _learn(session: _Session, notify: Callable[[str], None]) -> tuple[Trained, M
     with seeded("steer", config.seed, "finish", device=session.device):
         finished = session.method.finish(session.learner)
     steering, compared = session.deployed()
-    made = {"control_steps": session.control_steps, "iterations": len(plan), **session.started, **finished}
+    made = {"control_steps": session.control_steps, "iterations": len(plan), **ordered(session.started), **finished}
     return steering, made | compared
 
 
@@ -208,6 +207,7 @@ class _Session:
             self.control_steps += self.started.get("start_control_steps", 0)
         if self.method.name == SCORE.name:
             self.started |= reference.constants(self.policy, self.stages[-1], self.config, self.initial)
+        self.started = ordered(self.started)
 
     def deployed(self) -> tuple[Trained, dict[str, Any]]:
         """The policy that the run leaves, and what it was compared with."""
@@ -236,19 +236,11 @@ class _Session:
             final = _privileged(result.final_observation)
             _check_finite(chunks.world, {"the reward": result.reward, "the critic's input": final})
             success = decided_success(result)
-            learner.record(self._reward(result), result.done, result.truncated, result.steps, final, success)
+            reward = gentle_reward(result, self.config.force_penalty, self.config.gentle_n)
+            learner.record(reward, result.done, result.truncated, result.steps, final, success)
             metrics.add(result, decision.latent)
         metrics.add_episodes(chunks.take_episodes())
         return metrics
-
-    def _reward(self, result: ChunkResult) -> Tensor:
-        """(n,) what the learner gets: the world's reward less the penalty of force."""
-        if self.config.force_penalty == 0:
-            return result.reward
-        if FORCE not in result.info:
-            raise ScoreError(f"force_penalty > 0 needs a world that reports {FORCE!r}, not {[*result.info]}")
-        above = (result.info[FORCE] / self.config.gentle_n - 1.0).clamp(min=0.0)
-        return result.reward - self.config.force_penalty * above
 
     def iterate(self, iteration: int, stage: Stage) -> dict[str, Any]:
         """One rollout and one update; returns the record for the log."""
