@@ -63,6 +63,17 @@ def test_ways_are_drawn_by_their_shares() -> None:
     assert {log.attempts[0] for log in steady.log} == {"firm"}
 
 
+def test_the_hand_flies_the_higher_the_further_it_has_to_go() -> None:
+    """At first it is to come down 115 mm from the cup, at 125 + 180 degrees, as much above 150 mm as it is away."""
+    person = Demonstrator(1, ROUTINE, careful())
+    person.reset([0], [3], frame(1))
+    one = person._people[0]
+    away = 0.115 * np.array([np.cos(np.radians(125)), np.sin(np.radians(125))])
+    assert one.goal_position[:2] == pytest.approx(CUP[:2] - away, abs=0.008)
+    far = np.linalg.norm(one.goal_position[:2] - one.position[:2])
+    assert far > 0.05 and one.goal_position[2] == pytest.approx(FIRM.height_m + 0.15 + far)
+
+
 @pytest.mark.parametrize(("tilt_deg", "up"), [(0, True), (25, True), (27, False), (90, False), (180, False)])
 def test_a_cup_that_fell_over_is_left_lying(tilt_deg: float, up: bool) -> None:
     half = np.radians(tilt_deg) / 2

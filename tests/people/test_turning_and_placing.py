@@ -9,7 +9,7 @@ from test_person import person, steps_of
 from score_rl.tasks.people.person import about_z
 from score_rl.tasks.people.placing import carry
 from score_rl.tasks.people.turning import heading, turn
-from score_rl.tasks.place_dishrack.demonstrator import STANDS_M, placed, stands, upwards
+from score_rl.tasks.place_dishrack.demonstrator import FLOOR_M, PLATE_RADIUS_M, placed, stands, upwards
 
 HALF = np.sqrt(0.5)
 
@@ -33,7 +33,7 @@ def test_a_turn_goes_all_the_way_also_beyond_half_a_turn(by_rad: float) -> None:
 def test_the_goal_is_where_the_hand_brings_the_object_to_its_place() -> None:
     someone = person()
     someone.measured = np.array([0.1, 0.0, 0.06])  # the object, at (0.1, 0, 0), hangs 6 cm below the hand
-    script = carry(someone, lambda: np.array([0.5, 0.2, 0.3]), until=someone.arrived)
+    script = carry(someone, lambda: someone.object_pose[:3], lambda: np.array([0.5, 0.2, 0.3]), until=someone.arrived)
     next(script)
     assert someone.goal_position == pytest.approx([0.5, 0.2, 0.36]) and someone.laden
     someone.object_pose = np.array([0.1, 0.01, 0, 1.0, 0, 0, 0])  # it has slipped by a centimetre
@@ -65,6 +65,7 @@ def test_a_plate_that_stands_may_be_tried_again() -> None:
 
 def test_a_plate_is_seen_in_the_rack_only_there() -> None:
     rack = np.array([0.57, 0.14, 0.0, 1, 0, 0, 0])
+    slot = rack + (0, 0, FLOOR_M + PLATE_RADIUS_M, 0, 0, 0, 0)
     seen = [(0.039, 0.0, 0.0), (0.041, 0.0, 0.0), (0.0, -0.039, 0.0), (0.0, 0.041, 0.0), (0, 0, 0.019), (0, 0, 0.021)]
-    found = [placed(rack + np.array([*offset, 0, 0, 0, 0]) + (0, 0, STANDS_M, 0, 0, 0, 0), rack) for offset in seen]
+    found = [placed(slot + np.array([*offset, 0, 0, 0, 0]), rack) for offset in seen]
     assert found == [True, False, True, False, True, False]
