@@ -30,15 +30,22 @@ def carry(person: Person, point: Callable[[], Array], target: Callable[[], Array
     yield from go_on(person, until, look)
 
 
-def hover(person: Person, point: Callable[[], Array], target: Callable[[], Array], seconds: float) -> Script:
+def hover(
+    person: Person, point: Callable[[], Array], target: Callable[[], Array], until: Callable[[Array], bool]
+) -> Script:
     """Hold the object where it is while it stops swinging, and take out what a point of it is seen to be off by.
 
-    The goal moves by a share of that in every step: the arm's own error is taken out too, unlike in `carry`.
+    The goal moves by a share of that in every step: the arm's own error is taken out too, unlike in `carry`. More
+    would set the object swinging. until: asked of what is left (3,), averaged over a few looks.
     """
+    left = target() - point()
 
     def look() -> None:
-        person.goal_position = person.goal_position + 0.25 * (target() - point())
+        nonlocal left
+        now = target() - point()
+        left = left + 0.4 * (now - left)
+        person.goal_position = person.goal_position + 0.1 * now
 
     begin(person)
     person.laden, person.still, person.fingers_wait = True, False, False
-    yield from go_on(person, until=lambda: person.age * person.dt >= seconds, look=look)
+    yield from go_on(person, lambda: until(left), look)

@@ -43,6 +43,8 @@ OPEN_M = 0.05
 APPROACH_M, RAISE_M, OVER_M, AWAY_M = 0.08, 0.10, 0.09, 0.10
 """Heights over the rim before the hand is lowered, of the plate out of the holder and over its place in the rack, and
 of the hand when it has let go."""
+OVER_SLOT_M = 0.003
+"""A plate whose lowest point is this near to the middle of the slot is over it."""
 YAW = np.radians(-90.0)
 """Yaw of the pinch frame: across the plate, where the arm is at ease."""
 REACH_LOW, REACH_HIGH = (0.45, -0.25), (0.70, 0.25)
@@ -66,15 +68,15 @@ class Grip:
     """Time between the end of closing and lifting; negative: lifting starts before the grip is closed."""
     drop_m: float
     """Height over the plate's place at which the hand lets go."""
-    hover_s: float = 0.0
-    """How long the plate is held over the slot, looked at, until it no longer swings."""
+    patience_s: float = 0.0
+    """How long one waits at most until the plate is seen to hang over the slot."""
     slots: tuple[float, ...] = SLOTS_M
     """Of which one is chosen."""
     aim_sd_m: float = 0.0015
     """Standard deviation of the horizontal error of where the plate is taken and put, one draw each and axis."""
 
 
-STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.012, hover_s=1.0, slots=(0.0,))
+STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.012, patience_s=2.0, slots=(0.0,))
 """Held firmly, until it hangs still over the middle slot, and let go only in it."""
 HASTY = Grip("hasty", 0.5, 3.0, 0.3, -0.1, 0.03, aim_sd_m=0.006)
 """Held loosely and dropped over any of the slots: the plate slips, or lands on the dividers."""
@@ -109,6 +111,9 @@ def attempt(person: Person) -> Script:
     def lost() -> bool:
         return person.lost(LOST_M)
 
+    def over(left: Array) -> bool:
+        return (person.age > 4 and abs(left[1]) < OVER_SLOT_M) or person.age * person.dt > way.patience_s
+
     def there() -> bool:
         return person.near(0.006, np.inf, 0.012, patience=12) or lost()
 
@@ -121,8 +126,8 @@ def attempt(person: Person) -> Script:
     yield from move(person, person.position + RAISE_M * up, until=lambda: person.near(0.02, np.inf, np.inf))
     if not lost():
         yield from carry(person, foot, over_slot, until=there)
-    if not lost() and way.hover_s > 0:
-        yield from hover(person, foot, over_slot, way.hover_s)
+    if not lost() and way.patience_s > 0:
+        yield from hover(person, foot, over_slot, until=over)
     if not lost():
         yield from move(person, person.goal_position - (OVER_M - way.drop_m) * up, until=there)
     yield from let_go(person)
