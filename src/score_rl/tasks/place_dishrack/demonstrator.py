@@ -43,7 +43,9 @@ OPEN_M = 0.05
 APPROACH_M, RAISE_M, OVER_M, AWAY_M = 0.08, 0.10, 0.09, 0.10
 """Heights over the rim before the hand is lowered, of the plate out of the holder and over its place in the rack, and
 of the hand when it has let go."""
-OVER_SLOT_M = 0.003
+SWINGS_S = 0.65
+"""How long a plate swings that was carried."""
+OVER_SLOT_M = 0.002
 """A plate whose lowest point is this near to the middle of the slot is over it."""
 YAW = np.radians(-90.0)
 """Yaw of the pinch frame: across the plate, where the arm is at ease."""
@@ -68,17 +70,17 @@ class Grip:
     """Time between the end of closing and lifting; negative: lifting starts before the grip is closed."""
     drop_m: float
     """Height over the plate's place at which the hand lets go."""
+    aim_sd_m: float
+    """Standard deviation of the horizontal error of where the plate is taken and put, one draw each and axis."""
     patience_s: float = 0.0
     """How long one waits at most until the plate is seen to hang over the slot."""
     slots: tuple[float, ...] = SLOTS_M
     """Of which one is chosen."""
-    aim_sd_m: float = 0.0015
-    """Standard deviation of the horizontal error of where the plate is taken and put, one draw each and axis."""
 
 
-STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.012, patience_s=2.0, slots=(0.0,))
+STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.012, 0.001, patience_s=2.0, slots=(0.0,))
 """Held firmly, until it hangs still over the middle slot, and let go only in it."""
-HASTY = Grip("hasty", 0.5, 3.0, 0.3, -0.1, 0.03, aim_sd_m=0.006)
+HASTY = Grip("hasty", 0.5, 3.0, 0.3, -0.1, 0.03, 0.006)
 """Held loosely and dropped over any of the slots: the plate slips, or lands on the dividers."""
 WAYS = (STEADY, HASTY)
 
@@ -112,7 +114,8 @@ def attempt(person: Person) -> Script:
         return person.lost(LOST_M)
 
     def over(left: Array) -> bool:
-        return (person.age > 4 and abs(left[1]) < OVER_SLOT_M) or person.age * person.dt > way.patience_s
+        waited_s = person.age * person.dt
+        return waited_s > way.patience_s or (waited_s > SWINGS_S and abs(left[1]) < OVER_SLOT_M)
 
     def there() -> bool:
         return person.near(0.006, np.inf, 0.012, patience=12) or lost()
