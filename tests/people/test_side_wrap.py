@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from score_rl.robots.franka_leap.wrap import CLOSED, OPEN, wrapped
 from score_rl.tasks.grasp_cup.demonstrator import FIRM, PASSING, ROUTINE, stands
 from score_rl.tasks.people.demonstrator import Demonstrator
 from score_rl.tasks.people.habits import Habits, careful
-from score_rl.tasks.people.side_wrap import upright
+from score_rl.tasks.people.side_wrap import side_wrap, upright
 
 HOME = np.array(FRANKA_LEAP.home)
 CUP = np.array([0.55, 0.10, 0.075, 1.0, 0.0, 0.0, 0.0])
@@ -63,15 +64,13 @@ def test_ways_are_drawn_by_their_shares() -> None:
     assert {log.attempts[0] for log in steady.log} == {"firm"}
 
 
-def test_the_hand_flies_the_higher_the_further_it_has_to_go() -> None:
-    """At first it is to come down 115 mm from the cup, at 125 + 180 degrees, as much above 150 mm as it is away."""
-    person = Demonstrator(1, ROUTINE, careful())
-    person.reset([0], [3], frame(1))
-    one = person._people[0]
-    away = 0.115 * np.array([np.cos(np.radians(125)), np.sin(np.radians(125))])
-    assert one.goal_position[:2] == pytest.approx(CUP[:2] - away, abs=0.008)
-    far = np.linalg.norm(one.goal_position[:2] - one.position[:2])
-    assert far > 0.05 and one.goal_position[2] == pytest.approx(FIRM.height_m + 0.15 + far)
+@pytest.mark.parametrize("arch", [0.0, 0.5])
+def test_the_hand_flies_the_higher_the_further_it_has_to_go(arch: float) -> None:
+    """It is to come down 115 mm from the cup, behind it as seen from the palm, 150 mm over the grasp."""
+    one = Demonstrator(1, ROUTINE, careful())._people[0]
+    one.object_pose, one.position = CUP, np.array([0.55 - 0.115, 0.40, 0.3])
+    next(side_wrap(one, replace(FIRM, aim_sd_m=0.0, arch=arch), yaw=0.0))
+    assert one.goal_position == pytest.approx([0.55 - 0.115, 0.10, 0.104 + 0.15 + arch * 0.30])
 
 
 @pytest.mark.parametrize(("tilt_deg", "up"), [(0, True), (25, True), (27, False), (90, False), (180, False)])

@@ -42,6 +42,9 @@ class Wrap:
     """Distance by which the palm stops short of the cup, so that the fingers' ends have to do."""
     aim_sd_m: float = 0.002
     """Standard deviation of the horizontal aiming error, one draw per attempt and axis."""
+    arch: float = 0.0
+    """How much higher the hand flies for every metre that it still has to go: its fingers hang down at first, and
+    would knock over a cup that is on the way."""
 
 
 def side_wrap(person: Person, way: Wrap, yaw: float) -> Script:
@@ -54,9 +57,8 @@ def side_wrap(person: Person, way: Wrap, yaw: float) -> Script:
         return lambda: np.array([*person.believed[:2], way.height_m]) + away
 
     def over() -> Array:
-        """The way there, the higher the further it still is: over the cup, with fingers that still hang down."""
         goal = beside(BACK_M, UP_M)()
-        return goal + (0.0, 0.0, np.linalg.norm((goal - person.position)[:2]))
+        return goal + (0.0, 0.0, way.arch * np.linalg.norm((goal - person.position)[:2]))
 
     person.hand, person.close_s = lambda closing: wrapped(closing, way.squeeze_rad), way.close_s
     person.believed, person.goal_rotation = person.object_pose[:3].copy(), rotation

@@ -42,7 +42,7 @@ class Way:
     """Standard deviation of the place that is poured at, one draw per attempt and axis."""
 
 
-FIRM = Wrap("firm", 1.0, 0.090, 0.15, 0.8, 0.3)
+FIRM = Wrap("firm", 1.0, 0.090, 0.15, 0.8, 0.3, arch=1.0)
 NEAR = Pour(clear_m=0.036, short_m=0.052, arrive_rad=0.9, tilt_rad=2.0, rate_rad_s=1.0)
 CLOSE = Way("close", 0.25, FIRM, NEAR, aim_sd_m=0.003)
 """The lip near the large cup, slowly."""
