@@ -1,4 +1,4 @@
-"""The debug recipe of a task with several boxes and habits of its own, through the whole loop."""
+"""The debug recipe of one of the tasks, through the whole loop."""
 
 from __future__ import annotations
 
