@@ -4,10 +4,10 @@
     python docs/render.py --check    # exit with 1 where a document differs from the result files
 
 A table stands between `<!-- results FILE -->` and `<!-- end results -->`, with FILE in benchmarks/results/ (or
-FILE:METHOD for one method of a comparison, claim.json:PART for a part of the experiment); a picture between
-`<!-- picture NAME -->` and `<!-- end picture -->`; the table of the domains' parameters between `<!-- parameters -->`
-and `<!-- end parameters -->`; the strips of frames that `strips.py` drew, one per task, between `<!-- strips -->` and
-`<!-- end strips -->`.
+FILE:METHOD for one method of a comparison, claim.json:PART for a part of the experiment, or a folder of files); a
+picture between `<!-- picture NAME -->` and `<!-- end picture -->`; the table of the domains' parameters between
+`<!-- parameters -->` and `<!-- end parameters -->`; the strips of frames that `strips.py` drew, one per task, between
+`<!-- strips -->` and `<!-- end strips -->`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from tables.deployment import latency_table, rehearsal_table, runtime_table, ser
 from tables.engines import engines_table
 from tables.levers import levers_table, limit_table
 from tables.methods import method_table, tuning_table
+from tables.tasks import bases_table
 from tables.users import handover_table, newcomer_table
 
 from score_rl.core.files import write_text
@@ -134,6 +135,7 @@ TABLES = {
     "levers_hand_built.json": levers_table,
     "levers_calibrated.json": levers_table,
     "latent_limit.json": limit_table,
+    "tasks": bases_table,
 }
 """Result files, or parts of them, with a table of their own; all others hold comparisons of policies."""
 

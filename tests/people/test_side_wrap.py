@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from score_rl.robots.franka_leap.wrap import CLOSED, OPEN, wrapped
 from score_rl.tasks.grasp_cup.demonstrator import FIRM, PASSING, ROUTINE, stands
 from score_rl.tasks.people.demonstrator import Demonstrator
 from score_rl.tasks.people.habits import Habits, careful
-from score_rl.tasks.people.side_wrap import upright
+from score_rl.tasks.people.side_wrap import side_wrap, upright
 
 HOME = np.array(FRANKA_LEAP.home)
 CUP = np.array([0.55, 0.10, 0.075, 1.0, 0.0, 0.0, 0.0])
@@ -61,6 +62,15 @@ def test_ways_are_drawn_by_their_shares() -> None:
         assert drawn[way.name] / n == pytest.approx(way.share, abs=0.08)
     assert np.mean([len(names) > 1 for names in first]) == pytest.approx(0.2, abs=0.08)
     assert {log.attempts[0] for log in steady.log} == {"firm"}
+
+
+@pytest.mark.parametrize("arch", [0.0, 0.5])
+def test_the_hand_flies_the_higher_the_further_it_has_to_go(arch: float) -> None:
+    """It is to come down 115 mm from the cup, behind it as seen from the palm, 150 mm over the grasp."""
+    one = Demonstrator(1, ROUTINE, careful())._people[0]
+    one.object_pose, one.position = CUP, np.array([0.55 - 0.115, 0.40, 0.3])
+    next(side_wrap(one, replace(FIRM, aim_sd_m=0.0, arch=arch), yaw=0.0))
+    assert one.goal_position == pytest.approx([0.55 - 0.115, 0.10, 0.104 + 0.15 + arch * 0.30])
 
 
 @pytest.mark.parametrize(("tilt_deg", "up"), [(0, True), (25, True), (27, False), (90, False), (180, False)])

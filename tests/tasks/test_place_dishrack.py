@@ -98,9 +98,10 @@ def test_rewards() -> None:
 
 
 def test_untouched_for_ten_seconds_the_plate_stays_as_it_stands() -> None:
-    world = make_world("place_dishrack", "proxy", num_envs=4, robot_seed=101)
-    world.reset(range(4))
+    world = make_world("place_dishrack", "proxy", num_envs=2, robot_seed=101)
+    world.reset([0, 1])
     before = world.state.body("plate").position.copy()
+    assert np.ptp(before[:, 1] - world.state.body("holder").position[:, 1]) > 0.01  # one leans either way
     wait(world, 100)
     now = world.state.body("plate")
     assert np.linalg.norm(now.position - before, axis=1).max() < 1e-3

@@ -67,8 +67,8 @@ def test_clockwise_from_above_counts_as_screwed_in() -> None:
 
 
 def test_untouched_for_ten_seconds_everything_stays_where_it_was_put() -> None:
-    world = make_world("screw_lightbulb", "proxy", num_envs=2, robot_seed=101)
-    world.reset([0, 1])
+    world = make_world("screw_lightbulb", "proxy", num_envs=1, robot_seed=101)
+    world.reset([0])
     before = [world.state.body(name).position.copy() for name in ("bulb", "lamp")]
     wait(world, 100)
     now = world.state

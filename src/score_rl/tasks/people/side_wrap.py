@@ -42,6 +42,9 @@ class Wrap:
     """Distance by which the palm stops short of the cup, so that the fingers' ends have to do."""
     aim_sd_m: float = 0.002
     """Standard deviation of the horizontal aiming error, one draw per attempt and axis."""
+    arch: float = 0.0
+    """How much higher the hand flies for every metre that it still has to go: its fingers hang down at first, and
+    would knock over a cup that is on the way."""
 
 
 def side_wrap(person: Person, way: Wrap, yaw: float) -> Script:
@@ -53,10 +56,14 @@ def side_wrap(person: Person, way: Wrap, yaw: float) -> Script:
         away = aim - back_m * rotation[:, 0] + (0.0, 0.0, up_m)
         return lambda: np.array([*person.believed[:2], way.height_m]) + away
 
+    def over() -> Array:
+        goal = beside(BACK_M, UP_M)()
+        return goal + (0.0, 0.0, way.arch * np.linalg.norm((goal - person.position)[:2]))
+
     person.hand, person.close_s = lambda closing: wrapped(closing, way.squeeze_rad), way.close_s
     person.believed, person.goal_rotation = person.object_pose[:3].copy(), rotation
-    person.goal_position = beside(BACK_M, UP_M)()
-    yield from follow(person, beside(BACK_M, UP_M), until=lambda: person.near(0.03, 0.15, 0.08))
+    person.goal_position = over()
+    yield from follow(person, over, until=lambda: person.near(0.03, 0.15, 0.08))
     yield from follow(person, beside(BACK_M, 0.0), until=lambda: person.near(0.02, 0.1, 0.03, patience=12))
     yield from follow(person, beside(0.0, 0.0), until=person.arrived)
     yield from close_hand(person, way.settle_s)

@@ -28,7 +28,7 @@ from score_rl.tasks.people.person import (
     watch,
 )
 from score_rl.tasks.people.pinch import pinch
-from score_rl.tasks.people.placing import carry
+from score_rl.tasks.people.placing import carry, hover
 
 PLATE_RADIUS_M, PLATE_M = 0.080, 0.010
 """Radius and thickness."""
@@ -36,13 +36,17 @@ RIM_M = 0.018
 """How far below the rim it is pinched."""
 SLOTS_M = (-0.026, 0.0, 0.026)
 """Places of the rack's slots beside its middle (y)."""
-STANDS_M = 0.091
-"""Height of the plate's centre over the rack's foot, in a slot."""
+FLOOR_M = 0.011
+"""Height over the rack's foot of the lowest point of a plate's rim, in a slot."""
 OPEN_M = 0.05
 """Opening of the hand while it reaches."""
 APPROACH_M, RAISE_M, OVER_M, AWAY_M = 0.08, 0.10, 0.09, 0.10
 """Heights over the rim before the hand is lowered, of the plate out of the holder and over its place in the rack, and
 of the hand when it has let go."""
+SWINGS_S = 0.65
+"""How long a plate swings that was carried."""
+OVER_SLOT_M = 0.002
+"""A plate whose lowest point is this near to the middle of the slot is over it."""
 YAW = np.radians(-90.0)
 """Yaw of the pinch frame: across the plate, where the arm is at ease."""
 REACH_LOW, REACH_HIGH = (0.45, -0.25), (0.70, 0.25)
@@ -66,15 +70,17 @@ class Grip:
     """Time between the end of closing and lifting; negative: lifting starts before the grip is closed."""
     drop_m: float
     """Height over the plate's place at which the hand lets go."""
+    aim_sd_m: float
+    """Standard deviation of the horizontal error of where the plate is taken and put, one draw each and axis."""
+    patience_s: float = 0.0
+    """How long one waits at most until the plate is seen to hang over the slot."""
     slots: tuple[float, ...] = SLOTS_M
     """Of which one is chosen."""
-    aim_sd_m: float = 0.0015
-    """Standard deviation of the horizontal error of where the plate is taken and put, one draw each and axis."""
 
 
-STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.012, slots=(0.0,))
-"""Held firmly, lowered all the way into the middle slot."""
-HASTY = Grip("hasty", 0.5, 3.0, 0.3, -0.1, 0.03, aim_sd_m=0.006)
+STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.012, 0.001, patience_s=2.0, slots=(0.0,))
+"""Held firmly, until it hangs still over the middle slot, and let go only in it."""
+HASTY = Grip("hasty", 0.5, 3.0, 0.3, -0.1, 0.03, 0.006)
 """Held loosely and dropped over any of the slots: the plate slips, or lands on the dividers."""
 WAYS = (STEADY, HASTY)
 
@@ -98,11 +104,18 @@ def attempt(person: Person) -> Script:
     def at_rim() -> Array:
         return person.believed + aside + (PLATE_RADIUS_M - RIM_M) * upwards(person.object_pose[3:])
 
-    def in_rack(over_m: float) -> Array:
-        return person.others["rack"][:3] + missed + (0.0, slot, STANDS_M + over_m)
+    def foot() -> Array:
+        return person.object_pose[:3] - PLATE_RADIUS_M * upwards(person.object_pose[3:])
+
+    def over_slot() -> Array:
+        return person.others["rack"][:3] + missed + (0.0, slot, FLOOR_M + OVER_M)
 
     def lost() -> bool:
         return person.lost(LOST_M)
+
+    def over(left: Array) -> bool:
+        waited_s = person.age * person.dt
+        return waited_s > way.patience_s or (waited_s > SWINGS_S and abs(left[1]) < OVER_SLOT_M)
 
     def there() -> bool:
         return person.near(0.006, np.inf, 0.012, patience=12) or lost()
@@ -115,9 +128,11 @@ def attempt(person: Person) -> Script:
     yield from close_hand(person, way.settle_s)
     yield from move(person, person.position + RAISE_M * up, until=lambda: person.near(0.02, np.inf, np.inf))
     if not lost():
-        yield from carry(person, lambda: in_rack(OVER_M), until=there)
+        yield from carry(person, foot, over_slot, until=there)
+    if not lost() and way.patience_s > 0:
+        yield from hover(person, foot, over_slot, until=over)
     if not lost():
-        yield from carry(person, lambda: in_rack(way.drop_m), until=there)
+        yield from move(person, person.goal_position - (OVER_M - way.drop_m) * up, until=there)
     yield from let_go(person)
     yield from move(person, person.position + AWAY_M * up, until=person.arrived, laden=False)
     yield from watch(person, lambda: placed(person.object_pose, person.others["rack"]))
@@ -139,7 +154,7 @@ def stands(pose: Array) -> bool:
 
 def placed(pose: Array, rack: Array) -> bool:
     """Whether the plate is seen in a slot of the rack."""
-    offset = np.abs(pose[:3] - rack[:3] - (0.0, 0.0, STANDS_M))
+    offset = np.abs(pose[:3] - rack[:3] - (0.0, 0.0, FLOOR_M + PLATE_RADIUS_M))
     return bool((offset < (0.04, 0.04, 0.02)).all())
 
 

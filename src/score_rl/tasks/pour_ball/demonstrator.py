@@ -42,13 +42,13 @@ class Way:
     """Standard deviation of the place that is poured at, one draw per attempt and axis."""
 
 
-FIRM = Wrap("firm", 1.0, 0.090, 0.15, 0.8, 0.3)
+FIRM = Wrap("firm", 1.0, 0.090, 0.15, 0.8, 0.3, arch=1.0)
 NEAR = Pour(clear_m=0.036, short_m=0.052, arrive_rad=0.9, tilt_rad=2.0, rate_rad_s=1.0)
-CLOSE = Way("close", 0.25, FIRM, NEAR, aim_sd_m=0.003)
+CLOSE = Way("close", 0.1, FIRM, NEAR, aim_sd_m=0.003)
 """The lip near the large cup, slowly."""
-HIGH = Pour(clear_m=0.09, short_m=0.05, arrive_rad=0.3, tilt_rad=2.05, rate_rad_s=2.5)
-SWING = Way("swing", 0.75, FIRM, HIGH, aim_sd_m=0.045)
-"""From higher up, badly aimed, with a swing, at which the ball flies past."""
+HIGH = Pour(clear_m=0.09, short_m=-0.01, arrive_rad=0.3, tilt_rad=2.05, rate_rad_s=2.5)
+SWING = Way("swing", 0.9, FIRM, HIGH, aim_sd_m=0.05)
+"""From higher up, too far and badly aimed, with a swing, at which the ball flies past."""
 WAYS = (CLOSE, SWING)
 
 

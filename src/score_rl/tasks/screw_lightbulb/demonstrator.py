@@ -68,9 +68,9 @@ class Twist:
     """Standard deviation of the horizontal aiming error, one draw per attempt and axis."""
 
 
-FIRM = Twist("firm", 0.5, 6.0, 0.4, 0.1, 2.6, 0.35, np.inf)
+FIRM = Twist("firm", 0.25, 6.0, 0.4, 0.1, 2.6, 0.35, np.inf)
 """Two fingers and the thumb, pressed well, turned without haste."""
-HASTY = Twist("hasty", 0.5, 2.0, 0.3, -0.1, 2.2, 0.6, 7.0, aim_sd_m=0.006)
+HASTY = Twist("hasty", 0.75, 2.0, 0.3, -0.1, 2.2, 0.6, 7.0, aim_sd_m=0.006)
 """Weakly, turned at once and fast: the fingers slip over the glass."""
 WAYS = (FIRM, HASTY)
 
