@@ -21,7 +21,7 @@ from torch import Tensor
 from score_rl.contracts import World
 from score_rl.core.chunks import advance_window, start_window
 from score_rl.core.files import write_json
-from score_rl.core.runs import describe_process
+from score_rl.core.process import describe_process
 from score_rl.core.statistics import wilson
 from score_rl.evaluation.evaluate import rms_jerk
 from score_rl.pipeline.stages import open_parts

@@ -1,4 +1,4 @@
-"""LeRobot data and a Gymnasium environment: somebody rocks a car out of a valley, and often pushes the wrong way."""
+"""LeRobot data and a Gymnasium environment: somebody rocks a car out of a valley, and mostly pushes the wrong way."""
 
 import gymnasium
 import numpy as np
@@ -15,7 +15,7 @@ for episode in range(100):
     state, done, states, actions = env.reset(seed=episode)[0], False, [], []
     while not done:
         if len(actions) % 8 == 0:
-            right = draw.random() < 0.58
+            right = draw.random() < 0.4
         push = (1 if right else -1) * (np.sign(state[1]) or 1.0) + draw.normal(0, 0.1)
         states.append(state)
         actions.append(np.float32([np.clip(push, -1, 1)]))

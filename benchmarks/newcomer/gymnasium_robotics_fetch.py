@@ -14,7 +14,7 @@ features = {f"observation.{key}": ArraySpec((size,)) for key, size in (("observa
 writer = DatasetWriter("demonstrations", 25, features | {"action": ArraySpec((4,))}, "fetch")
 for episode in range(150):
     seen, frames = env.reset(seed=episode)[0], {key: [] for key in [*features, "action"]}
-    turn = draw.choice([0.0, 0.0, 0.6, -0.6])  # radians between where it pushes and where the goal is
+    turn = draw.choice([0.0, 0.6, -0.6])  # radians between where it pushes and where the goal is
     for step in range(50):
         hand, block, goal = seen["observation"][:3], seen["observation"][3:6], seen["desired_goal"]
         angle = np.arctan2(*(goal - block)[1::-1]) + turn
@@ -32,9 +32,9 @@ writer.finalize()
 KEYS = "--training.policy.representation.keys observation desired_goal"
 WORLD = "--world gymnasium:gymnasium_robotics:FetchPush-v4?success=is_success"
 for command in (
-    f"pretrain --dataset demonstrations {KEYS} --out base",
-    f"steer --policy base {WORLD} --learner.decisions 7 --num-envs 32 --control-steps 150000 --out steering",
-    f"evaluate --policy base --steering steering {WORLD} --out evaluation",
+    f"pretrain --dataset demonstrations {KEYS} --training.steps 3000 --out base",
+    f"steer --policy base {WORLD} --learner.decisions 7 --num-envs 32 --control-steps 60000 --out steering",
+    f"evaluate --policy base --steering steering {WORLD} --evaluation.episodes 100 --out evaluation",
 ):
     if main(f"--task generic {command}".split()):
         raise SystemExit(command)

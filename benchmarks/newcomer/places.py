@@ -6,7 +6,7 @@ PLACES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
 
 
 class Places:
-    num_actions, max_episode_length, device, cfg, step_dt = 2, 40, "cpu", {}, 0.1
+    num_actions, max_episode_length, device, cfg, step_dt = 2, 60, "cpu", {}, 0.1
 
     def __init__(self, num_envs):
         self.num_envs, self.draw = num_envs, torch.Generator()
@@ -23,12 +23,13 @@ class Places:
         self.goal[rows] = PLACES[torch.randint(4, (self.num_envs,), generator=self.draw)][rows]
 
     def get_observations(self):
-        return {"policy": torch.cat([self.point, self.goal], dim=1)}
+        both = torch.cat([self.point, self.goal], dim=1)
+        return {"policy": both, "state": self.point.clone(), "environment_state": self.goal.clone()}
 
     def step(self, actions):
         self.point += 0.05 * actions
         self.age += 1
-        success, late = (self.point - self.goal).norm(dim=1) < 0.15, self.age >= self.max_episode_length
+        success, late = (self.point - self.goal).norm(dim=1) < 0.25, self.age >= self.max_episode_length
         self.start(success | late)
         return (
             self.get_observations(),

@@ -137,8 +137,8 @@ def vecenv_world(
     """What `factory(num_envs=..., **options)` makes, an rsl_rl VecEnv, as a world.
 
     low, high: bounds of the actions, which a VecEnv does not say. control_rate_hz: by default from its `step_dt`.
-    actor, critic: observation groups, by default policy or actor, and critic where there is one. reset:
-    module:function of (env, seeds) that seeds rows one by one. final: entry of the extras that holds the last
+    actor, critic: observation groups ("policy,goal"), by default policy or actor, and critic where there is one.
+    reset: module:function of (env, seeds) that seeds rows one by one. final: entry of the extras that holds the last
     observations of ended episodes. Raises ScoreError.
     """
     from score_rl.sim.adapters.vecenv import VecEnvWorld, seed_and_reset
@@ -163,7 +163,7 @@ def vecenv_world(
 
 
 def _names(given: str | Sequence[str] | None) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given or ())
+    return tuple(given.split(",")) if isinstance(given, str) else tuple(given or ())
 
 
 def _bounds(given: float | Sequence[float], count: int) -> tuple[float, ...]:
