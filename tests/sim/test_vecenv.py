@@ -210,6 +210,13 @@ def test_a_vecenv_by_uri() -> None:
         open_world("vecenv:test_vecenv:make_walk?success=success&low=-1&high=1&limt=4", 3)
 
 
+def test_observation_groups_are_named_with_commas() -> None:
+    uri = "vecenv:test_vecenv:make_walk?success=success&low=-1&high=1&actor=policy,critic&critic=critic"
+    spec = open_world(uri, 3).spec
+    assert [*spec.interface.observation] == ["policy", "critic", "command"]
+    assert [*spec.critic] == ["critic"]
+
+
 def test_numbers_that_are_none_end_their_row_without_reward_or_success() -> None:
     class Spoiled(Walk):
         def step(self, actions: torch.Tensor) -> tuple[Groups, torch.Tensor, torch.Tensor, dict]:
