@@ -47,11 +47,12 @@ class Measure:
 
     def run(self) -> None:
         """One record per script."""
-        known = read_json(RESULT)["scripts"] if RESULT.exists() else {}
         for name in self.scripts:
-            known[name] = measure(name)
-            print(name, known[name], flush=True)
-            write_json(RESULT, {"benchmark": "newcomer", "scripts": dict(sorted(known.items()))})
+            record = measure(name)
+            print(name, record, flush=True)
+            known = read_json(RESULT)["scripts"] if RESULT.exists() else {}
+            scripts = dict(sorted((known | {name: record}).items()))
+            write_json(RESULT, {"benchmark": "newcomer", "scripts": scripts})
 
 
 def measure(name: str) -> dict[str, Any]:
