@@ -108,8 +108,8 @@ def _learn(session: _Session, notify: Callable[[str], None]) -> tuple[Trained, M
     first = session.resume()
     if first == 0:
         session.prepare()
-    listens = session.method.name == SCORE.name
-    adviser = Adviser(config.ppo, len(plan), notify, run.metrics.read()) if listens else None
+    past = run.metrics.read() if run.writes else ()
+    adviser = Adviser(config.ppo, len(plan), notify, past) if session.method.name == SCORE.name else None
     with progress("steer", total=len(plan), done=first) as advance:
         for iteration in range(first, len(plan)):
             try:
