@@ -19,9 +19,16 @@ Records = Sequence[Mapping[str, Any]]
 
 
 def levers_table(path: Path) -> Table:
-    """One row per task and lever, over its robots and seeds: success in twin and proxy, and paired differences."""
+    """One row per task and lever, over its robots and seeds: success in twin and proxy, and paired differences.
+
+    No difference where the references play another twin than SCORE.
+    """
     groups: dict[tuple[str, str], dict[str, list[Mapping[str, Any]]]] = {}
-    for record in read_results(path):
+    records = read_results(path)
+    worlds = {(r["task"], r["evaluation"]): r["world"] for r in records if r["role"] == "ours"}
+    for record in records:
+        if worlds.get((record["task"], record["evaluation"])) != record["world"]:
+            record = {key: value for key, value in record.items() if not key.startswith("vs_ours")}
         if not record["policy"].endswith("_stoch"):
             row = groups.setdefault((record["task"], _label(record)), {"twin": [], "proxy": []})
             row[record["evaluation"]].append(record)
