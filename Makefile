@@ -35,8 +35,8 @@ help: ## List the commands
 demo: $(READY) ## The whole loop on Pinch Cube: collect, pretrain, calibrate, steer, evaluate, report
 	$(VENV)/bin/score demo --out $(DEMO) $(OPTIONS)
 
-test: $(READY) ## Run the tests
-	$(VENV)/bin/python -m pytest
+test: $(READY) ## Run the tests, a file at a time on each of up to four cores
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 strange: $(READY) ## The fast tests in another order, on another clock, with hardly any environment and a narrow terminal
 	env -i PATH="$$PATH" TMPDIR="$${TMPDIR:-/tmp}" HOME=/dev/null LC_ALL=C COLUMNS=40 PYTHONHASHSEED=$(SEED) \
