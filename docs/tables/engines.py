@@ -55,5 +55,6 @@ ROWS: tuple[tuple[str, Callable[[Figures], str], Callable[[Figures], str]], ...]
      _text("{crash_stop_n:.0f}, {crash_50ms_n:.0f} N")),
     ("control steps a second of CPU time, in that grasp", _nothing,
      _text("{control_steps_per_cpu_second:.0f} (load average {load_average:.0f})")),
+    ("control steps a second on two cores, waving", _nothing, _text("{control_steps_per_second_two_cores:.0f}")),
 )  # fmt: skip
 """(title, theory, measured)."""

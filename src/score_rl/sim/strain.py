@@ -55,8 +55,9 @@ class Strain:
         return {name: torch.from_numpy(values.astype(np.float32)) for name, values in figures.items()}
 
 
-def low_pass(signal: np.ndarray, state: np.ndarray, decay: float) -> np.ndarray:
-    """First-order filter y_k = d y_(k-1) + (1 - d) x_k of signals (n, steps, b), from y_0 = `state` (n, b)."""
+def low_pass(signal: np.ndarray, state: np.ndarray, decay: float | np.ndarray) -> np.ndarray:
+    """First-order filter y_k = d y_(k-1) + (1 - d) x_k of signals (n, steps, b), from y_0 = `state` (n, b); d is one
+    number or (n, 1)."""
     result = np.empty_like(signal)
     for k in range(signal.shape[1]):
         state = decay * state + (1 - decay) * signal[:, k]

@@ -45,7 +45,9 @@ class Tree:
         self._rest = (model.qpos_spring[self._qpos] - self._zero).astype(np.float32)
         self._sprung = bool(self._spring.any())
         self._passive = self._sprung or bool(self._damping.any() or self._dry.any())
-        self._drives = [(self._joints[k], int(column)) for k, column in zip(self._servos, self._column)]
+        self._drives = [
+            (self._joints[k].set_drive_target, int(column)) for k, column in zip(self._servos, self._column)
+        ]
         self._targets: Sequence[float] = [np.nan] * len(names)
         self._told: list[tuple] = []
         """(targets, position, velocity) of the physics steps of this control period."""
@@ -96,11 +98,11 @@ class Tree:
             if self._sprung:
                 force += self._spring * (position - self._rest)
             self._articulation.set_qf(-force)
-        for joint, column in self._drives:
+        before, self._targets = self._targets, targets
+        for aim, column in self._drives:
             target = targets[column]
-            if target != self._targets[column]:
-                joint.set_drive_target(target)
-        self._targets = targets
+            if target != before[column]:
+                aim(target)
 
     def tell(self, torques: np.ndarray) -> None:
         """Torques of the servos, N m, in the physics steps since the last call, into (s, a)."""

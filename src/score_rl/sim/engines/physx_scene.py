@@ -14,7 +14,6 @@ from score_rl.sim.engines.physx_blueprint import Blueprint
 from score_rl.sim.engines.physx_joints import Tree
 from score_rl.sim.plant import Plant
 from score_rl.sim.scene import TABLE_GEOM
-from score_rl.sim.strain import low_pass
 
 os.environ.setdefault("SAPIEN_NO_DISPLAY", "1")
 with warnings.catch_warnings():  # about Vulkan, for pictures that are drawn elsewhere
@@ -79,9 +78,6 @@ class PhysxScene:
                     self._build_free(body)
                 else:
                     self._build_tree(body)
-        self._pad = np.zeros((2, blueprint.outputs))
-        """Two equal first-order stages make the critically damped pad behind which forces are told, newtons."""
-        self._pad_decay = np.exp(-blueprint.timestep_s / float(plant.contact_time_constant_s[row]))
         self._resting = {item.name: np.zeros(3) for item in self._free if item.rolling_m > 0}
         """Body -> force of what does not move on it, newtons, in the last step."""
 
@@ -263,31 +259,24 @@ class PhysxScene:
         """Physics steps with servo targets (s, a); what acted goes into forces (s, b + c), newtons, of links and of
         pairs of contacts, and torques (s, a).
 
-        Forces are the contacts' normal forces (SAPIEN does not tell those of friction) behind a critically damped pad
-        of the contacts' time constant. Contacts themselves are rigid: an impact that soft ones spread over 20 ms is
-        one of several hundred newtons for a step or two, which says more about the step than about the hand.
+        Forces are the contacts' normal forces: SAPIEN does not tell those of friction.
         """
-        wanted = targets.tolist()
-        net = np.zeros((self.blueprint.outputs, 3))
-        for k, row in enumerate(wanted):
+        net = np.zeros((len(targets), self.blueprint.outputs, 3))
+        rolling = [item for item in self._free if item.rolling_m > 0]
+        for row, acting in zip(targets.tolist(), net):
             for tree in self._trees:
                 tree.push(row)
-            for item in self._free:
-                if item.rolling_m > 0:
-                    self._resist(item)
+            for item in rolling:
+                self._resist(item)
             self._system.step()
             if self.blueprint.outputs:
-                self._add_forces(net)
-                forces[k] = np.sqrt(np.einsum("kx,kx->k", net, net))
+                self._add_forces(acting)
+        forces[:] = np.sqrt(np.einsum("skx,skx->sk", net, net))
         for tree in self._trees:
             tree.tell(torques)
-        for stage in self._pad:
-            forces[:] = low_pass(forces[None], stage[None], self._pad_decay)[0]
-            stage[:] = forces[-1]
 
     def _add_forces(self, net: np.ndarray) -> None:
-        """Normal forces of all contacts, into (b + c, 3)."""
-        net.fill(0.0)
+        """Add the normal forces of all contacts to (b + c, 3)."""
         slots, resting, rate = self.blueprint.slots, self._resting, 1 / self.blueprint.timestep_s
         for force in resting.values():
             force[:] = 0
