@@ -32,6 +32,7 @@ from tables.clouds import clouds_table, cost_table
 from tables.comparisons import calibration_table, camera_table, success_table, support_table, variant_table
 from tables.deployment import latency_table, rehearsal_table, runtime_table, server_table
 from tables.engines import engines_table
+from tables.hardware import hardware_table, rough_table, stop_table
 from tables.levers import levers_table, limit_table
 from tables.methods import method_table, tuning_table
 from tables.tasks import bases_table
@@ -128,6 +129,9 @@ TABLES = {
     "rehearsal.json": rehearsal_table,
     "latency.json": latency_table,
     "engines.json": engines_table,
+    "hardware.json": hardware_table,
+    "hardware_calibration.json": rough_table,
+    "stop.json": stop_table,
     "clouds.json": clouds_table,
     "clouds_cost.json": cost_table,
     "newcomer.json": newcomer_table,

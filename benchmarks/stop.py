@@ -1,0 +1,119 @@
+"""How often the protective stop would end the same episodes in either engine, by the way in which it reads force.
+
+    score benchmark experiments/clouds.toml
+    python benchmarks/stop.py --base runs/clouds/runs/pinch_cube/robot-211/base
+
+The base policy plays the same episodes of one robot in `proxy` (MuJoCo) and `proxy_physx`, without a stop. What acted
+on every link of the hand in every physics step is then read in four ways: as it is, through the stop's filter, behind
+a pad of the contacts' time constant and the filter (the rule of PhysX), and as the impulse over 50 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from score_rl.core.files import write_json
+from score_rl.core.process import describe_process
+from score_rl.core.statistics import wilson
+from score_rl.evaluation.evaluate import evaluate
+from score_rl.policies.flow.policy import load_policy
+from score_rl.sim.domain import Domain, ProtectiveStop, load_domain
+from score_rl.sim.engines.engine import Motion
+from score_rl.sim.strain import low_pass
+from score_rl.sim.task import get_task
+from score_rl.sim.world import SimulatedWorld
+from score_rl.steering.policy import BaseDecider
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The stop in two engines."""
+
+    base: Path
+    """Base policy of a Pinch Cube."""
+    robot_seed: int = 211
+    """Its robot."""
+    episodes: int = 100
+    """Episodes in each engine."""
+    result: Path = Path("benchmarks/results/stop.json")
+    """Result file to write."""
+
+
+class FeltWorld(SimulatedWorld):
+    """Remembers what every physics step told of contacts."""
+
+    told: list[np.ndarray]  # (n, s, b) of every control step
+
+    def _advance(self) -> tuple[Motion, np.ndarray]:
+        motion, filtered = super()._advance()
+        self.told.append(motion.forces)
+        return motion, filtered
+
+
+def measured(domain: Domain, benchmark: Benchmark) -> dict[str, object]:
+    """Success, and for every reading how many episodes go beyond the stop's force."""
+    stop, timestep_s, n = domain.protective_stop, domain.physics.timestep_s, benchmark.episodes
+    unstopped = replace(domain, protective_stop=ProtectiveStop())
+    world = FeltWorld(get_task("pinch_cube"), unstopped, n, benchmark.robot_seed)
+    world.told = []
+    played = evaluate(world, BaseDecider(load_policy(benchmark.base)), range(1_000_000, 1_000_000 + n), 8).episodes
+    pad = float(np.exp(-timestep_s / world.parameters[0]["contact.time_constant_s"][0]))
+    forces = np.concatenate(world.told, axis=1)
+    if domain.physics.engine == "physx":  # told behind the pad
+        forces = unfiltered(unfiltered(forces, pad), pad)
+    lengths = [episode.steps * world.told[0].shape[1] for episode in played]
+    peaks = {
+        name: np.array([force[:length].max() for force, length in zip(read, lengths)])
+        for name, read in readings(forces, timestep_s, stop.filter_s, pad).items()
+    }
+    return {
+        "domain": domain.name, "timestep_s": timestep_s, "n": n,
+        "successes": sum(episode.success_end for episode in played),
+        "readings": {name: counted(peak, stop.force_n) for name, peak in peaks.items()},
+    }  # fmt: skip
+
+
+def readings(forces: np.ndarray, timestep_s: float, filter_s: float, pad: float) -> Mapping[str, np.ndarray]:
+    """Forces (n, steps, b) as the stop may read them, N."""
+    rest, decay = np.zeros_like(forces[:, 0]), float(np.exp(-timestep_s / filter_s))
+    padded = low_pass(low_pass(forces, rest, pad), rest, pad)
+    window = round(0.05 / timestep_s)
+    sums = np.cumsum(np.concatenate([np.zeros_like(forces[:, :window]), forces], axis=1), axis=1)
+    return {
+        "raw": forces,
+        "filter": low_pass(forces, rest, decay),
+        "pad_filter": low_pass(padded, rest, decay),
+        "impulse_50ms": (sums[:, window:] - sums[:, :-window]) / window,
+    }
+
+
+def unfiltered(signal: np.ndarray, decay: float) -> np.ndarray:
+    """What `low_pass` made this signal (n, steps, b) of."""
+    before = np.concatenate([np.zeros_like(signal[:, :1]), signal[:, :-1]], axis=1)
+    return (signal - decay * before) / (1 - decay)
+
+
+def counted(peaks: np.ndarray, limit_n: float) -> dict[str, object]:
+    """Of the largest forces (n,) of episodes."""
+    stops, (median, p95) = int((peaks > limit_n).sum()), np.quantile(peaks, (0.5, 0.95)).tolist()
+    return {"stops": stops, "wilson95": wilson(stops, len(peaks)), "median_n": median, "p95_n": p95}
+
+
+def main(benchmark: Benchmark) -> None:
+    """Play, count and write."""
+    torch.set_num_threads(1)
+    physx = load_domain("proxy_physx")
+    steps = [replace(physx, physics=replace(physx.physics, timestep_s=step)) for step in (0.005, 0.0025)]
+    found = [measured(domain, benchmark) for domain in (load_domain("proxy"), *steps)]
+    about = {"benchmark": "stop", "task": "pinch_cube", "robot_seed": benchmark.robot_seed, **describe_process()}
+    write_json(benchmark.result, about | {"engines": found})
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Benchmark, description=__doc__))

@@ -1,0 +1,93 @@
+"""Tables of the hardware that shares nothing with the twin: what policies score, what calibration finds, the stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from score_rl.core.records import read_json
+from score_rl.evaluation.results import read_results
+from score_rl.report.page import percent
+from tables import Table
+
+PLACES = {"twin": "calibrated twin", "proxy": "hardware", "proxy_raw": "hardware, no stop"}
+POLICIES = {"base": "base", "base_z0": "z = 0", "score_det": "SCORE", "unconstrained_det": "unconstrained"}
+READINGS = {
+    "raw": "as it is",
+    "filter": "10 ms filter",
+    "pad_filter": "pad, 10 ms filter",
+    "impulse_50ms": "mean of 50 ms",
+}
+Record = Mapping[str, Any]
+
+
+def hardware_table(path: Path) -> Table:
+    """One row per task, robot and world: success of every policy, and what stopped it."""
+    rows: dict[tuple[str, int, str], dict[str, Record]] = {}
+    for record in read_results(path):
+        place = record["task"], record["robot_seed"], record["evaluation"]
+        rows.setdefault(place, {})[record["policy"]] = record
+    found = sorted(rows.items(), key=lambda row: (*row[0][:2], list(PLACES).index(row[0][2])))
+    header = ("task, robot", "in", "n", *POLICIES.values(), "stops", "force p95 [N]")
+    return header, [
+        (f"{task}, {robot}", PLACES[place], *_cells(policies)) for (task, robot, place), policies in found
+    ]
+
+
+def rough_table(path: Path) -> Table:
+    """One row per figure, one column per task and robot: uncalibrated -> calibrated."""
+    records = read_json(path)
+    header = ("", *(f"{record['task']}, {record['robot_seed']}" for record in records))
+    replay = [
+        (
+            f"replay of held-out motion, {part} [mrad]",
+            *(_arrow(1e3 * r["replay"][f"{part}_before_rms_rad"], 1e3 * r["replay"][f"{part}_after_rms_rad"])
+              for r in records),
+        )
+        for part in ("arm", "hand")
+    ]  # fmt: skip
+    place = [_arrow(*(r["camera_place_error_mm"][when] for when in ("before", "after"))) for r in records]
+    rows = [
+        (f"`{name}`", *(_arrow(r["parameters"][name]["rms_before"], r["parameters"][name]["rms_after"], 4)
+                        for r in records))
+        for name in records[0]["parameters"]
+    ]  # fmt: skip
+    return header, [*replay, ("place of the camera [mm]", *place), *rows]
+
+
+def stop_table(path: Path) -> Table:
+    """One row per engine and step: success without a stop, and how many episodes go beyond it by every reading."""
+    found = read_json(path)["engines"]
+    header = ("engine", "n", "success without stop", *(f"stops: {reading}" for reading in READINGS.values()))
+    return header, [
+        (
+            f"{'PhysX' if 'physx' in row['domain'] else 'MuJoCo'}, {1000 * row['timestep_s']:g} ms",
+            str(row["n"]),
+            f"{100 * row['successes'] / row['n']:g} %",
+            *(f"{row['readings'][name]['stops']} (p95 {row['readings'][name]['p95_n']:.0f} N)" for name in READINGS),
+        )
+        for row in found
+    ]
+
+
+def _cells(found: Mapping[str, Record]) -> tuple[str, ...]:
+    known = [found.get(policy) for policy in POLICIES]
+    n = str(next(iter(found.values()))["n"])
+    stops, forces = (_listed(known, key) for key in ("hand_faults", "peak_force_p95_n"))
+    return (n, *map(_success, known), stops, forces)
+
+
+def _listed(records: Sequence[Record | None], key: str) -> str:
+    return ", ".join("–" if record is None else f"{record[key]:.0f}" for record in records)
+
+
+def _success(record: Record | None) -> str:
+    if record is None:
+        return "–"
+    low, high = record["wilson95"]
+    return f"{percent(record)} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def _arrow(before: float, after: float, digits: int = 1) -> str:
+    return f"{before:.{digits}f} → {after:.{digits}f}"
