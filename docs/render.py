@@ -131,6 +131,8 @@ TABLES = {
     "engines.json": engines_table,
     "hardware.json": hardware_table,
     "hardware_calibration.json": rough_table,
+    "rough.json": hardware_table,
+    "rough_calibration.json": rough_table,
     "stop.json": stop_table,
     "clouds.json": clouds_table,
     "clouds_cost.json": cost_table,
