@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +15,7 @@ from parts import TASK
 from score_rl.core.errors import ScoreError
 from score_rl.sim.domain import Physics, parse_domain
 from score_rl.sim.engines.engine import not_applied, open_engine
+from score_rl.sim.engines.processes import Workers
 from score_rl.sim.engines.settings import ENGINES
 
 ROLLING = {"cup": {"friction": {"robot": {"distribution": "constant", "value": 0.5}}}}
@@ -53,3 +57,35 @@ def test_an_engine_without_its_library_names_the_extra(monkeypatch: pytest.Monke
 def test_settings_of_physx_are_checked(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ScoreError, match=message):
         parse_domain({"physics": {"engine": "physx", "physx": settings}})
+
+
+class Collector:
+    """Collects what garbage there is in its process."""
+
+    def collect(self) -> int:
+        gc.collect()
+        return os.getpid()
+
+
+class Pool:
+    """Says in which process it is given up, as an engine with threads would wait for them there."""
+
+    def __init__(self, told: Path) -> None:
+        self.itself, self.told = self, told  # found by the collector only
+
+    def __del__(self) -> None:
+        (self.told / str(os.getpid())).touch()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_garbage_of_the_parent_is_not_collected_in_its_processes(tmp_path: Path) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        Pool(tmp_path)
+        workers = Workers([Collector(), Collector()])
+    finally:
+        gc.enable()
+    here, there = workers.run("collect", [(), ()])
+    assert here == os.getpid() != there
+    assert [told.name for told in tmp_path.iterdir()] == [str(here)]

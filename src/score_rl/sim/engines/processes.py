@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import signal
 import sys
@@ -28,13 +29,19 @@ class Workers:
         if sys.platform != "linux" or multiprocessing.current_process().daemon:
             return
         context = multiprocessing.get_context("fork")
-        for thing in objects[1:]:
-            mine, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(thing, theirs, mine), daemon=True)
-            process.start()
-            theirs.close()
-            self._pipes.append(mine)
-            processes.append(process)
+        collecting = gc.isenabled()
+        gc.disable()  # until a child has put aside what it inherits, see `_serve`
+        try:
+            for thing in objects[1:]:
+                mine, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(thing, theirs, mine), daemon=True)
+                process.start()
+                theirs.close()
+                self._pipes.append(mine)
+                processes.append(process)
+        finally:
+            if collecting:
+                gc.enable()
         del self._here[1:]
         weakref.finalize(self, _end, processes)
 
@@ -58,7 +65,13 @@ class Workers:
 
 
 def _serve(thing: Any, pipe: Connection, other_end: Connection) -> None:
-    """Answer calls until the other end is gone."""
+    """Answer calls until the other end is gone.
+
+    Garbage of the parent is never collected here: an engine that waits for its threads when it goes would wait for
+    ever, since threads are not forked.
+    """
+    gc.freeze()
+    gc.enable()
     other_end.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's
     while True:
