@@ -11,6 +11,7 @@ from rich.table import Table
 
 from score_rl.core.errors import ScoreError
 from score_rl.core.outputs import resolve_output
+from score_rl.core.ranges import Count
 from score_rl.core.terminal import say, terminal
 from score_rl.core.terminal import show as show_table
 from score_rl.pipeline.experiment.clusters import SlurmConfig, connected
@@ -39,7 +40,7 @@ class Benchmark:
     """Experiment file (TOML), e.g. experiments/claim.toml."""
     out: Path | None = None
     """Folder of all runs; by default runs/NAME, with the experiment's name."""
-    processes: int = 1
+    processes: Count = 1
     """Jobs that run side by side on this machine."""
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers run the jobs instead, e.g. tcp://host:8786."""

@@ -225,7 +225,8 @@ def calibrate(
     demonstrations = load_datasets(roots)
     require_features(demonstrations, task.robot)
     hashes = dataset_hashes(roots) | world_hashes(*filter(None, (settings.world, settings.camera)))
-    inputs = {f"dataset {number}": root for number, root in enumerate(roots)} | {"world": settings.world}
+    inputs = {f"dataset {number}": root for number, root in enumerate(roots)}
+    inputs |= {"world": settings.world, "camera": settings.camera or None}
     run = open_run(Path(out), "calibrate", settings, hashes, inputs, overwrite, notify=notify)
     reused = run.finished
     if not reused:

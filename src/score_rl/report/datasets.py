@@ -63,7 +63,7 @@ def overview(checked: Checked) -> str:
 
 
 def write_check(path: Path, checked: Checked) -> None:
-    """A page with the same and with every feature's ranges as a picture."""
+    """A page with the same and with every feature's ranges as a picture; `check_page` says whether it may be."""
     warnings = "".join(f"<li>{html.escape(line)}</li>" for line in checked.warnings) or "<li>none</li>"
     sections = [
         f'<p class="kicker">demonstrations</p><h1>{html.escape(checked.dataset.robot_type)}</h1>',

@@ -101,8 +101,13 @@ def check_report(path: Path, config: ReportConfig, overwrite: bool) -> None:
         raise ScoreError("a report needs at least one evaluation")
     given = {"steering": config.steering, "calibration": config.calibration, "uncalibrated": config.uncalibrated}
     given |= {f"evaluation {number}": folder for number, folder in enumerate(config.evaluations, start=1)}
-    place = resolve_output(path, {role: folder for role, folder in given.items() if folder is not None})
-    check_file(place, overwrite, is_report, "report")
+    check_page(path, {role: folder for role, folder in given.items() if folder is not None}, overwrite)
+
+
+def check_page(path: Path, inputs: Mapping[str, Path], overwrite: bool) -> None:
+    """Raise ScoreError where a page of ours may not be written: over another file than one, over one without
+    `overwrite`, and where it would lie in, or be, one of the inputs (role -> path)."""
+    check_file(resolve_output(path, inputs), overwrite, is_report, "report")
 
 
 def write_report(path: Path, config: ReportConfig, overwrite: bool = False) -> list[str]:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from score_rl.contracts import ArraySpec, World
 from score_rl.core import plugins
-from score_rl.core.errors import unknown_choice
+from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.extras import optional
+from score_rl.core.interfaces import check_world_spec
 from score_rl.sim.adapters.named import open_gymnasium, open_maniskill, open_vecenv
 from score_rl.sim.domain import load_domain, shipped_domains
 from score_rl.sim.task import TASKS, get_task, task_names
@@ -49,7 +50,7 @@ def open_world(
 
     task, robot_seed, threads, nan_dump_dir, views: of a domain, see `sim.world.make_world`; other worlds have no use
     for them. Raises ScoreError that says what there is instead, where nothing has that name, and where a plugin
-    fails or gives something that is no World.
+    fails or gives something that is no World, or one that contradicts itself.
     """
     uri = str(uri)
     check_world(uri, task)
@@ -58,9 +59,15 @@ def open_world(
             from score_rl.sim.world import make_world
 
         return make_world(task, uri, num_envs, robot_seed, threads, nan_dump_dir, views)
-    if (scheme := uri.partition(":")[0]) in SCHEMES:
-        return SCHEMES[scheme](uri, num_envs)
-    return plugins.make(WORLDS, uri, "world", {"num_envs": num_envs}, World)
+    scheme = uri.partition(":")[0]
+    if scheme in SCHEMES:
+        world = SCHEMES[scheme](uri, num_envs)
+    else:
+        world = plugins.make(WORLDS, uri, "world", {"num_envs": num_envs}, World)
+    check_world_spec(world.spec, f"world '{uri}'")
+    if world.spec.num_envs != num_envs:
+        raise ScoreError(f"world '{uri}' has {world.spec.num_envs} environments, {num_envs} were asked for")
+    return world
 
 
 def check_world(uri: str | Path, task: str) -> None:
