@@ -130,6 +130,20 @@ def test_what_is_wrong_with_a_package_is_said(name: str, message: str) -> None:
     assert message in str(error.value)
 
 
+def test_a_plugin_that_ends_the_program_is_one_that_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fake_plugin" / "quits").mkdir()
+    (tmp_path / "fake_plugin" / "quits" / "__init__.py").write_text("raise SystemExit(0)")
+    (tmp_path / "fake_plugin" / "leaving.py").write_text("def leave(num_envs):\n    raise SystemExit(0)")
+    quits = EntryPoint("quits", "fake_plugin.quits", GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [quits])
+    assert plugins.names(GROUP, "part") == ("quits",)
+    for ask in (lambda: part("quits"), lambda: make("quits"), lambda: make("fake_plugin.leaving:leave")):
+        with pytest.raises(ScoreError, match=r"cannot be (loaded|made): SystemExit: 0"):
+            ask()
+
+
 def test_a_factory_is_checked_without_calling_it() -> None:
     plugins.check_factory(GROUP, "fake_plugin.things:fails", "thing", ["num_envs"])
     with pytest.raises(ScoreError, match="must take an argument rows"):

@@ -23,7 +23,10 @@ from urllib.parse import parse_qsl
 
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.extras import optional
-from score_rl.core.records import parse_json
+from score_rl.core.records import parse_json, shown
+
+FAILURES = (Exception, SystemExit)
+"""Whatever somebody else's code may raise; one that ends the program must not end this one without a word."""
 
 
 def names(group: str, part: str | None = None) -> tuple[str, ...]:
@@ -89,13 +92,15 @@ def make(group: str, uri: str, kind: str, given: Mapping[str, Any], expected: ty
 
 
 def call(factory: Callable[..., Any], what: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
-    """What a factory returns. Raises ScoreError for options that it does not take, and if it fails."""
+    """What a factory returns. Raises ScoreError for what is no factory, options that it does not take, and if it
+    fails."""
+    _require_callable(factory, what)
     _check_options(factory, what, options, given)
     try:
         return factory(**given, **options)
     except ScoreError:
         raise
-    except Exception as error:  # whatever somebody else's code may raise
+    except FAILURES as error:
         raise ScoreError(f"{what} cannot be made: {type(error).__name__}: {error}") from error
 
 
@@ -116,9 +121,13 @@ def _factory(group: str, target: str, kind: str) -> Callable[..., Any]:
     else:
         entry = EntryPoint(target, f"{module}:{attribute}", group)
         found = _imported(entry.load, f"{kind} '{target}'")
-    if not callable(found):
-        raise ScoreError(f"{kind} '{target}' is no factory, but {found!r}")
+    _require_callable(found, f"{kind} '{target}'")
     return found
+
+
+def _require_callable(found: Any, what: str) -> None:
+    if not callable(found):
+        raise ScoreError(f"{what} is no factory, but {shown(found)}")
 
 
 def _check_options(factory: Callable[..., Any], what: str, options: Mapping[str, Any], given: Iterable[str]) -> None:
@@ -164,7 +173,7 @@ def _find(group: str, name: str, kind: str) -> EntryPoint:
 def _has(entry: EntryPoint, part: str) -> bool:
     try:
         return importlib.util.find_spec(f"{entry.value}.{part}") is not None
-    except Exception:  # whatever importing somebody else's package may raise
+    except FAILURES:
         return True
 
 
@@ -180,5 +189,5 @@ def _imported(load: Callable[[], Any], what: str) -> Any:
             return load()
     except ScoreError:
         raise
-    except Exception as error:  # whatever importing somebody else's package may raise
+    except FAILURES as error:
         raise ScoreError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from error

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from score_rl.core.errors import ScoreError
+from score_rl.core.plugins import FAILURES
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def load_function(text: str, what: str) -> Callable[..., Any]:
     module, _, name = text.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever importing somebody else's module may raise
+    except FAILURES as error:
         raise ScoreError(f"{what} '{text}' cannot be loaded: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise ScoreError(f"{what} '{text}' is no function, but {found!r}")

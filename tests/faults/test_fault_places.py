@@ -1,0 +1,149 @@
+"""What may not be read or written, and outputs that would harm what they are made from: one clear message each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from anybody import as_anybody
+from house import build
+from test_fault_commands import failure, tree
+
+from score_rl.cli import main as cli
+from score_rl.core.errors import ScoreError
+from score_rl.sim.domain import load_domain, save_domain
+
+DATA = "demonstrations/dataset"
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("house")
+    build(root)
+    return root
+
+
+READS = {
+    "base/policy.json": ("bundle", "--policy", "base", "--out", "new"),
+    "base/run.json": ("bundle", "--policy", "base", "--out", "new"),
+    "base/policy.safetensors": ("bundle", "--policy", "base", "--out", "new"),
+    "base": ("bundle", "--policy", "base", "--out", "new"),
+    "steer/steering": ("bundle", "--policy", "base", "--steering", "steer", "--out", "new"),
+    f"{DATA}/meta/info.json": ("check", "demonstrations"),
+    f"{DATA}/meta/episodes": ("check", "demonstrations"),
+    f"{DATA}/data/chunk-000/file-000.parquet": ("check", "demonstrations"),
+    f"{DATA}/data": ("repair", "demonstrations", "--out", "new"),
+    "demonstrations": ("check", "demonstrations"),
+    "evaluation/result.json": ("report", "--evaluations", "evaluation", "--out", "new.html"),
+    "evaluation/traces": ("report", "--evaluations", "evaluation", "--out", "new.html"),
+    "calibration/domain.toml": ("collect", "--world", "calibration/domain.toml", "--out", "new"),
+    "bundle/manifest.json": ("info", "bundle"),
+    "bundle/base": ("info", "bundle"),
+    "bundle": ("serve", "bundle"),
+}
+"""What may not be read -> a command that reads it."""
+
+
+@pytest.mark.parametrize("name", READS)
+def test_what_may_not_be_read_is_one_clear_message(
+    name: str, house: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(house)
+    mode = Path(name).stat().st_mode
+    Path(name).chmod(0)
+    try:
+        with as_anybody():
+            message = failure(capsys, *READS[name])
+    finally:
+        Path(name).chmod(mode)
+    assert Path(name).name in message or "does not exist" in message or "is no bundle" in message
+    assert not list(house.glob("new*"))
+
+
+WRITES = (
+    ("bundle", "--policy", "base", "--out", "locked/new"),
+    ("check", "demonstrations", "--out", "locked/new.html"),
+    ("repair", "demonstrations", "--out", "locked/new"),
+    ("report", "--evaluations", "evaluation", "--videos", "0", "--out", "locked/new.html"),
+    ("--recipe", "debug", "collect", "--out", "locked/new"),
+    ("--recipe", "debug", "collect", "--out", "locked"),
+    ("--recipe", "debug", "demo", "--out", "locked"),
+    ("robot", "--address", "locked/robot.sock"),
+)
+
+
+@pytest.mark.parametrize("arguments", WRITES, ids=lambda arguments: " ".join(arguments))
+def test_what_may_not_be_written_is_one_clear_message(
+    arguments: tuple[str, ...], house: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(house)
+    locked = house / "locked"
+    locked.mkdir(mode=0o555, exist_ok=True)
+    with as_anybody():
+        message = failure(capsys, *arguments)
+    assert "Permission denied" in message and not list(locked.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("check", "demonstrations", "--out", "base/policy.safetensors"), "is no report that score wrote"),
+        (("check", "demonstrations", "--out", "demonstrations/dataset/page.html"), "the output"),
+        (("check", "demonstrations", "--out", "demonstrations"), "the output"),
+        (("check", "base", "demonstrations", "--out", "base/page.html"), "the output"),
+        (("calibrate", "--dataset", "demonstrations", "--camera", "calibration/domain.toml", "--out", "calibration"),
+         "the output"),
+    ],
+)  # fmt: skip
+def test_no_output_harms_what_it_is_made_from(
+    arguments: tuple[str, ...], message: str, house: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(house)
+    monkeypatch.setattr("score_rl.real2sim.replay.require_features", lambda dataset, robot: None)
+    before = tree(house)
+    assert message in failure(capsys, *arguments, "--overwrite")
+    assert tree(house) == before
+
+
+def test_a_page_of_ours_is_replaced_on_request_only(
+    house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, theirs = tmp_path / "page.html", tmp_path / "notes.html"
+    arguments = ["check", str(house / "demonstrations"), "--out"]
+    assert cli.main([*arguments, str(ours)]) == 0
+    assert "pass --overwrite" in failure(capsys, *arguments, ours)
+    assert cli.main([*arguments, str(ours), "--overwrite"]) == 0
+    theirs.write_text("mine")
+    assert "is no report" in failure(capsys, *arguments, theirs, "--overwrite") and theirs.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("check", "DATA", "DATA"), "demonstrations/dataset is given 2 times"),
+        (("check", "DATA", "demonstrations/../demonstrations/dataset"), "is given 2 times"),
+        (("pretrain", "--dataset", "DATA", "link", "--out", "new"), "is given 2 times"),
+        (("pretrain", "--dataset", "--out", "new"), "no dataset is given"),
+        (("calibrate", "--dataset", "--out", "new"), "no dataset is given"),
+    ],
+)
+def test_a_dataset_is_given_once(
+    arguments: tuple[str, ...], message: str, house: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(house)
+    Path("link").unlink(missing_ok=True)
+    Path("link").symlink_to("demonstrations")
+    assert message in failure(capsys, *(word.replace("DATA", "demonstrations") for word in arguments))
+    assert not Path("new").exists()
+
+
+def test_a_physics_step_that_never_ends_is_refused(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    save_domain(mine, load_domain("twin"))
+    lines = (line for line in mine.read_text().splitlines() if "sha256" not in line)
+    text = "\n".join(line if not line.startswith("timestep_s") else "timestep_s = 1e-9" for line in lines)
+    mine.write_text(text)
+    with pytest.raises(ScoreError, match=r"asks for 1e\+08 physics steps per control period"):
+        load_domain(mine).physics.substeps(10.0)
