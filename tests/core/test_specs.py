@@ -71,8 +71,14 @@ def test_numbers_of_numpy_are_numbers() -> None:
 
 def test_plugins_are_asked_at_the_door() -> None:
     for open_it, uri, message in (
-        (lambda uri: open_world(uri, 2), "toys:ToyWorld?time_limit=99999999999999999999999", "time_limit is 9999"),
-        (lambda uri: open_world(uri, 2), "toys:ToyWorld?time_limit=abc", "time_limit is 'abc'"),
+        (lambda uri: open_world(uri, 2), "toys:ToyWorld?time_limit=99999999999999", "time_limit is 99999999999999"),
+        (
+            lambda uri: open_world(uri, 2),
+            f"toys:ToyWorld?time_limit={'9' * 30}",
+            "expected a whole number of 64 bits",
+        ),
+        (lambda uri: open_world(uri, 2), f"toys:ToyWorld?time_limit={'9' * 5000}", "expected a whole number"),
+        (lambda uri: open_world(uri, 2), "toys:ToyWorld?time_limit=abc", "is 'abc', expected a whole number"),
         (lambda uri: open_world(uri, 2), "test_specs:one_row", "has 1 environments, 2 were asked for"),
         (open_policy, "toys:ToyPolicy?history=0", "expected sizes >= 1"),
         (open_policy, "test_specs:no_spec", "its spec is a dict, expected a PolicySpec"),

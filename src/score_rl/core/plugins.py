@@ -13,18 +13,22 @@ Factories are also named directly, as "package.module:factory"; either form take
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, get_type_hints
 from urllib.parse import parse_qsl
 
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.extras import optional
-from score_rl.core.records import parse_json, shown
+from score_rl.core.records import check, parse_json, shown
 
+_TARGET = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 FAILURES = (Exception, SystemExit)
 """Whatever somebody else's code may raise; one that ends the program must not end this one without a word."""
 
@@ -92,12 +96,13 @@ def make(group: str, uri: str, kind: str, given: Mapping[str, Any], expected: ty
 
 
 def call(factory: Callable[..., Any], what: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
-    """What a factory returns. Raises ScoreError for what is no factory, options that it does not take, and if it
-    fails."""
+    """What a factory returns. Raises ScoreError for what is no factory, options that it does not take or that are of
+    other types than it says, and if it fails."""
     _require_callable(factory, what)
     _check_options(factory, what, options, given)
+    typed = _typed(factory, what, options)
     try:
-        return factory(**given, **options)
+        return factory(**given, **typed)
     except ScoreError:
         raise
     except FAILURES as error:
@@ -118,6 +123,8 @@ def _factory(group: str, target: str, kind: str) -> Callable[..., Any]:
     module, colon, attribute = target.partition(":")
     if not colon:
         found = load(group, target, kind)
+    elif not _TARGET.fullmatch(target):
+        raise ScoreError(f"{kind} '{target}' is no package.module:factory")
     else:
         entry = EntryPoint(target, f"{module}:{attribute}", group)
         found = _imported(entry.load, f"{kind} '{target}'")
@@ -149,6 +156,30 @@ def _check_options(factory: Callable[..., Any], what: str, options: Mapping[str,
     for name in choices:
         if named[name].default is inspect.Parameter.empty and name not in options:
             raise ScoreError(f"{what} needs the option {name} (NAME?{name}=...)")
+
+
+def _typed(factory: Callable[..., Any], what: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in the types of the factory's annotations, as far as those can be read. Raises ScoreError for one
+    that has no such value: as a flag the text `False` would be as true as any other."""
+    try:
+        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
+    except Exception:  # names that exist for a type checker only, or no annotations at all
+        hints = {}
+    return {name: _fitting(hints.get(name, Any), value, f"{name} of {what}") for name, value in options.items()}
+
+
+def _fitting(kind: Any, value: Any, where: str) -> Any:
+    """A value as an annotation wants it: text, or what it is JSON of. Raises ScoreError."""
+    try:
+        check(kind, value, where)
+        return value
+    except ScoreError:
+        read = _value(value) if isinstance(value, str) else value
+        for other in (read, tuple(read) if isinstance(read, list) else read, json.dumps(value)):
+            with contextlib.suppress(ScoreError):
+                check(kind, other, where)
+                return other
+        raise
 
 
 def _value(text: str) -> Any:

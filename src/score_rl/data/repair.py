@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from score_rl.contracts import ArraySpec
 from score_rl.core.checkpoints import load_tensors
 from score_rl.core.errors import ScoreError
-from score_rl.core.outputs import real_path
+from score_rl.core.outputs import real_path, resolve_output
 from score_rl.core.records import parse, read_json
 from score_rl.data import layout, legacy
 from score_rl.data.dataset import off_grid, read_table, to_numpy
@@ -60,6 +60,7 @@ def repair_dataset(root: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         raise ScoreError(f"{out} exists already; a repaired dataset goes into a new folder")
     if real_path(out).is_relative_to(real_path(root)):
         raise ScoreError(f"{out} lies in {root}, which stays as it is: choose a folder outside")
+    resolve_output(out, {"recording": root})
     unfinished = (root / STAGING).is_dir() and not (root / layout.INFO_PATH).exists()
     source = _staged(root) if unfinished else _recorded(root)
     kept: list[tuple[dict[str, NDArray[Any]], str, dict[str, Any]]] = []

@@ -10,6 +10,7 @@ package.module:factory?depth=2  function of num_envs that returns a `contracts.W
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -84,9 +85,20 @@ def check_world(uri: str | Path, task: str) -> None:
     elif uri.partition(":")[0] in SCHEMES:
         return
     elif ":" in target or target in installed:
+        module = target.partition(":")[0]
+        if module not in installed and "." not in module and not _importable(module):
+            raise unknown_choice(f"scheme or module of the world '{uri}':", module, SCHEMES)
         plugins.check_factory(WORLDS, uri, "world", GIVEN)
     else:
         raise unknown_choice("world", uri, [*shipped_domains(), "PATH.toml", *installed, *FORMS])
+
+
+def _importable(module: str) -> bool:
+    """Whether there is a module of that name; nothing is imported."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def is_domain(uri: str | Path) -> bool:

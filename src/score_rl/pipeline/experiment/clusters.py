@@ -69,7 +69,7 @@ def connected(
             if scheduler is None:
                 cluster = slurm_cluster(slurm, out) if slurm.workers else local_cluster(processes)
             client = distributed.Client(cluster or scheduler, timeout=CONNECT_S, set_as_default=False)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: an address that is none
             raise ScoreError(f"no Dask scheduler answers at {scheduler}: {error}") from error
         try:
             _say(client, scheduler, console)

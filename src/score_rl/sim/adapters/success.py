@@ -46,6 +46,8 @@ def success_rule(text: str, of_info: Callable[[str], Rule]) -> Rule:
 
     Raises ScoreError for a threshold that is no number, and a function that cannot be loaded.
     """
+    if not text.strip():
+        raise ScoreError("the success rule is empty: pass success=<key>, reward>NUMBER, terminated or module:rule")
     if text == "terminated":
         return lambda step: step.terminated
     if match := _COMPARISON.fullmatch(text):
