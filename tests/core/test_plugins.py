@@ -150,7 +150,8 @@ def test_a_plugin_that_ends_the_program_is_one_that_is_broken(
 def test_options_have_the_types_that_the_factory_says(tmp_path: Path) -> None:
     source = (
         "from __future__ import annotations\nfrom types import SimpleNamespace\n\n"
-        "def typed(num_envs: int, flag: bool = True, label: str = '', rates: float | list[float] = 1.0, pair: tuple[float, float] = (1, 1), size=1):\n"
+        "def typed(num_envs: int, flag: bool = True, label: str = '', rates: float | list[float] = 1.0,\n"
+        "          pair: tuple[float, float] = (1, 1), size=1):\n"
         "    return SimpleNamespace(size=size, grow=None, flag=flag, label=label, rates=rates, pair=pair)\n\n"
         "def unknown(num_envs: int, label: NoSuchType = None):\n"
         "    return SimpleNamespace(size=1, grow=None, label=label)\n"

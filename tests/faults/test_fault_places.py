@@ -108,6 +108,22 @@ def test_no_output_harms_what_it_is_made_from(
     assert tree(house) == before
 
 
+EXPERIMENT = Path(__file__).parents[2] / "experiments" / "claim_debug.toml"
+
+
+@pytest.mark.parametrize("out", ["base", "evaluation", "base/policy.json"])
+@pytest.mark.parametrize("command", [("benchmark", str(EXPERIMENT), "--dry-run"), ("--recipe", "debug", "demo")])
+def test_runs_do_not_go_into_a_run(
+    command: tuple[str, ...], out: str, house: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(house)
+    before = tree(house)
+    message = failure(capsys, *command, "--out", out)
+    assert "is the run directory of one stage" in message or "is a file" in message or "Not a directory" in message
+    assert tree(house) == before
+
+
 def test_a_page_of_ours_is_replaced_on_request_only(
     house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
