@@ -180,7 +180,8 @@ def results_table(evaluations: Sequence[Evaluated]) -> str:
     """Every policy in every world, with intervals and paired differences."""
     head = (
         "<tr><th>policy</th><th>success</th><th>95 %</th><th>against base,<br>points (won : lost)</th>"
-        "<th>against z = 0</th><th>steps to<br>success</th><th>peak force<br>p95, N</th><th>protective<br>stops</th></tr>"
+        "<th>against z = 0</th><th>steps to<br>success</th><th>peak force<br>p95, N</th>"
+        "<th>protective<br>stops</th></tr>"
     )
     parts = ["<h2>Results</h2>"]
     for evaluated in evaluations:
