@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -302,6 +305,28 @@ def test_tables_are_whole_in_a_pipe(
     for word in ("success", "vs z = 0", "force p95", "stops", "a_domain_of_a_long_name" * 4, "base, z = 0"):
         assert word in text
     assert "…" not in text
+
+
+def test_a_terminal_without_dashes_gets_its_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding in ("ascii", "latin-1", "cp1252"):
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+        monkeypatch.setattr(Tasks, "run", lambda self: show("é – ✓ 日本", "whole"))
+        assert cli.main(["tasks"]) == 0
+        sys.stdout.flush()
+        assert written.getvalue().endswith(b"whole\n") and b"?" in written.getvalue()
+
+
+def test_a_reader_that_leaves_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        monkeypatch.setattr(Tasks, "run", lambda self: show(*["much"] * 20_000))
+        assert cli.main(["tasks"]) == 141
+    assert capsys.readouterr().err == ""
 
 
 def test_help_shows_the_ranges(capsys: pytest.CaptureFixture[str]) -> None:

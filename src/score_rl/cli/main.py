@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -56,6 +57,8 @@ defaults of that task, such as debug: the same loop in seconds; `--observation c
 in place of poses. `score tasks` lists what there is."""
 
 DEFAULT_TASK = "pinch_cube"
+PIPE_CLOSED = 141
+"""Exit status of what a closed pipe ended, as shells tell it: 128 + SIGPIPE."""
 
 
 def stage_commands(recipe: Recipe) -> dict[str, Any]:
@@ -167,12 +170,18 @@ def take_option(option: str, arguments: Sequence[str]) -> tuple[str | None, list
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; an error that the user can mend is one message and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that has no dashes gets question marks
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
         validate(command)
         command.run()
     except ScoreError as error:
         return _failed(str(error))
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that closing it is no error either
+        return PIPE_CLOSED
     except OSError as error:  # of the machine: no permission, a disk that is gone
         return _failed(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
     except (MemoryError, RuntimeError) as error:
