@@ -10,8 +10,6 @@ from house import build
 from test_fault_commands import failure, tree
 
 from score_rl.cli import main as cli
-from score_rl.core.errors import ScoreError
-from score_rl.sim.domain import load_domain, save_domain
 
 DATA = "demonstrations/dataset"
 
@@ -157,11 +155,14 @@ def test_a_dataset_is_given_once(
     assert not Path("new").exists()
 
 
-def test_a_physics_step_that_never_ends_is_refused(tmp_path: Path) -> None:
-    mine = tmp_path / "mine.toml"
-    save_domain(mine, load_domain("twin"))
-    lines = (line for line in mine.read_text().splitlines() if "sha256" not in line)
-    text = "\n".join(line if not line.startswith("timestep_s") else "timestep_s = 1e-9" for line in lines)
-    mine.write_text(text)
-    with pytest.raises(ScoreError, match=r"asks for 1e\+08 physics steps per control period"):
-        load_domain(mine).physics.substeps(10.0)
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [("1e-9", "asks for 1e+08 physics steps per control period"), ("0.03", "does not divide the control period")],
+)
+def test_a_physics_step_that_cannot_be_is_refused_before_a_run_exists(
+    step: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text(f'name = "mine"\n[physics]\ntimestep_s = {step}\n')
+    assert message in failure(capsys, "--recipe", "debug", "collect", "--world", "mine.toml", "--out", "new")
+    assert not Path("new").exists()

@@ -21,6 +21,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 from urllib.parse import parse_qsl
 
@@ -161,11 +162,18 @@ def _check_options(factory: Callable[..., Any], what: str, options: Mapping[str,
 def _typed(factory: Callable[..., Any], what: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options in the types of the factory's annotations, as far as those can be read. Raises ScoreError for one
     that has no such value: as a flag the text `False` would be as true as any other."""
-    try:
-        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
-    except Exception:  # names that exist for a type checker only, or no annotations at all
-        hints = {}
+    hints = _hints(factory.__init__ if inspect.isclass(factory) else factory)
     return {name: _fitting(hints.get(name, Any), value, f"{name} of {what}") for name, value in options.items()}
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Argument -> annotation; without those that nobody can read, such as names that a type checker alone imports."""
+    found: dict[str, Any] = {}
+    for name, annotation in getattr(function, "__annotations__", {}).items():
+        with contextlib.suppress(Exception):  # whatever evaluating somebody else's text may raise
+            one = SimpleNamespace(__annotations__={name: annotation})
+            found |= get_type_hints(one, getattr(function, "__globals__", {}), include_extras=True)
+    return found
 
 
 def _fitting(kind: Any, value: Any, where: str) -> Any:

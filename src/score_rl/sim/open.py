@@ -21,6 +21,7 @@ from score_rl.core.extras import optional
 from score_rl.core.interfaces import check_world_spec
 from score_rl.sim.adapters.named import open_gymnasium, open_maniskill, open_vecenv
 from score_rl.sim.domain import load_domain, shipped_domains
+from score_rl.sim.robot import CONTROL_RATE_HZ
 from score_rl.sim.task import TASKS, get_task, task_names
 
 WORLDS = "score_rl.worlds"
@@ -81,7 +82,8 @@ def check_world(uri: str | Path, task: str) -> None:
             raise unknown_choice("task", task, task_names())
         if task not in task_names():
             raise unknown_choice(f"world of the task '{task}', which has no scene of its own:", uri, installed)
-        load_domain(uri, get_task(task).parameters)
+        scene = get_task(task)
+        scene.physics(load_domain(uri, scene.parameters).physics).substeps(CONTROL_RATE_HZ)
     elif uri.partition(":")[0] in SCHEMES:
         return
     elif ":" in target or target in installed:
