@@ -152,9 +152,9 @@ def test_options_have_the_types_that_the_factory_says(tmp_path: Path) -> None:
         "from __future__ import annotations\nfrom types import SimpleNamespace\n\n"
         "def typed(num_envs: int, flag: bool = True, label: str = '', rates: float | list[float] = 1.0,\n"
         "          pair: tuple[float, float] = (1, 1), size=1):\n"
-        "    return SimpleNamespace(size=size, grow=None, flag=flag, label=label, rates=rates, pair=pair)\n\n"
+        "    return SimpleNamespace(size=size, grow=print, flag=flag, label=label, rates=rates, pair=pair)\n\n"
         "def unknown(num_envs: int, label: NoSuchType = None):\n"
-        "    return SimpleNamespace(size=1, grow=None, label=label)\n"
+        "    return SimpleNamespace(size=1, grow=print, label=label)\n"
     )
     (tmp_path / "fake_plugin" / "typed.py").write_text(source)
     uri = "fake_plugin.typed:typed?"

@@ -155,14 +155,29 @@ def test_a_dataset_is_given_once(
     assert not Path("new").exists()
 
 
+CLOUD = ("--observation", "cloud", "--cloud.points", "1", "--cloud.hand")
+
+
 @pytest.mark.parametrize(
-    ("step", "message"),
-    [("1e-9", "asks for 1e+08 physics steps per control period"), ("0.03", "does not divide the control period")],
+    ("lines", "options", "message"),
+    [
+        ("timestep_s = 1e-9", (), "asks for 1e+08 physics steps per control period"),
+        ("timestep_s = 0.03", (), "does not divide the control period"),
+        (
+            "timestep_s = 0.01",
+            ("--observation", "cloud", "--cloud.points", "1", "--cloud.hand"),
+            "cannot be shared out",
+        ),
+        ('engine = "physx"\n[joints.frame]\nepisode = 1', (), "mine.toml"),
+    ],
 )
-def test_a_physics_step_that_cannot_be_is_refused_before_a_run_exists(
-    step: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_scene_that_cannot_be_is_refused_before_a_run_exists(
+    lines: str, options: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    Path("mine.toml").write_text(f'name = "mine"\n[physics]\ntimestep_s = {step}\n')
-    assert message in failure(capsys, "--recipe", "debug", "collect", "--world", "mine.toml", "--out", "new")
+    Path("mine.toml").write_text(f'name = "mine"\n[physics]\n{lines}\n')
+    assert message in failure(
+        capsys, "--recipe", "debug", "collect", "--world", "mine.toml", *options, "--out", "new"
+    )
     assert not Path("new").exists()

@@ -164,11 +164,13 @@ def collect(
     with optional("recording demonstrations"):
         from score_rl.tasks.people import collect as people
 
+    views = views_of(settings.observation, settings.cloud, len(get_task(settings.task).observed))
+    with closing(open_world(settings.world, 1, settings.task, settings.robot_seed, threads=1, views=views)):
+        pass  # what cannot be simulated is refused before there is a run
     seeds = {"robot": settings.robot_seed, "collect": settings.demonstrations.seed}
     inputs = {"world": settings.world}
     run = open_run(Path(out), "collect", settings, world_hashes(settings.world), inputs, overwrite, seeds, notify)
     if not run.finished:
-        views = views_of(settings.observation, settings.cloud, len(get_task(settings.task).observed))
         how = {"nan_dump_dir": run.path("nan"), "views": views}
         world = open_world(settings.world, settings.num_envs, settings.task, settings.robot_seed, **how)
         with closing(world):
