@@ -136,6 +136,11 @@ def dataset_hashes(roots: Sequence[Path]) -> dict[str, str]:
     return {f"dataset {i + 1}" if i else "dataset": content_hash(root) for i, root in enumerate(roots)}
 
 
+def dataset_inputs(roots: Sequence[Path]) -> dict[str, str | Path | None]:
+    """Datasets by role, as `open_run` wants them."""
+    return {f"dataset {number}": root for number, root in enumerate(roots)}
+
+
 def steering_bundle(path: str | Path) -> Path:
     """The trained policy at a path: itself one, or a run directory of `score steer` that holds it."""
     inside = Path(path) / BUNDLE

@@ -43,6 +43,7 @@ from score_rl.pipeline.inputs import (
     Notify,
     content_hash,
     dataset_hashes,
+    dataset_inputs,
     dataset_roots,
     load_datasets,
     open_run,
@@ -198,7 +199,7 @@ def pretrain(
     check_representation(spec, settings.training.policy.representation)
     warnings = check_demonstrations(demonstrations, spec, settings.training.policy.representation)
     seeds = {"training": settings.training.seed}
-    inputs = {f"dataset {number}": root for number, root in enumerate(roots)}
+    inputs = dataset_inputs(roots)
     given = (settings, dataset_hashes(roots), inputs, overwrite, seeds, notify)
     run = open_run(Path(out), "pretrain", *given, wandb=wandb)
     tell_unread(demonstrations, notify)
@@ -227,8 +228,7 @@ def calibrate(
     demonstrations = load_datasets(roots)
     require_features(demonstrations, task.robot)
     hashes = dataset_hashes(roots) | world_hashes(*filter(None, (settings.world, settings.camera)))
-    inputs = {f"dataset {number}": root for number, root in enumerate(roots)}
-    inputs |= {"world": settings.world, "camera": settings.camera or None}
+    inputs = dataset_inputs(roots) | {"world": settings.world, "camera": settings.camera or None}
     run = open_run(Path(out), "calibrate", settings, hashes, inputs, overwrite, notify=notify)
     reused = run.finished
     if not reused:
@@ -272,8 +272,7 @@ def steer(
         check_settings(base, plan, settings.learner, dataset is not None)
         spec = loop.steering_spec(base, settings.learner, method, settings.options())
         method.check(base, spec, dataset is not None)
-        inputs = {"policy": policy, "start": start}
-        inputs |= {f"dataset {number}": root for number, root in enumerate(dataset_roots(dataset or ()))}
+        inputs = {"policy": policy, "start": start} | dataset_inputs(dataset_roots(dataset or ()))
         inputs |= {f"world {number}": world for number, world in enumerate(settings.worlds)}
         seeds = {"training": settings.learner.seed}
         given = (settings, hashes, inputs, overwrite, seeds, notify)
@@ -324,8 +323,7 @@ def evaluate(
     with closing(_evaluation_world(settings, base.spec, Path(out), steps if guard else None)) as world:
         check_fit(base.spec, world.spec, steps)
         stage, seeds = "evaluate guarded" if guard else "evaluate", {"robot": settings.robot_seed}
-        inputs = {"policy": policy, "steering": steering, "ticket": ticket, "ranker": ranker}
-        inputs["world"] = settings.world
+        inputs = {"policy": policy, "steering": steering, "ticket": ticket, "ranker": ranker, "world": settings.world}
         run = open_run(Path(out), stage, settings, hashes, inputs, overwrite, seeds, notify)
         if run.finished:
             return Evaluated(run.directory, True, read_evaluation(run.directory))
