@@ -76,7 +76,7 @@ def test_a_robot_that_confirms_nonsense_is_lost(sent: Any, tmp_path: Path) -> No
         tmp_path / "s", lambda asked: HELLO if asked == "hello" else {"sent": sent, "views": sent}
     ) as robot:
         robot.connect()
-        with pytest.raises(RobotLost, match="what the robot was sent|inhomogeneous|could not convert"):
+        with pytest.raises(RobotLost, match=r"what the robot was sent|inhomogeneous|could not convert"):
             robot.command(np.zeros(23))
 
 
