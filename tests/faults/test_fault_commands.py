@@ -111,6 +111,7 @@ def test_nothing_but_reports_is_replaced_by_a_report(
         (("steer", "--learner.seed", "99999999999999999999999"), "learner.seed is 99999999999999999999999"),
         (("pretrain", "--training.learning-rate", "nan"), "training.learning_rate is nan, expected a finite number"),
         (("pretrain", "--training.ema-max", "2"), "training.ema_max is 2.0, expected >= 0 and < 1"),
+        (("pretrain", "--training.batch-size", "1000000000"), "batch_size is 1000000000, expected 1 to 1048576"),
         (("pretrain", "--training.grad-norm", "-1"), "training.grad_norm is -1.0, expected > 0"),
         (("audit", "--panel.sizes", "nan"), "panel.sizes[0] is nan, expected a finite number"),
         (("audit", "--panel.sizes"), "panel.sizes is (), expected >= 1 entries"),

@@ -106,6 +106,24 @@ def test_no_output_harms_what_it_is_made_from(
     assert tree(house) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("evaluate", "--policy", "toys:ToyPolicy", "--world", "toys:ToyWorld", "--evaluation.support",
+          "--evaluation.support-test.samples", "3"), "level 0.01 is no multiple of"),
+        (("pretrain", "--dataset", "demonstrations", "--training.policy.representation.keys", "state", "state"),
+         "the observed key 'state' is chosen 2 times"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_together_leaves_no_run(
+    arguments: tuple[str, ...], message: str, house: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(house)
+    assert message in failure(capsys, *arguments, "--out", "new")
+    assert not Path("new").exists()
+
+
 EXPERIMENT = Path(__file__).parents[2] / "experiments" / "claim_debug.toml"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -183,6 +184,18 @@ def test_names_on_the_command_line_become_lanes(tmp_path: Path) -> None:
     task = opening.open_task("pinch_cube", "twin", 0, 3)
     (shot,) = next(task.episode(0))
     assert shot.qpos.shape == (task.model.nq,)
+
+
+@pytest.mark.parametrize("host", ["999.1.1.1", "no such host", "192.0.2.1"])
+def test_an_address_that_is_not_ours_is_one_message(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*arguments: object, **options: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    if host != "192.0.2.1":  # names are not looked up: there may be no network
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    show, dialled = live()
+    with pytest.raises(ScoreError, match=f"cannot listen on {host}:8080: "):
+        Page(show, ViewConfig(host=host), dialled)
 
 
 def test_captions_say_what_is_known() -> None:

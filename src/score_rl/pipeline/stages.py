@@ -322,14 +322,14 @@ def evaluate(
     deciders = chosen(all_deciders(settings, base, found, steered, ranks), settings.policies)
     with closing(_evaluation_world(settings, base.spec, Path(out), steps if guard else None)) as world:
         check_fit(base.spec, world.spec, steps)
+        config = settings.evaluation
+        meter = support_meter(base, steered, world, config.support_test) if config.support else None
         stage, seeds = "evaluate guarded" if guard else "evaluate", {"robot": settings.robot_seed}
         inputs = {"policy": policy, "steering": steering, "ticket": ticket, "ranker": ranker, "world": settings.world}
         run = open_run(Path(out), stage, settings, hashes, inputs, overwrite, seeds, notify)
         if run.finished:
             return Evaluated(run.directory, True, read_evaluation(run.directory))
         labels = labels_of(settings, world, deciders, base, ((found, ticket), (steered, steering)))
-        config = settings.evaluation
-        meter = support_meter(base, steered, world, config.support_test) if config.support else None
         records = run_evaluation(world, deciders, labels, steps, config, run, meter)
         run.finish({record["policy"]: record["success_rate"] for record in records})
         counts = summarize_counts(world.counts) if isinstance(world, GuardedWorld) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -46,6 +47,9 @@ class Page:
         taken."""
         self.show, self.config, self.drawing = show, config, Drawing(show.model)
         try:
+            # Where it cannot listen, viser itself would wait for ever.
+            (family, *_), *_ = socket.getaddrinfo(config.host, 0, type=socket.SOCK_STREAM)
+            socket.create_server((config.host, 0), family=family).close()
             self.server = viser.ViserServer(host=config.host, port=config.port, label="SCORE", verbose=False)
         except OSError as error:
             raise ScoreError(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}") from error
