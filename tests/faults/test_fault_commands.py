@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -316,18 +315,6 @@ def test_a_terminal_without_dashes_gets_its_tables(monkeypatch: pytest.MonkeyPat
         assert cli.main(["tasks"]) == 0
         sys.stdout.flush()
         assert written.getvalue().endswith(b"whole\n") and b"?" in written.getvalue()
-
-
-def test_a_reader_that_leaves_is_no_error(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    with os.fdopen(writing, "w") as gone:
-        monkeypatch.setattr(sys, "stdout", gone)
-        monkeypatch.setattr(Tasks, "run", lambda self: show(*["much"] * 20_000))
-        assert cli.main(["tasks"]) == 141
-    assert capsys.readouterr().err == ""
 
 
 def test_help_shows_the_ranges(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -57,8 +56,6 @@ defaults of that task, such as debug: the same loop in seconds; `--observation c
 in place of poses. `score tasks` lists what there is."""
 
 DEFAULT_TASK = "pinch_cube"
-PIPE_CLOSED = 141
-"""Exit status of what a closed pipe ended, as shells tell it: 128 + SIGPIPE."""
 
 
 def stage_commands(recipe: Recipe) -> dict[str, Any]:
@@ -179,9 +176,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.run()
     except ScoreError as error:
         return _failed(str(error))
-    except BrokenPipeError:  # whoever read the output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that closing it is no error either
-        return PIPE_CLOSED
     except OSError as error:  # of the machine: no permission, a disk that is gone
         return _failed(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
     except (MemoryError, RuntimeError) as error:
