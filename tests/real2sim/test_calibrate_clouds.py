@@ -61,10 +61,10 @@ def calibration(recorded: Path) -> Calibration:
 
 
 def seen(points_m: float = 1.0, **columns: np.ndarray) -> Dataset:
-    """A palm at (0.5, 0, 0.3) whose hand is around it, in another unit than metres where asked for."""
-    palm = np.tile(np.float32([0.5, 0, 0.3, 1, 0, 0, 0]), (5, 1))
-    spread = np.random.default_rng(0).uniform(-0.05, 0.05, (5, 16, 3))
-    hand = (palm[:, None, :3] + spread).astype(np.float32) * np.float32(points_m)
+    """A palm at (0.3, 0, 0.4), whose hand is evenly around it, in another unit than metres where asked for."""
+    palm = np.tile(np.float32([0.3, 0, 0.4, 1, 0, 0, 0]), (5, 1))
+    half = np.random.default_rng(0).uniform(-0.05, 0.05, (5, 8, 3))
+    hand = (palm[:, None, :3] + np.concatenate([half, -half], axis=1)).astype(np.float32) * np.float32(points_m)
     shown = {"observation.palm_pose": palm, f"observation.{HAND_CLOUD}": hand, **columns}
     return Dataset(Path("d"), 10, "toy", shown, {}, np.array([0]), np.array([5]), ("",), {})
 
@@ -72,8 +72,8 @@ def seen(points_m: float = 1.0, **columns: np.ndarray) -> Dataset:
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        (seen(1000.0), r"are 583 m from the palm; they must be metres in the robot's base frame"),
-        (seen(-1.0), r"are 1.17 m from the palm"),
+        (seen(1001.0), r"are 500 m from the palm; they must be metres in the robot's base frame"),
+        (seen(-1.0), r"are 1 m from the palm"),
         (seen(**{f"observation.{HAND_CLOUD}": np.zeros((5, 16, 4))}), r"has shape \(16, 4\), expected \(points, 3\)"),
         (seen(**{f"observation.{CLOUD}": np.zeros((5, 48))}), r"has shape \(48,\), expected \(points, 3\)"),
         (seen(**{f"observation.{CLOUD}": np.zeros((5, 2, 3)), f"observation.{CLOUD_SEEN}": np.ones((5, 3))}),
