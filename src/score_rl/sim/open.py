@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 from score_rl.contracts import ArraySpec, World
@@ -88,7 +89,7 @@ def check_world(uri: str | Path, task: str) -> None:
         return
     elif ":" in target or target in installed:
         module = target.partition(":")[0]
-        if module not in installed and "." not in module and not _importable(module):
+        if target not in installed and get_close_matches(module, SCHEMES) and not _importable(module):
             raise unknown_choice(f"scheme or module of the world '{uri}':", module, SCHEMES)
         plugins.check_factory(WORLDS, uri, "world", GIVEN)
     else:
