@@ -11,7 +11,7 @@ from score_rl.evaluation.results import read_results
 from score_rl.report.page import percent
 from tables import Table
 
-PLACES = {"twin": "calibrated twin", "proxy": "hardware", "proxy_raw": "hardware, no stop"}
+PLACES = {"twin": "calibrated twin", "proxy": "robot", "proxy_raw": "robot, no stop"}
 POLICIES = {"base": "base", "base_z0": "z = 0", "score_det": "SCORE", "unconstrained_det": "unconstrained"}
 READINGS = {
     "raw": "as it is",
