@@ -4,8 +4,8 @@
     python benchmarks/lerobot_flow.py --lerobot ENV/bin      # ENV: lerobot[smolvla] 0.4.4 and ./client
 
 A SmolVLA with random weights (`lerobot_smolvla.py`; nothing is downloaded) is served there by `score_client`, opened
-here as `openpi://...` and held against `core.testing.check_policy`; then it is asked what its padded latent changes. A
-briefly trained diffusion policy of lerobot is steered in `newcomer/lerobot_policy.py`. Writes
+here as `openpi://...` and held against `core.testing.check_policy`; then it is asked what its padded latent changes.
+A briefly trained diffusion policy of lerobot is steered in `newcomer/lerobot_policy.py`. Writes
 benchmarks/results/lerobot_flow.json.
 """
 
