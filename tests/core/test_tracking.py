@@ -127,6 +127,15 @@ def test_the_real_wandb_offline_goes_on_over_what_was_spent(tmp_path):
     assert rows[1] == [(200, 200, 0.2), (300, 300, 0.3), (400, 400, 0.4)]
 
 
+def test_what_wandb_refuses_is_one_message(tmp_path, monkeypatch):
+    def init(**given):
+        raise RuntimeError("api_key not configured (no-tty)")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    with pytest.raises(ScoreError, match=r"--wandb cube: RuntimeError: api_key not .*WANDB_MODE=offline"):
+        WandbListener("cube", "name", "identity", tmp_path, Config())
+
+
 def test_without_wandb_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ScoreError, match=r"--wandb needs wandb, .* 'score-rl\[wandb\]'"):
