@@ -3,7 +3,7 @@
     python benchmarks/people.py --tasks pick_card --worlds twin proxy_physx --episodes 40
 
 A careful person always takes the task's surest way; where such a person fails, the scene is at fault or out of reach.
-Untouched for ten seconds, nothing should drift or jitter. Results are added to the file, task by task.
+Untouched for ten seconds, nothing should drift or jitter once it has settled. Results are added to the file, task by task.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from score_rl.tasks.people.habits import careful
 
 FIRST_SEED = 2_000_000
 """Of the episodes; those of demonstrations and evaluations are others."""
-UNTOUCHED_S = 10.0
+SETTLED_S, UNTOUCHED_S = 1.0, 10.0
+"""Soft contacts give way under what is put on them; from then on nothing should move."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ def untouched(world: SimulatedWorld) -> tuple[float, float]:
     hinges = np.flatnonzero(model.jnt_type != mujoco.mjtJoint.mjJNT_FREE)
     slack = [model.joint(k).name for k in hinges if model.joint(k).name not in world.robot.joint_names]
     moved = turned = 0.0
+    for _ in range(round(SETTLED_S * CONTROL_RATE_HZ)):
+        world.engine.advance(targets)
     before = world.state
     places = {name: before.body(name).position.copy() for name in bodies}
     angles = {name: before.joint(name).position.copy() for name in slack}
