@@ -3,7 +3,8 @@
     python benchmarks/people.py --tasks pick_card --worlds twin proxy_physx --episodes 40
 
 A careful person always takes the task's surest way; where such a person fails, the scene is at fault or out of reach.
-Untouched for ten seconds, nothing should drift or jitter once it has settled. Results are added to the file, task by task.
+Untouched for ten seconds, nothing should drift or jitter once it has settled. Results are added to the
+file, task by task.
 """
 
 from __future__ import annotations
