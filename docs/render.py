@@ -34,7 +34,7 @@ from tables.deployment import latency_table, rehearsal_table, runtime_table, ser
 from tables.engines import engines_table
 from tables.levers import levers_table, limit_table
 from tables.methods import method_table, tuning_table
-from tables.tasks import bases_table, people_table, rehearsals_table, steered_table, throughput_table
+from tables.tasks import bases_table, people_table, rehearsals_table, stages_table, steered_table, throughput_table
 from tables.users import handover_table, newcomer_table
 
 from score_rl.core.files import write_text
@@ -140,6 +140,7 @@ TABLES = {
     "rehearsal": rehearsals_table,
     "throughput": throughput_table,
     "people.json": people_table,
+    "stages.json": stages_table,
 }
 """Result files, or parts of them, with a table of their own; all others hold comparisons of policies."""
 

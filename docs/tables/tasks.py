@@ -105,6 +105,21 @@ def throughput_table(directory: Path) -> Table:
     return header, rows
 
 
+def stages_table(path: Path) -> Table:
+    """One row per task: wall clock of its stages, beside whatever load the file tells of."""
+    found = read_json(path)
+    stages = list(dict.fromkeys(record["stage"] for record in found["records"]))
+    low, high = found["load_average"]
+    header = ("task", *stages, "sum", "load average")
+    rows = []
+    for task in dict.fromkeys(record["task"] for record in found["records"]):
+        wall_s = {r["stage"]: r["wall_s"] for r in found["records"] if r["task"] == task}
+        cells = (f"{wall_s[stage]:.0f} s" if stage in wall_s else "–" for stage in stages)
+        whole = f"{sum(wall_s.values()) / 60:.1f} min" if len(wall_s) == len(stages) else "–"
+        rows.append((f"`{task}`", *cells, whole, f"{low:g} to {high:g}"))
+    return header, rows
+
+
 def people_table(path: Path) -> Table:
     """One row per task: how often careful people succeed, and how far things move that nobody touches."""
     records = read_json(path)["records"]
