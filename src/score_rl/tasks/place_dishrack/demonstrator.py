@@ -34,13 +34,13 @@ PLATE_RADIUS_M, PLATE_M = 0.080, 0.010
 """Radius and thickness."""
 RIM_M = 0.018
 """How far below the rim it is pinched."""
-SLOTS_M = (-0.026, 0.0, 0.026)
-"""Places of the rack's slots beside its middle (y)."""
+NEAREST_M = -0.026
+"""Place of the rack's nearest slot beside its middle (y)."""
 FLOOR_M = 0.011
 """Height over the rack's foot of the lowest point of a plate's rim, in a slot."""
 OPEN_M = 0.05
 """Opening of the hand while it reaches."""
-APPROACH_M, RAISE_M, OVER_M, AWAY_M = 0.08, 0.10, 0.09, 0.10
+APPROACH_M, RAISE_M, OVER_M, AWAY_M = 0.08, 0.10, 0.075, 0.10
 """Heights over the rim before the hand is lowered, of the plate out of the holder and over its place in the rack, and
 of the hand when it has let go."""
 SWINGS_S = 0.65
@@ -74,14 +74,14 @@ class Grip:
     """Standard deviation of the horizontal error of where the plate is taken and put, one draw each and axis."""
     patience_s: float = 0.0
     """How long one waits at most until the plate is seen to hang over the slot."""
-    slots: tuple[float, ...] = SLOTS_M
-    """Of which one is chosen."""
+    slots: tuple[float, ...] = (0.0,)
+    """Places beside the rack's middle (y), of which one is chosen."""
 
 
-STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.012, 0.001, patience_s=2.0, slots=(0.0,))
+STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.012, 0.001, patience_s=2.0)
 """Held firmly, until it hangs still over the middle slot, and let go only in it."""
-HASTY = Grip("hasty", 0.5, 3.0, 0.3, -0.1, 0.03, 0.006)
-"""Held loosely and dropped over any of the slots: the plate slips, or lands on the dividers."""
+HASTY = Grip("hasty", 0.5, 3.0, 0.3, -0.1, 0.03, 0.008, slots=(NEAREST_M - 0.008,))
+"""Held loosely and dropped a little short of the nearest slot: the plate slips, or lands on the dividers."""
 WAYS = (STEADY, HASTY)
 
 
