@@ -74,13 +74,13 @@ class Grip:
     """Standard deviation of the horizontal error of where the plate is taken and put, one draw each and axis."""
     patience_s: float = 0.0
     """How long one waits at most until the plate is seen to hang over the slot."""
-    slots: tuple[float, ...] = (0.0,)
-    """Places beside the rack's middle (y), of which one is chosen."""
+    slot_m: float = 0.0
+    """Place beside the rack's middle (y) over which it is brought."""
 
 
 STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.012, 0.001, patience_s=2.0)
 """Held firmly, until it hangs still over the middle slot, and let go only in it."""
-HASTY = Grip("hasty", 0.5, 3.0, 0.3, -0.1, 0.03, 0.008, slots=(NEAREST_M - 0.008,))
+HASTY = Grip("hasty", 0.5, 3.0, 0.3, -0.1, 0.03, 0.008, slot_m=NEAREST_M - 0.008)
 """Held loosely and dropped a little short of the nearest slot: the plate slips, or lands on the dividers."""
 WAYS = (STEADY, HASTY)
 
@@ -97,7 +97,6 @@ def attempt(person: Person) -> Script:
     rng, ways = person.rng, (STEADY,) if person.habits.careful else WAYS
     way = choose(rng, ways)
     aside, missed = (np.array([*rng.normal(0.0, way.aim_sd_m, 2), 0.0]) for _ in range(2))
-    slot = way.slots[rng.integers(len(way.slots))]
     up = np.array([0.0, 0.0, 1.0])
     person.log.attempts.append(way.name)
 
@@ -108,7 +107,7 @@ def attempt(person: Person) -> Script:
         return person.object_pose[:3] - PLATE_RADIUS_M * upwards(person.object_pose[3:])
 
     def over_slot() -> Array:
-        return person.others["rack"][:3] + missed + (0.0, slot, FLOOR_M + OVER_M)
+        return person.others["rack"][:3] + missed + (0.0, way.slot_m, FLOOR_M + OVER_M)
 
     def lost() -> bool:
         return person.lost(LOST_M)
