@@ -45,8 +45,9 @@ APPROACH_M, RAISE_M, OVER_M, AWAY_M = 0.08, 0.10, 0.075, 0.10
 of the hand when it has let go."""
 SWINGS_S = 0.65
 """How long a plate swings that was carried."""
-OVER_SLOT_M = 0.002
-"""A plate whose lowest point is this near to the middle of the slot is over it."""
+OVER_SLOT_M, IN_SLOT_M = 0.002, 0.045
+"""A plate whose lowest point is this near to the middle of the slot is over it; one whose lowest point is no higher
+over the rack's foot is in a slot."""
 YAW = np.radians(-90.0)
 """Yaw of the pinch frame: across the plate, where the arm is at ease."""
 REACH_LOW, REACH_HIGH = (0.45, -0.25), (0.70, 0.25)
@@ -76,10 +77,12 @@ class Grip:
     """How long one waits at most until the plate is seen to hang over the slot."""
     slot_m: float = 0.0
     """Place beside the rack's middle (y) over which it is brought."""
+    tries: int = 1
+    """How often it is lowered at most until it is seen to be in a slot; then it is let go, wherever it is."""
 
 
-STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.012, 0.001, patience_s=2.0)
-"""Held firmly, until it hangs still over the middle slot, and let go only in it."""
+STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.012, 0.001, patience_s=2.0, tries=3)
+"""Held firmly, until it hangs still over the middle slot, and raised again where it did not go in."""
 HASTY = Grip("hasty", 0.5, 3.0, 0.3, -0.1, 0.03, 0.008, slot_m=NEAREST_M - 0.008)
 """Held loosely and dropped a little short of the nearest slot: the plate slips, or lands on the dividers."""
 WAYS = (STEADY, HASTY)
@@ -126,12 +129,15 @@ def attempt(person: Person) -> Script:
     yield from follow(person, at_rim, until=person.arrived)
     yield from close_hand(person, way.settle_s)
     yield from move(person, person.position + RAISE_M * up, until=lambda: person.near(0.02, np.inf, np.inf))
-    if not lost():
-        yield from carry(person, foot, over_slot, until=there)
-    if not lost() and way.patience_s > 0:
-        yield from hover(person, foot, over_slot, until=over)
-    if not lost():
-        yield from move(person, person.goal_position - (OVER_M - way.drop_m) * up, until=there)
+    for _ in range(way.tries):
+        if not lost():
+            yield from carry(person, foot, over_slot, until=there)
+        if not lost() and way.patience_s > 0:
+            yield from hover(person, foot, over_slot, until=over)
+        if not lost():
+            yield from move(person, person.goal_position - (OVER_M - way.drop_m) * up, until=there)
+        if lost() or foot()[2] - person.others["rack"][2] < IN_SLOT_M:
+            break
     yield from let_go(person)
     yield from move(person, person.position + AWAY_M * up, until=person.arrived, laden=False)
     yield from watch(person, lambda: placed(person.object_pose, person.others["rack"]))
