@@ -128,9 +128,10 @@ def people_table(path: Path) -> Table:
     header = ("task", *(f"careful, {world}" for world in worlds), *(f"moves in 10 s, {world}" for world in worlds))
     rows = []
     for task in dict.fromkeys(record["task"] for record in records):
-        mine = [found[task, world] for world in worlds if (task, world) in found]
-        succeed = [f"{r['successes']} of {r['n']}" for r in mine]
-        rows.append((f"`{task}`", *succeed, *(f"{1000 * r['moved_m']:.2f} mm" for r in mine)))
+        mine = [found.get((task, world)) for world in worlds]
+        succeed = ["–" if r is None else f"{r['successes']} of {r['n']}" for r in mine]
+        moves = ["–" if r is None else f"{1000 * r['moved_m']:.2f} mm" for r in mine]
+        rows.append((f"`{task}`", *succeed, *moves))
     return header, rows
 
 
