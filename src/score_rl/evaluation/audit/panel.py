@@ -78,9 +78,15 @@ def mismatches(parameters: Parameters, clouds: bool = False) -> tuple[Mismatch, 
     return (
         *(
             Mismatch(
-                name, p.audit.kind, p.audit.unit, p.size, p.nominal, p.key, tuple(parameters.members(name)),
+                name,
+                p.audit.kind,
+                p.audit.unit,
+                p.size,
+                p.nominal,
+                p.key,
+                tuple(parameters.members(name)),
                 (p.low, p.high),
-            )  # fmt: skip
+            )
             for name, p in parameters.general.items()
             if p.audit is not None and (p.told or clouds)
         ),
