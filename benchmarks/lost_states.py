@@ -2,8 +2,8 @@
 
     python benchmarks/lost_states.py --runs RUN RUN ... --world DOMAIN.toml --task grasp_bottle
 
-Reads evaluations of the same episodes and begins these once more, to see where the object lies. Two policies that lose
-by chance would share the product of their losses; bins say where along the base's x the losses are.
+Reads evaluations of the same episodes and begins these once more, to see where the object lies. Two policies that
+lose by chance would share the product of their losses; bins say where along the base's x the losses are.
 """
 
 from __future__ import annotations
