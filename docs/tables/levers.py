@@ -151,16 +151,16 @@ def lost_table(path: Path) -> Table:
     found = read_json(path)
     counts = ", ".join(str(count) for count in found["episodes_lost_by"])
     rows = [
-        ("lost by a policy, of all", ", ".join(map(_percent, found["lost"]))),
-        ("lost by both of two policies", _percent(found["lost_by_both_of_two"])),
-        ("the same, if they lost by chance", _percent(found["lost_by_both_if_independent"])),
-        (f"episodes of {found['episodes']} lost by 0, 1, ... {found['policies']} policies", counts),
+        ("lost, by policy", ", ".join(map(_percent, found["lost"])), "–"),
+        ("lost by both of two policies", _percent(found["lost_by_both_of_two"]), "–"),
+        ("the same, if they lost by chance", _percent(found["lost_by_both_if_independent"]), "–"),
+        (f"episodes of {found['episodes']} lost by 0, 1, ... {found['policies']} policies", counts, "–"),
     ]
-    for place in found["bins"]:
+    for place in (place for place in found["bins"] if place["episodes"]):
         where = f"lost where x of the object is {place['from_m']:.1f} to {place['to_m']:.1f} m"
-        share = "–" if place["lost"] is None else _percent(place["lost"])
-        rows.append((f"{where} ({place['episodes']} episodes)", share))
-    return ("the same episodes of the twin", ""), rows
+        shares = (_percent(place["lost"]), _percent(place["lost_by_base"]))
+        rows.append((f"{where} ({place['episodes']} episodes)", *shares))
+    return ("the same episodes of the twin", "steered policies", "base policy"), rows
 
 
 def _percent(share: float) -> str:
