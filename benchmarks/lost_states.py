@@ -50,7 +50,7 @@ def lost(episodes: Sequence[Episode]) -> dict[int, bool]:
 
 
 def summary(losses: np.ndarray, base: np.ndarray, x: np.ndarray, edges: Sequence[float]) -> dict[str, Any]:
-    """Figures of losses (policies, episodes) bool, the base policy's (episodes,) and the object's x (episodes,) in m."""
+    """Figures of losses (policies, episodes) bool, the base policy's (episodes,), and the object's x in m."""
     pairs = [(float((a & b).mean()), float(a.mean() * b.mean())) for a, b in combinations(losses, 2)]
     times = losses.sum(axis=0)
     return {

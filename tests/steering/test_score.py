@@ -17,7 +17,6 @@ from score_rl.core.runs import start_run
 from score_rl.core.seeding import torch_generator
 from score_rl.steering import loop as score
 from score_rl.steering.config import Stage, SteerConfig, check_settings
-from score_rl.steering.episodes import episode_seeds
 from score_rl.steering.latent import LatentConfig
 from score_rl.steering.loop import steer
 from score_rl.steering.policy import BaseDecider, SteeredDecider, decision_noise, load_steering
@@ -163,25 +162,6 @@ def test_mirrored_environments_share_their_episodes_and_all_chance_but_the_choic
     assert torch.equal(noise[:3], noise[3:]) and not torch.equal(noise[0], noise[1])
     with pytest.raises(ScoreError, match="even number of environments, got 5"):
         check_settings(ToyPolicy(), [Stage(ToyWorld(5), 1)], config, False)
-
-
-def test_lost_episodes_are_retried(tmp_path):
-    """Half of six rows play lost episodes again, as long as there are some; a resumed run retries the same ones."""
-    config = replace(CONFIG, retry_share=0.5, decisions=1)  # 4 control steps: nobody gets there
-    stage, run = Stage(ToyWorld(6), 3 * 6 * 4), run_of(tmp_path / "run", config)
-    session = score._Session(ToyPolicy(), [stage], config, run, None, None)
-    session.iterate(0, stage)
-    first = session.chunks.world.seeds
-    assert session.lost == sorted(first) and len(set(first)) == 6
-    session.save(1)
-    resumed = score._Session(ToyPolicy(), [stage], config, run, None, None)
-    assert resumed.resume() == 1
-    for again in (session, resumed):
-        again.iterate(1, stage)
-        second = again.chunks.world.seeds
-        assert set(second[:3]) < set(first) and not set(second[3:]) & set(first)
-    assert episode_seeds(config, 1, 6, first) == episode_seeds(config, 1, 6, first)
-    assert len(set(episode_seeds(config, 1, 6, first[:1])) & set(first)) == 1
 
 
 def test_prior_kl_on_real_observations(tmp_path):

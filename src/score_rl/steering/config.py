@@ -40,9 +40,6 @@ class SteerConfig:
     were never simulated, fall back to the base policy. Needs `real_observations`."""
     prior_kl_batch: Count = 256
     """Real observations per gradient step [256]."""
-    retry_share: Share = 0.0
-    """Share of the environments that begin an iteration with an episode that was lost in the one before, so that the
-    states where the policy fails come more often than the world has them. 0: all begin new episodes."""
     force_penalty: NonNegative = 0.0
     """Reward that a decision loses for every `gentle_n` that its largest contact force of the hand (`peak_force_n` of
     the world's info) lies above `gentle_n`; 0: none. It teaches of the robot's stop before that ends an episode."""

@@ -42,12 +42,11 @@ from score_rl.core.progress import progress
 from score_rl.core.ranges import Count, Natural, NonNegative
 from score_rl.core.records import parse
 from score_rl.core.runs import Run
-from score_rl.core.seeding import seeded
+from score_rl.core.seeding import derive_seed, seeded
 from score_rl.data.windows import WindowBatch
 from score_rl.steering import reference
 from score_rl.steering.advice import Adviser
 from score_rl.steering.config import Stage, SteerConfig, check_settings
-from score_rl.steering.episodes import episode_seeds, lost_seeds
 from score_rl.steering.method import OBSERVES, SCORE, Learns, Method, SteeringSpec, Trained
 from score_rl.steering.metrics import RolloutMetrics, Stopwatch
 from score_rl.steering.penalties import Penalty, prior_penalty
@@ -144,8 +143,6 @@ class CheckpointMetadata:
     filler_steps: Natural
     iteration: Natural
     """The one to go on with."""
-    lost: list[Natural]
-    """Episodes of the one before that may be retried."""
     records: Natural
     """Records of the log that were written before it."""
     wall_s: NonNegative
@@ -191,7 +188,6 @@ class _Session:
         self.started: dict[str, Any] = {}
         """Figures of how the actor came to its start, of what it is compared with, and what was said on the way."""
         self.chunks: ChunkRunner | None = None
-        self.lost: list[int] = []
         penalties = method.make_penalties(policy, self.head, self.spec, demonstrations)
         if config.prior_kl_coefficient > 0:
             with torch.no_grad():
@@ -218,7 +214,8 @@ class _Session:
         trained = self.trained_policy()
         if self.method.name != SCORE.name:
             return trained, {}
-        return reference.deployed(self.policy, trained, self.stages[-1], self.config, self.started, self.initial)
+        given = (self.stages[-1], self.config, self.started, self.initial)
+        return reference.deployed(self.policy, trained, *given)
 
     @torch.no_grad()
     def rollout(self, seeds: Sequence[int], watch: Stopwatch) -> RolloutMetrics:
@@ -238,11 +235,11 @@ class _Session:
                 result = chunks.execute(decision.chunk)
             final = _privileged(result.final_observation)
             _check_finite(chunks.world, {"the reward": result.reward, "the critic's input": final})
+            success = decided_success(result)
             reward = gentle_reward(result, self.config.force_penalty, self.config.gentle_n)
-            learner.record(reward, result.done, result.truncated, result.steps, final, decided_success(result))
+            learner.record(reward, result.done, result.truncated, result.steps, final, success)
             metrics.add(result, decision.latent)
-        metrics.add_episodes(episodes := chunks.take_episodes())
-        self.lost = lost_seeds(seeds, episodes) if self.config.retry_share else []
+        metrics.add_episodes(chunks.take_episodes())
         return metrics
 
     def iterate(self, iteration: int, stage: Stage) -> dict[str, Any]:
@@ -250,7 +247,8 @@ class _Session:
         self._enter(stage)
         watch = Stopwatch()
         key, n, rank = ("steer", self.config.seed, iteration), stage.world.spec.num_envs, ranks.rank()
-        seeds = episode_seeds(self.config, iteration, n, self.lost)
+        different = n // 2 if self.config.ppo.mirrored else n
+        seeds = [derive_seed(*key, "episode", rank * n + row % different) for row in range(n)]
         with seeded(*key, *(("rank", rank) if rank else ()), device=self.device):
             rollout = self.rollout(seeds, watch).of_all_ranks()
             with watch("learner"):
@@ -288,7 +286,6 @@ class _Session:
             control_steps=self.control_steps,
             filler_steps=self.filler_steps,
             iteration=iteration,
-            lost=self.lost,
             records=len(self.run.metrics),
             wall_s=self.run.wall_s,
             ranks=ranks.count(),
@@ -313,7 +310,7 @@ class _Session:
             raise ScoreError(f"{path} was made by {about.ranks} rank(s), here are {ranks.count()}: use as many")
         self.learner.load_state(tensors, about.optimizer, path)
         self.control_steps, self.filler_steps = about.control_steps, about.filler_steps
-        self.started, self.lost = about.started, about.lost
+        self.started = about.started
         self.run.rewind(about.records, about.wall_s)
         self.saved = about.iteration
         ranks.agree(self.saved, f"the iteration of {path}")
