@@ -1,11 +1,13 @@
 """What steering costs on top of the bare physics: control steps a second, and where the time goes.
 
     python benchmarks/throughput.py --policy runs/base
+    torchrun --nproc-per-node 2 benchmarks/throughput.py --policy runs/base
 
 Every repeat runs one iteration of steering (the recipe's learner and number of environments) and records what it
 sent; then the same environments are started from the same states and sent the same commands, once through
 `SimulatedWorld.step` and once through `mujoco.batch.Batch.step` alone. All three see the same motion and contacts,
-use the same threads, and follow each other within seconds; the figures are medians over the repeats.
+use the same threads, and follow each other within seconds; the figures are medians over the repeats. Ranks of
+torchrun share the environments and the cores: rates are those of all of them together.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import tyro
 from torch import Tensor
 
 from score_rl.contracts import FlowPolicy, Observation, StepResult
+from score_rl.core import ranks
 from score_rl.core.files import write_json
 from score_rl.core.process import describe_process
 from score_rl.core.runs import start_run
@@ -128,11 +131,12 @@ class PhysicsClock:
 def steering_iteration(policy: FlowPolicy, recorder: Recorder, task: str, seed: int) -> dict[str, float]:
     """One iteration of steering; seconds of its rollout and its parts, and of the update behind it."""
     learner = get_recipe(task).steer.learner
-    steps = recorder.spec.num_envs * learner.decisions * learner.execute_steps
+    steps = ranks.count() * recorder.spec.num_envs * learner.decisions * learner.execute_steps
     with tempfile.TemporaryDirectory() as folder, PhysicsClock(recorder.world) as physics:
-        run = start_run(Path(folder) / "run", "steer", learner, {"training": seed})
+        shared = Path(ranks.gather(folder)[0])
+        run = start_run(shared / "run", "steer", learner, {"training": seed}, distributed=True)
         steer(policy, [Stage(recorder, steps)], replace(learner, seed=seed), run)
-        record = run.metrics.read()[-1]
+        record = ranks.gather(run.metrics.read()[-1] if ranks.rank() == 0 else None)[0]
     rollout_s = recorder.ended - recorder.began
     return {
         "rollout_s": rollout_s,
@@ -179,23 +183,26 @@ def measure(benchmark: Benchmark) -> dict[str, Any]:
     """All repeats and their medians."""
     settings = get_recipe(benchmark.task).steer
     torch.set_num_threads(benchmark.torch_threads or settings.threads)
-    num_envs = benchmark.num_envs or settings.num_envs
+    num_envs = (benchmark.num_envs or settings.num_envs) // ranks.count()
     world = make_world(settings.task, benchmark.world, num_envs, threads=benchmark.threads)
     recorder, policy = Recorder(world), load_policy(benchmark.policy)
     repeats, load = [], os.getloadavg()[0]
     for seed in range(benchmark.repeats + 1):
         parts = steering_iteration(policy, recorder, benchmark.task, seed)
-        steps = len(recorder.tape.actions) * num_envs
+        steps = len(recorder.tape.actions) * num_envs * ranks.count()
+        ranks.agree(seed, "what they measure")  # they start together, so that all share the cores all the time
         world_s, physics_s = replay_world(world, recorder.tape), replay_physics(world, recorder.tape)
         repeats.append({"steps": steps, "raw_replay_s": physics_s, "world_replay_s": world_s, **parts})
-        rates = [f"{steps / s:8,.0f} {name}" for name, s in zip(("bare", "world"), (physics_s, world_s))]
-        print(*rates, f"{steps / parts['rollout_s']:8,.0f} rollout")
+        if ranks.rank() == 0:
+            rates = [f"{steps / s:8,.0f} {name}" for name, s in zip(("bare", "world"), (physics_s, world_s))]
+            print(*rates, f"{steps / parts['rollout_s']:8,.0f} rollout")
     counted = repeats[1:]
     return {
         "load_average": round(load, 2),
+        "ranks": ranks.count(),
         "num_envs": num_envs,
         "physics_threads": world.engine.batch.nthread,
-        "episodes_ended_per_step": sum(len(rows) for rows, _ in recorder.tape.restarts) / steps,
+        "episodes_ended_per_step": sum(len(rows) for rows, _ in recorder.tape.restarts) * ranks.count() / steps,
         **summarize(counted),
         "repeats": counted,
     }
@@ -224,7 +231,10 @@ def summarize(repeats: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 def main(benchmark: Benchmark) -> None:
     """Measure, print and write."""
+    ranks.join()
     result = {"benchmark": "throughput", "settings": benchmark, **describe_process(), **measure(benchmark)}
+    if ranks.rank() > 0:
+        return
     write_json(benchmark.result, result)
     print(
         f"bare physics {result['raw_steps_per_second']:,.0f} control steps/s; "

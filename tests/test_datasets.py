@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from door import DATA, as_version21, write
+from door import DATA, EPISODES, as_version21, write
 
 from score_rl.cli import main as cli
 from score_rl.core.records import read_json
@@ -39,6 +39,15 @@ def test_check_says_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert text.count("<svg") == 3 and "a spike: 50 in" in text
     assert cli.main(["check", str(root), "--out", str(page)]) == 2
     assert "pass --overwrite" in said(capsys)[1]
+
+
+def test_repair_is_offered_for_the_dataset_that_needs_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, torn = write(tmp_path / "a"), write(tmp_path / "b")
+    (torn / EPISODES).write_bytes((torn / EPISODES).read_bytes()[:100])
+    for words, offered in (((whole, torn), f"`score repair {torn} --out NEW`"), (("nowhere",), None), ((), None)):
+        assert cli.main(["check", *map(str, words)]) == 2
+        line = said(capsys)[1]
+        assert offered in line if offered else "score repair" not in line and line.startswith("error: no")
 
 
 def test_check_counts_successes(tmp_path: Path) -> None:

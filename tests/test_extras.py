@@ -78,6 +78,14 @@ def test_a_missing_library_is_missed_by_its_extra(monkeypatch):
         extras.require("mujoco", "a scene")
 
 
+def test_a_variable_that_mujoco_refuses_is_named():
+    said = "invalid value for environment variable MUJOCO_GL: foo"
+    with pytest.raises(ScoreError, match=f"a task cannot load mujoco: {said}"), extras.optional("a task"):
+        raise RuntimeError(said)
+    with pytest.raises(RuntimeError, match="a bug"), extras.optional("a task"):
+        raise RuntimeError("a bug")
+
+
 def test_other_missing_modules_are_no_extra():
     with pytest.raises(ModuleNotFoundError, match="no_such_module"), extras.optional("a scene"):
         import no_such_module  # noqa: F401

@@ -97,6 +97,9 @@ def test_factories_by_name_and_by_module_with_options() -> None:
         ("good", "thing 'good' is no factory"),
         ("fake_plugin.things:NUMBER", "is no factory, but 3"),
         ("fake_plugin.thing:x", "No module named 'fake_plugin.thing'"),
+        ("gymnsium:CartPole-v1", "thing 'gymnsium:CartPole-v1' is no package.module:factory"),
+        ("fake_plugin.things:", "is no package.module:factory"),
+        (":thing", "is no package.module:factory"),
         ("fake_plugin.things:thin", "has no attribute 'thin'"),
         ("thing?num_envs=9", "unknown option of thing 'thing' 'num_envs'"),
         (
@@ -128,6 +131,48 @@ def test_what_is_wrong_with_a_package_is_said(name: str, message: str) -> None:
     with pytest.raises(ScoreError) as error:
         part(name)
     assert message in str(error.value)
+
+
+def test_a_plugin_that_ends_the_program_is_one_that_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fake_plugin" / "quits").mkdir()
+    (tmp_path / "fake_plugin" / "quits" / "__init__.py").write_text("raise SystemExit(0)")
+    (tmp_path / "fake_plugin" / "leaving.py").write_text("def leave(num_envs):\n    raise SystemExit(0)")
+    quits = EntryPoint("quits", "fake_plugin.quits", GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [quits])
+    assert plugins.names(GROUP, "part") == ("quits",)
+    for ask in (lambda: part("quits"), lambda: make("quits"), lambda: make("fake_plugin.leaving:leave")):
+        with pytest.raises(ScoreError, match=r"cannot be (loaded|made): SystemExit: 0"):
+            ask()
+
+
+def test_options_have_the_types_that_the_factory_says(tmp_path: Path) -> None:
+    source = (
+        "from __future__ import annotations\nfrom types import SimpleNamespace\n\n"
+        "def typed(num_envs: int, flag: bool = True, label: str = '', rates: float | list[float] = 1.0,\n"
+        "          pair: tuple[float, float] = (1, 1), size=1):\n"
+        "    return SimpleNamespace(size=size, grow=print, flag=flag, label=label, rates=rates, pair=pair)\n\n"
+        "def unknown(num_envs: int, label: NoSuchType = None):\n"
+        "    return SimpleNamespace(size=1, grow=print, label=label)\n"
+    )
+    (tmp_path / "fake_plugin" / "typed.py").write_text(source)
+    uri = "fake_plugin.typed:typed?"
+    for given, name, value in (
+        ("flag=false", "flag", False),
+        ("label=3", "label", "3"),
+        ("label=true", "label", "true"),
+        ("rates=2", "rates", 2),
+        ("rates=[1, 2.5]", "rates", [1, 2.5]),
+        ("pair=[1, 2]", "pair", (1, 2)),
+        ("size=3", "size", 3),
+    ):
+        assert getattr(make(uri + given), name) == value
+    assert make("fake_plugin.typed:unknown?label=3").label == 3
+    for given in ("flag=False", "flag=no", "flag=1", "rates=fast", "rates=[1, x]", f"rates={'9' * 5000}"):
+        with pytest.raises(ScoreError, match=f"{given.split('=')[0]} of thing .* is .*, expected") as error:
+            make(uri + given)
+        assert len(str(error.value)) < 250
 
 
 def test_a_factory_is_checked_without_calling_it() -> None:

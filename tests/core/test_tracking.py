@@ -83,6 +83,15 @@ def test_wandb_hears_numbers_and_goes_on_in_its_own_run(tmp_path, monkeypatch):
     assert begun[-1]["id"] != begun[0]["id"]
 
 
+def test_what_wandb_refuses_is_one_message(tmp_path, monkeypatch):
+    def init(**given):
+        raise RuntimeError("api_key not configured (no-tty)")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    with pytest.raises(ScoreError, match=r"--wandb cube: RuntimeError: api_key not .*WANDB_MODE=offline"):
+        WandbListener("cube", "name", "identity", tmp_path, Config())
+
+
 def test_without_wandb_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ScoreError, match=r"--wandb needs wandb, .* 'score-rl\[wandb\]'"):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from door import write
 
+from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
 from score_rl.data.dataset import load_dataset
 from score_rl.data.quality import entries, refuse_sentinels, spikes, suspicions
@@ -67,6 +68,35 @@ def test_a_contact_that_is_rare_and_a_move_that_lasts_are_no_spikes(tmp_path):
         frames["observation.state"][20:24, 1] += 30.0  # a stay elsewhere
 
     assert spikes(changed(tmp_path, change), "observation.state") == []
+
+
+def test_whole_numbers_are_looked_at_as_well(tmp_path):
+    dataset = changed(tmp_path, None)
+    counts = np.arange(dataset.num_frames, dtype=np.int64)[:, None] % 7
+    for value, refused in ((-(2**31), True), (np.iinfo(np.int64).min, True), (1000, False)):
+        counts[95] = value
+        column = replace(dataset, columns={**dataset.columns, "observation.count": counts.copy()},
+                         features={**dataset.features, "observation.count": ArraySpec((1,), "int64")})  # fmt: skip
+        if refused:
+            with pytest.raises(ScoreError, match=r"'observation\.count' \(entry 0, episode 2, frame 5\) is no meas"):
+                refuse_sentinels(column, ["observation.count"])
+        else:
+            refuse_sentinels(column, ["observation.count"])
+            assert [str(one) for one in spikes(column, "observation.count")] == [
+                "1000 in 'observation.count' (entry 0, episode 2, frame 5)"
+            ]
+
+
+def test_a_number_that_stands_for_no_reading(tmp_path):
+    def change(episode, frames):
+        if episode == 1:
+            frames["observation.state"][10:15, 0] = -999.0  # five frames, so no spike
+
+    dataset = changed(tmp_path, change)
+    refuse_sentinels(dataset, FLOORS)
+    assert spikes(dataset, "observation.state") == []
+    place = "-999 in 'observation.state' (entry 0, episode 1, frame 10)"
+    assert said(dataset) == [f"no reading? {place}; the same number stands in 5 frames, far from all others"]
 
 
 def test_dead_and_nearly_dead_entries_are_named(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,10 +12,16 @@ from door import DATA, EPISODES, as_version21, edit_column, edit_info, swing, wr
 
 from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
+from score_rl.core.runs import start_run
 from score_rl.data import layout
 from score_rl.data.dataset import load_dataset
 from score_rl.data.repair import repair_dataset
 from score_rl.data.writer import DatasetWriter
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Settings of a stage that has none."""
 
 
 def tree(root):
@@ -99,6 +107,11 @@ def test_what_cannot_be_repaired_is_said(tmp_path):
         repair_dataset(root, tmp_path)
     with pytest.raises(ScoreError, match="choose a folder outside"):
         repair_dataset(root, root / "new")
+    run = start_run(tmp_path / "run", "collect", Nothing(), {})
+    write(run.path("dataset"))
+    run.finish()
+    with pytest.raises(ScoreError, match="lies in the recording"):
+        repair_dataset(run.directory / "dataset", run.directory / "new")
     (root / DATA).write_bytes(b"PAR1")
     with pytest.raises(ScoreError, match=r"d has no whole episode: .*is corrupt"):
         repair_dataset(root, tmp_path / "new")

@@ -30,6 +30,7 @@ from score_rl.deploy.drivers.lines import LineError, Lines, decode, encode
 from score_rl.deploy.drivers.protocol import RobotDriver, RobotLost, RobotSpec
 from score_rl.deploy.drivers.proxy import Faults, ProxyRobot, RobotProcessConfig, robot_status, spawn_robot
 from score_rl.deploy.drivers.proxy_process import RobotProcess
+from score_rl.deploy.drivers.testing import check_driver
 from score_rl.deploy.runtime.control_loop import RunConfig
 from score_rl.deploy.runtime.recorder import Recorder
 from score_rl.deploy.runtime.runtime import Runtime
@@ -350,6 +351,17 @@ class FakeArm:
 class FakeHand(FakeArm):
     def joints(self) -> Any:
         return np.array(FRANKA_LEAP.home[7:])
+
+
+@pytest.mark.parametrize("robot", ["waiting", "living"])
+def test_simulated_robots_keep_the_protocol(robot: str, request: pytest.FixtureRequest) -> None:
+    check_driver(ProxyRobot(request.getfixturevalue(robot), confirm_s=10.0), steps=4)
+
+
+def test_the_template_keeps_the_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("score_rl.deploy.drivers.franka_leap_template.HAND_HOME_S", 0.0)
+    lying = [0.5, 0, 0.02, 1, 0, 0, 0]
+    check_driver(FrankaLeap(FakeArm(), FakeHand(), lambda: (lying, time.monotonic()), str))  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

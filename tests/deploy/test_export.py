@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 import score_client
 import torch
 from packed import NAMES, WORLD, save_base, save_steered, windows
+from score_client import OnnxPolicy as ClientsPolicy
+from score_client import PolicyRefused
 
 from score_rl.cli import main as cli
 from score_rl.contracts import ArraySpec
@@ -21,7 +24,7 @@ from score_rl.core.errors import ScoreError
 from score_rl.data.writer import DatasetWriter
 from score_rl.deploy.bundle.bundle import Bundle, create_bundle, load_bundle
 from score_rl.deploy.bundle.export import TOLERANCE, check_exportable, export_onnx, largest_difference
-from score_rl.deploy.bundle.onnx_runtime import OnnxPolicy
+from score_rl.deploy.bundle.onnx_runtime import SPEC_KEY, OnnxPolicy
 from score_rl.deploy.bundle.spec import franka_leap_limits, world_limits
 from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
@@ -310,6 +313,21 @@ def test_other_files_are_refused(exported: Exported, tmp_path: Path) -> None:
         OnnxPolicy(tmp_path / "torn.onnx")
     import onnx
 
+    told = onnx.load(exported.path)
+    (spec,) = (entry for entry in told.metadata_props if entry.key == SPEC_KEY)
+    whole = json.loads(spec.value)
+    window = {**whole["policy"]["interface"]["observation"], "more": {"shape": [1], "dtype": "float32"}}
+    del window["state"]
+    other = {**whole["policy"], "interface": {**whole["policy"]["interface"], "observation": window}}
+    another = json.dumps({"policy": other})
+    for text in ("", "{}", "null", "[]", "[" * 100_000, '{"policy": {"latent_shape": 3}}', another):
+        spec.value = text
+        onnx.save(told, tmp_path / "lies.onnx")
+        with pytest.raises(ScoreError, match=r"the specification in .*lies\.onnx"):
+            OnnxPolicy(tmp_path / "lies.onnx")
+        if text != another:
+            with pytest.raises(PolicyRefused, match=r"lies\.onnx does not describe its policy"):
+                ClientsPolicy(tmp_path / "lies.onnx")
     plain = onnx.load(exported.path)
     del plain.metadata_props[:]
     onnx.save(plain, tmp_path / "plain.onnx")

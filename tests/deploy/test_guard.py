@@ -183,6 +183,13 @@ def test_frozen_sensors() -> None:
     assert guard.step((0.1, 0), Sensed(joints=np.float32([0.1, 0.21]))).action == GuardAction.PASS
 
 
+def test_a_dither_below_what_encoders_resolve_is_no_frozen_sensor() -> None:
+    guard = started(frozen_steps=3)
+    quantised = Sensed(joints=np.float32([0.1, 0.2]))
+    for step in range(60):  # six seconds
+        assert guard.step((0.02 * (-1) ** step, 0), quantised).action == GuardAction.PASS
+
+
 def test_stop_from_outside_and_confirmation() -> None:
     guard = started()
     drive(guard, [(0.1, 0), (0.3, 0)])

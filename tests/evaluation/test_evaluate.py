@@ -9,6 +9,7 @@ import torch
 from toys import policy_spec
 from walk import BACKWARD, FORWARD, LIMIT, RANDOM, STILL, Step, Walk
 
+from score_rl.contracts import Observation
 from score_rl.core.errors import ScoreError
 from score_rl.evaluation.evaluate import evaluate, rms_jerk
 
@@ -103,3 +104,43 @@ def test_a_policy_that_does_not_fit_is_refused(change: dict, message: str) -> No
     policy.spec = policy_spec(**{"keys": {"state": 2}, "names": ("dx",), "history": 1, "horizon": 2, **change})
     with pytest.raises(ScoreError, match=message):
         evaluate(Walk(1), policy, [0], execute_steps=2)
+
+
+class Spoiled(Walk):
+    """A walk that returns something else at its third step."""
+
+    def __init__(self, spoil) -> None:
+        super().__init__(2)
+        self.spoil, self.count = spoil, 0
+
+    def step(self, action):
+        self.count += 1
+        result = super().step(action)
+        return self.spoil(result) if self.count == 3 else result
+
+
+def test_a_world_that_returns_what_is_not_finite_is_named() -> None:
+    def reward(result):
+        return replace(result, reward=torch.tensor([0.0, float("nan")]))
+
+    def seen(result):
+        actor = {key: torch.full_like(value, float("inf")) for key, value in result.observation.actor.items()}
+        return replace(result, observation=Observation(actor, result.observation.critic))
+
+    for spoil, message in (
+        (reward, r"the reward is not finite in environment\(s\) \[1\] of"),
+        (seen, r"what is seen of '.*' is not finite in environment\(s\) \[0, 1\] of"),
+    ):
+        with pytest.raises(ScoreError, match=message):
+            evaluate(Spoiled(spoil), STILL, [1, 2], 1)
+
+
+def test_a_world_that_never_ends_is_not_waited_for() -> None:
+    class Endless(Walk):
+        def step(self, action):
+            result = super().step(action)
+            never = torch.zeros_like(result.terminated)
+            return replace(result, terminated=never, truncated=never)
+
+    with pytest.raises(ScoreError, match="goes on beyond its own time limit of"):
+        evaluate(Endless(2), STILL, [1, 2], 2)

@@ -16,8 +16,8 @@ from score_rl.core.runs import start_run
 from score_rl.evaluation.results import Labels
 from score_rl.evaluation.run import EvaluateConfig, read_evaluation, run_evaluation
 from score_rl.pipeline.stages import Evaluated
-from score_rl.report import charts
-from score_rl.report.page import ReportConfig, number, percent, write_report
+from score_rl.report import charts, page
+from score_rl.report.page import ReportConfig, headline, number, percent, read, write_report
 from score_rl.report.stages import describe
 from score_rl.report.video import check_gl, render_videos
 
@@ -48,10 +48,35 @@ def test_the_page_is_complete_and_needs_nothing_else(evaluated: Path, tmp_path: 
     for heading in ("Results", "Success", "Learning", "Contact forces", "Latents", "Actions"):
         assert f"<h2>{heading}</h2>" in page
     assert "SCORE succeeds in 100 % of episodes" in page
+    told = re.findall(r'<svg role="img" aria-label="[^"]{20,}"', page)
+    assert len(told) == page.count("<svg") == page.count("<figure>")
+    assert page.count("In &lt;line&gt;.</figcaption>") >= 4 and "points (won : lost)" in page
+    assert "protective stops</span>" in page
     assert "&lt;line&gt;" in page and "<line>" not in page
     assert page.count("<svg") >= 5
     assert page.count("left out, since the engine cannot represent it: cup.&lt;drag&gt;") == 2
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page) and "$body" not in page
+
+
+def test_a_world_without_a_protective_stop_has_no_stops(evaluated: Path) -> None:
+    found = read(evaluated)
+    assert "protective stops</span>" in headline(found) and "<td>0</td></tr>" in page.results_table([found])
+    records = [{**record, "protective_stop_n": None} for record in found.records]
+    found = replace(found, records=records)
+    assert "protective stops</span>" not in headline(found) and "<td>–</td></tr>" in page.results_table([found])
+
+
+def test_a_pair_of_videos_stays_together(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = read(evaluated)
+    path, policies = np.zeros((2, 4, 3)), ("base", "score_det")
+    found = replace(found, traces={name: {"qpos": path} for name in policies}, episodes={
+        name: next(iter(found.episodes.values())) for name in policies})  # fmt: skip
+    monkeypatch.setattr(page, "render_videos", lambda task, clips: ({name: b"film" for name in clips}, ""))
+    section, remark = page._videos(found, 2)
+    pairs = section.split('<div class="films">')[1:]
+    assert remark == "" and len(pairs) == 2
+    for pair in pairs:
+        assert [pair.count(text) for text in ("<video", 'aria-label="base policy', 'aria-label="SCORE')] == [2, 1, 1]
 
 
 def test_a_base_policy_alone_has_a_report_too(evaluated: Path, tmp_path: Path) -> None:

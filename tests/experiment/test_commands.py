@@ -146,7 +146,7 @@ def test_what_cannot_be_done_is_said_before_any_work(
     assert "nothing to report yet" in failure(capsys, "benchmark", str(file), "--render", *out)
     message = failure(capsys, "benchmark", str(file), "--scheduler", "tcp://h:1", "--slurm.workers", "2", *out)
     assert "has workers of its own" in message
-    assert "--processes is 0" in failure(capsys, "benchmark", str(file), "--processes", "0", *out)
+    assert "processes is 0, expected >= 1" in failure(capsys, "benchmark", str(file), "--processes", "0", *out)
     assert "stand-in" in failure(capsys, "audit", "nowhere", "--domain", "proxy", *out)
     door = tmp_path / "door.toml"
     door.write_text(

@@ -131,6 +131,13 @@ def test_nothing_can_be_said_where_a_setting_allows_it() -> None:
         ({"audit": [{"name": "a", "panel": {"episodes": 0}}]}, "episodes is 0, expected >= 1"),
         ({"robots": [-1]}, "robots[0] is -1, expected 0 to"),
         ({"training_seeds": [1.5]}, "training_seeds[0] is 1.5, expected a whole number"),
+        ({"method": [{**METHOD, "robots": [1, 1]}]}, "robots of score must be a list of different entries"),
+        ({"method": [{**METHOD, "tasks": ["pinch_cube"] * 2}]}, "tasks of score must be a list of different entries"),
+        ({"evaluation": {"worlds": ["twin", "twin"]}}, "[evaluation] worlds must be a list of different entries"),
+        (
+            {"sweep": {f"steer.{key}": list(range(1, 20)) for key in ("threads", "num_envs", "learner.seed")}},
+            "the sweep stands for 6859 methods; 1000 are the most",
+        ),
         ({"task_settings": {"push_ball": {}}}, "unknown test.toml: [task_settings] 'push_ball'"),
     ],
 )

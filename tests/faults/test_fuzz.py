@@ -10,13 +10,18 @@ from typing import Any
 
 import pytest
 from corruptions import CORRUPTIONS, retype
+from door import DATA, EPISODES, as_version21, swing, write
 from house import KINDS, build
 from packed import WORLD
 
+from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import to_plain
 from score_rl.core.interfaces import parse_interface
 from score_rl.core.records import read_toml
+from score_rl.data.dataset import load_dataset
+from score_rl.data.repair import repair_dataset
+from score_rl.data.writer import DatasetWriter
 from score_rl.pipeline.experiment.file import parse_experiment
 from score_rl.sim.domain import load_domain, parse_domain
 from score_rl.sim.task import get_task
@@ -102,3 +107,41 @@ def test_no_table_ends_in_another_error(name: str) -> None:
             assert str(error)
             refused += 1
     assert refused > 100
+
+
+def recording(root: Path, kind: str) -> Path:
+    """A dataset of v3.0 or v2.1, or a collection that was never finished."""
+    if kind == "unfinished":
+        features = {"observation.state": ArraySpec((3,)), "action": ArraySpec((2,))}
+        writer = DatasetWriter(root, 10, features, "arm")
+        for episode in range(2):
+            writer.add_episode(swing(6 + episode), "pinch", {"seed": episode})
+        return root
+    return write(root, (6, 7)) if kind == "v3.0" else as_version21(write(root, (6, 7)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("v3.0", "meta/info.json"),
+        ("v3.0", EPISODES),
+        ("v3.0", DATA),
+        ("v2.1", "meta/info.json"),
+        ("v2.1", "meta/episodes.jsonl"),
+        ("unfinished", "staging/spec.json"),
+        ("unfinished", "staging/episode-000001.safetensors"),
+    ],
+)
+def test_a_repair_ends_with_a_whole_dataset_or_one_error(kind: str, name: str, tmp_path: Path) -> None:
+    root, draw = recording(tmp_path / "d", kind), random.Random(f"{kind} {name}")
+    data = (root / name).read_bytes()
+    for number in range(len(CORRUPTIONS)):
+        (root / name).write_bytes(CORRUPTIONS[number % len(CORRUPTIONS)](data, draw))
+        new = tmp_path / f"new{number}"
+        try:
+            found = repair_dataset(root, new)
+        except ScoreError as error:
+            assert str(error) and not new.exists()
+            continue
+        dataset = load_dataset(new)
+        assert 1 <= dataset.num_episodes == found.episodes <= 2

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from score_rl.core.clouds import CLOUD, HAND_CLOUD, CloudConfig, cloud_views
-from score_rl.data.dataset import load_dataset
+from score_rl.core.clouds import CLOUD, CLOUD_SEEN, HAND_CLOUD, CloudConfig, cloud_views
+from score_rl.core.errors import ScoreError
+from score_rl.data.dataset import Dataset, load_dataset
 from score_rl.data.writer import DatasetWriter
 from score_rl.pipeline.datasets import check
 from score_rl.real2sim.calibrate import CalibrateConfig, Calibration, calibrate
+from score_rl.real2sim.clouds import check_clouds
 from score_rl.sim.camera import Camera, reported
 from score_rl.sim.domain import Distribution, Domain, load_domain
 from score_rl.sim.task import get_task
@@ -56,6 +58,36 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def calibration(recorded: Path) -> Calibration:
     config = CalibrateConfig(fit_episodes=3, max_frames=12, timestep_s=1 / 60, threads=1)
     return calibrate(load_dataset(recorded), TASK, twin(), config)
+
+
+def seen(points_m: float = 1.0, **columns: np.ndarray) -> Dataset:
+    """A palm at (0.3, 0, 0.4), whose hand is evenly around it, in another unit than metres where asked for."""
+    palm = np.tile(np.float32([0.3, 0, 0.4, 1, 0, 0, 0]), (5, 1))
+    half = np.random.default_rng(0).uniform(-0.05, 0.05, (5, 8, 3))
+    hand = (palm[:, None, :3] + np.concatenate([half, -half], axis=1)).astype(np.float32) * np.float32(points_m)
+    shown = {"observation.palm_pose": palm, f"observation.{HAND_CLOUD}": hand, **columns}
+    return Dataset(Path("d"), 10, "toy", shown, {}, np.array([0]), np.array([5]), ("",), {})
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (seen(1001.0), r"are 500 m from the palm; they must be metres in the robot's base frame"),
+        (seen(-1.0), r"are 1 m from the palm"),
+        (seen(**{f"observation.{HAND_CLOUD}": np.zeros((5, 16, 4))}), r"has shape \(16, 4\), expected \(points, 3\)"),
+        (seen(**{f"observation.{CLOUD}": np.zeros((5, 48))}), r"has shape \(48,\), expected \(points, 3\)"),
+        (seen(**{f"observation.{CLOUD}": np.zeros((5, 2, 3)), f"observation.{CLOUD_SEEN}": np.ones((5, 3))}),
+         "has 2 points for 3 segments"),
+    ],
+)  # fmt: skip
+def test_clouds_that_are_none_of_this_hand_are_refused(dataset: Dataset, message: str) -> None:
+    with pytest.raises(ScoreError, match=message):
+        check_clouds(dataset)
+
+
+def test_a_hand_that_is_seen_or_never_seen_is_as_it_should_be() -> None:
+    check_clouds(seen())
+    check_clouds(seen(**{f"observation.{HAND_CLOUD}": np.ones((5, 16, 3))}))
 
 
 @pytest.mark.slow

@@ -109,6 +109,11 @@ def beyond(step: Step) -> np.ndarray:
         ("success=solved&width=0", "not empty"),
         ("success=solved&low=0.1&high=0.1", "leaves nothing to choose"),
         ("success=solved&time_limit=0", "time_limit"),
+        ("success=solved&time_limit=abc", "time_limit of .* is 'abc', expected a whole number"),
+        ("success=solved&terminate_on_success=False", "is 'False', expected true or false"),
+        ("success=solved&deadline=no", "is 'no', expected true or false"),
+        ("success=", "the success rule is empty"),
+        ("success=3", r"had no '3' in an episode"),
     ],
 )
 def test_what_cannot_be_a_world_is_said_before_anything_is_trained(options, message):

@@ -33,6 +33,8 @@ def test_a_factory_is_any_other_world() -> None:
         ("twin", "pinch", "unknown task 'pinch'; did you mean 'pinch_cube'?"),
         ("twin", "adroit_door", "which has no scene of its own"),
         ("no.toml", "pinch_cube", "domain file no.toml does not exist"),
+        ("gymnsium:CartPole-v1", "pinch_cube", "'gymnsium'; did you mean 'gymnasium'?"),
+        ("vecnv:module:factory", "pinch_cube", "'vecnv'; did you mean 'vecenv'?"),
         ("toys:ToyWorld?limit=7", "pinch_cube", "did you mean 'time_limit'?"),
         ("toys:ToyWorld?num_envs=7", "pinch_cube", "unknown option"),
         ("toys:ToyPolicy", "pinch_cube", "must take an argument num_envs"),

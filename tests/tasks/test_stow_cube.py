@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from task_states import at_rest
 
-from score_rl.sim.domain import Domain
 from score_rl.sim.state import JointState, SceneState
 from score_rl.sim.task import Task
-from score_rl.sim.world import SimulatedWorld
+from score_rl.sim.testing import check_task
 
 SOURCE = Path(__file__).parents[2] / "examples" / "plugin" / "src"
 CUBE, CLOSED = (0.5, -0.1, 0.02), (0.56, 0.25, 0.01)
@@ -67,15 +66,8 @@ def test_milestones_at_their_edges(task: Task) -> None:
     assert task.success_reward == 10.0 and task.horizon == 200
 
 
-def test_untouched_it_stays_still(task: Task) -> None:
-    world = SimulatedWorld(task, Domain("still"), num_envs=2)
-    world.reset([0, 1])
-    bodies = ("cube", "drawer")
-    before = [world.state.body(name).position.copy() for name in bodies]
-    world.engine.batch.step(nstep=round(10.0 / world.domain.physics.timestep_s))
-    moved = [np.abs(world.state.body(name).position - was).max() for name, was in zip(bodies, before)]
-    world.close()
-    assert max(moved) < 1e-3
+def test_it_keeps_what_a_task_promises(task: Task) -> None:
+    check_task(task)
 
 
 def test_the_whole_of_it_is_short() -> None:

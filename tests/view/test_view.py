@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -136,12 +138,26 @@ def test_demonstrations_are_played_with_their_objects(tmp_path: Path) -> None:
     assert shots[1].qpos[model.joint(task.robot.joint_names[3]).qposadr[0]] == state[1, 3]
 
 
+def test_poses_that_are_none_are_refused(tmp_path: Path) -> None:
+    task = get_task("pinch_cube")
+    joints = len(task.robot.joint_names)
+    features = {f"observation.{key}": ArraySpec((size,)) for key, size in (("state", joints), ("object_pose", 3))}
+    writer = DatasetWriter(tmp_path, 10, features | {"action": ArraySpec((joints,))}, "toy")
+    state = np.zeros((3, joints), np.float32)
+    writer.add_episode({"observation.state": state, "observation.object_pose": state[:, :3], "action": state}, "toy")
+    writer.finalize()
+    model = scene_spec(task, Physics()).compile()
+    with pytest.raises(ScoreError, match=r"'observation\.object_pose' has shape \(3,\), expected \(7,\)"):
+        Recorded(load_dataset(tmp_path), task, model)
+
+
 def test_a_page_moves_its_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     show, dialled = live()
     page = Page(show, ViewConfig(port=0), dialled)
     try:
         slept: list[float] = []
-        page.play(1, slept.append)
+        ticks = (0.03 * k for k in itertools.count())  # drawing takes 0.03 s
+        page.play(1, slept.append, lambda: next(ticks))
         cart = page.drawing.bodies.index(1)
         shots = list(show.episode(0))
         for lane, shot in zip(page.lanes, shots[-1]):
@@ -149,6 +165,7 @@ def test_a_page_moves_its_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
             assert lane.label.text == caption(lane.name, shot)
             assert caption(lane.name, shot) in page.captions.content
         assert 0.05 < slept[5] <= 0.1  # in the time that it takes
+        assert slept[5] == pytest.approx(0.07)
         assert page.episode.value == 1  # the next one follows
         page.advance.value = False
         page.play(1, slept.append)
@@ -167,6 +184,18 @@ def test_names_on_the_command_line_become_lanes(tmp_path: Path) -> None:
     task = opening.open_task("pinch_cube", "twin", 0, 3)
     (shot,) = next(task.episode(0))
     assert shot.qpos.shape == (task.model.nq,)
+
+
+@pytest.mark.parametrize("host", ["999.1.1.1", "no such host", "192.0.2.1"])
+def test_an_address_that_is_not_ours_is_one_message(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*arguments: object, **options: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    if host != "192.0.2.1":  # names are not looked up: there may be no network
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    show, dialled = live()
+    with pytest.raises(ScoreError, match=f"cannot listen on {host}:8080: "):
+        Page(show, ViewConfig(host=host), dialled)
 
 
 def test_captions_say_what_is_known() -> None:

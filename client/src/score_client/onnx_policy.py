@@ -28,9 +28,12 @@ class OnnxPolicy:
     def __init__(self, path: str | Path, threads: int = 1) -> None:
         """threads: of one decision. Raises PolicyRefused where the file is missing or no export of this version."""
         self._session, about = _open(Path(path), threads)
-        spec = json.loads(about["score_rl.spec"])
-        self.metadata: Metadata = read_metadata({**spec, "bundle": about["score_rl.bundle"]})
-        self._latent_shape = tuple(spec["policy"]["latent_shape"])
+        try:
+            spec = json.loads(about["score_rl.spec"])
+            self.metadata: Metadata = read_metadata({**spec, "bundle": about["score_rl.bundle"]})
+            self._latent_shape = tuple(int(size) for size in spec["policy"]["latent_shape"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise PolicyRefused(f"{path} does not describe its policy: {error!r}") from error
         self._episode = Episode()
 
     def __enter__(self) -> OnnxPolicy:

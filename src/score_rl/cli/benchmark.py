@@ -10,7 +10,8 @@ import tyro
 from rich.table import Table
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.outputs import resolve_output
+from score_rl.core.outputs import check_folder, resolve_output
+from score_rl.core.ranges import Count
 from score_rl.core.terminal import say, terminal
 from score_rl.core.terminal import show as show_table
 from score_rl.pipeline.experiment.clusters import SlurmConfig, connected
@@ -39,7 +40,7 @@ class Benchmark:
     """Experiment file (TOML), e.g. experiments/claim.toml."""
     out: Path | None = None
     """Folder of all runs; by default runs/NAME, with the experiment's name."""
-    processes: int = 1
+    processes: Count = 1
     """Jobs that run side by side on this machine."""
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers run the jobs instead, e.g. tcp://host:8786."""
@@ -58,6 +59,7 @@ class Benchmark:
         experiment = load_experiment(self.file)
         out, jobs = Path(self.out or Path("runs") / experiment.name).absolute(), plan(experiment)
         ledger = Ledger(out, jobs)
+        check_folder(out)
         resolve_output(out, {f"dataset of {task}": Path(path) for task, path in experiment.datasets.items()})
         check_reports(out, experiment)
         if self.dry_run:

@@ -8,10 +8,10 @@ from pathlib import Path
 import tyro
 
 from score_rl.cli.common import show_result
-from score_rl.core.errors import ScoreError
 from score_rl.core.terminal import say
 from score_rl.pipeline import datasets
 from score_rl.report.datasets import write_check
+from score_rl.report.page import check_page
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ class Check:
 
     def run(self) -> None:
         """Check, and say what was found."""
-        if self.out is not None and self.out.exists() and not self.overwrite:
-            raise ScoreError(f"{self.out} exists already; pass --overwrite to replace it")
+        if self.out is not None:
+            inputs = {f"dataset {number}": root for number, root in enumerate(self.dataset, start=1)}
+            check_page(self.out, inputs, self.overwrite)
         checked = datasets.check(self.dataset)
         show_result(checked)
         if self.out is not None:

@@ -167,6 +167,9 @@ def take_option(option: str, arguments: Sequence[str]) -> tuple[str | None, list
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; an error that the user can mend is one message and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that has no dashes gets question marks
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
         validate(command)

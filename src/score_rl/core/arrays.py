@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from score_rl.contracts import ArraySpec, Context, PolicySpec, Window
-from score_rl.core.errors import ScoreError
+from score_rl.core.errors import Diverged, ScoreError
 
 
 def torch_dtype(array: ArraySpec) -> torch.dtype:
@@ -26,6 +29,16 @@ def blank_window(spec: PolicySpec, rows: int = 1, device: str = "cpu") -> dict[s
         key: torch.zeros(rows, *array.shape, dtype=torch_dtype(array), device=device)
         for key, array in spec.window.items()
     }
+
+
+def check_finite(where: str, values: Mapping[str, Tensor]) -> None:
+    """Raise Diverged for values {name: (n, ...)} of n environments that hold NaN or infinity."""
+    if math.isfinite(sum(value.sum() for value in values.values())):  # a sum is finite where all its terms are
+        return
+    for name, value in values.items():
+        finite = value.isfinite().view(len(value), -1).all(dim=1)
+        if rows := (~finite).nonzero().flatten().tolist():
+            raise Diverged(f"{name} is not finite in environment(s) {rows} of {where}")
 
 
 def check_window(spec: PolicySpec, window: Window) -> None:

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError, unknown_choice
-from score_rl.core.ranges import Count, Natural
+from score_rl.core.ranges import Range
+from score_rl.core.records import validate
 
 CLOUD, CLOUD_SEEN, HAND_CLOUD = "cloud", "cloud_seen", "hand_cloud"
 CLOUD_VIEWS = (CLOUD, CLOUD_SEEN, HAND_CLOUD)
 """All views of this kind."""
 
+MAX_POINTS = 65_536
+"""Of a view: more than an image shows of any segment."""
 Sight = Literal["pose", "cloud"]
 """What a policy sees of objects: their estimated poses, or their points from a depth camera."""
 
@@ -28,11 +31,11 @@ Sight = Literal["pose", "cloud"]
 class CloudConfig:
     """Which points are shown."""
 
-    points: Count = 128
+    points: Annotated[int, Range(1, MAX_POINTS)] = 128
     """Points of the view `cloud`, the same share for every segment."""
     hand: bool = False
     """Whether the hand is a segment of it, behind the objects."""
-    hand_points: Natural = 0
+    hand_points: Annotated[int, Range(0, MAX_POINTS)] = 0
     """Points of the view `hand_cloud`; 0: there is none."""
 
 
@@ -63,6 +66,7 @@ def config_of(views: Mapping[str, ArraySpec], objects: int) -> CloudConfig:
     segments = views[CLOUD_SEEN].shape[0] if CLOUD_SEEN in views else objects
     hand_points = views[HAND_CLOUD].shape[0] if HAND_CLOUD in views else 0
     config = CloudConfig(points, segments > objects, hand_points)
+    validate(config, "clouds")
     expected = cloud_views(config, objects)
     for key, array in views.items():
         if array.shape != expected[key].shape:

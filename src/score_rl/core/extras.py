@@ -33,7 +33,8 @@ EXTRAS: Mapping[str, str] = {
 def optional(what: str) -> Iterator[None]:
     """In this block a library that an extra would have installed is missed with a ScoreError that names the extra.
 
-    what: for whom it is needed, e.g. "a simulated task". Other import errors stay what they are.
+    what: for whom it is needed, e.g. "a simulated task". One that the environment variable MUJOCO_GL is wrong for is
+    told so; other errors stay what they are.
     """
     try:
         yield
@@ -42,6 +43,10 @@ def optional(what: str) -> Iterator[None]:
         if library not in EXTRAS:
             raise
         raise _missing(library, what) from error
+    except RuntimeError as error:
+        if "MUJOCO_GL" not in str(error):
+            raise
+        raise ScoreError(f"{what} cannot load mujoco: {error}") from error
 
 
 def require(library: str, what: str) -> None:

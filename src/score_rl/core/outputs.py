@@ -44,6 +44,15 @@ def real_path(path: str | os.PathLike[str]) -> Path:
     return place
 
 
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Raise ScoreError unless a folder of run directories may be here: no file, and no run directory itself."""
+    place = real_path(path)
+    if place.exists() and not place.is_dir():
+        raise ScoreError(f"{path} is a file, not a directory")
+    if (place / RECORD).exists():
+        raise ScoreError(f"{path} is the run directory of one stage (it holds {RECORD}); choose another folder")
+
+
 def check_file(path: Path, overwrite: bool, is_ours: Callable[[Path], bool], what: str) -> None:
     """Raise ScoreError unless a file may be written here: nothing is there, or with `overwrite` a `what` of ours."""
     if path.is_dir():

@@ -13,17 +13,25 @@ Factories are also named directly, as "package.module:factory"; either form take
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, get_type_hints
 from urllib.parse import parse_qsl
 
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.extras import optional
-from score_rl.core.records import parse_json
+from score_rl.core.records import check, parse_json, shown
+
+_TARGET = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
+FAILURES = (Exception, SystemExit)
+"""Whatever somebody else's code may raise; one that ends the program must not end this one without a word."""
 
 
 def names(group: str, part: str | None = None) -> tuple[str, ...]:
@@ -89,13 +97,16 @@ def make(group: str, uri: str, kind: str, given: Mapping[str, Any], expected: ty
 
 
 def call(factory: Callable[..., Any], what: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
-    """What a factory returns. Raises ScoreError for options that it does not take, and if it fails."""
+    """What a factory returns. Raises ScoreError for what is no factory, options that it does not take or that are of
+    other types than it says, and if it fails."""
+    _require_callable(factory, what)
     _check_options(factory, what, options, given)
+    typed = _typed(factory, what, options)
     try:
-        return factory(**given, **options)
+        return factory(**given, **typed)
     except ScoreError:
         raise
-    except Exception as error:  # whatever somebody else's code may raise
+    except FAILURES as error:
         raise ScoreError(f"{what} cannot be made: {type(error).__name__}: {error}") from error
 
 
@@ -113,12 +124,18 @@ def _factory(group: str, target: str, kind: str) -> Callable[..., Any]:
     module, colon, attribute = target.partition(":")
     if not colon:
         found = load(group, target, kind)
+    elif not _TARGET.fullmatch(target):
+        raise ScoreError(f"{kind} '{target}' is no package.module:factory")
     else:
         entry = EntryPoint(target, f"{module}:{attribute}", group)
         found = _imported(entry.load, f"{kind} '{target}'")
-    if not callable(found):
-        raise ScoreError(f"{kind} '{target}' is no factory, but {found!r}")
+    _require_callable(found, f"{kind} '{target}'")
     return found
+
+
+def _require_callable(found: Any, what: str) -> None:
+    if not callable(found):
+        raise ScoreError(f"{what} is no factory, but {shown(found)}")
 
 
 def _check_options(factory: Callable[..., Any], what: str, options: Mapping[str, Any], given: Iterable[str]) -> None:
@@ -140,6 +157,37 @@ def _check_options(factory: Callable[..., Any], what: str, options: Mapping[str,
     for name in choices:
         if named[name].default is inspect.Parameter.empty and name not in options:
             raise ScoreError(f"{what} needs the option {name} (NAME?{name}=...)")
+
+
+def _typed(factory: Callable[..., Any], what: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in the types of the factory's annotations, as far as those can be read. Raises ScoreError for one
+    that has no such value: as a flag the text `False` would be as true as any other."""
+    hints = _hints(factory.__init__ if inspect.isclass(factory) else factory)
+    return {name: _fitting(hints.get(name, Any), value, f"{name} of {what}") for name, value in options.items()}
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Argument -> annotation; without those that nobody can read, such as names that a type checker alone imports."""
+    found: dict[str, Any] = {}
+    for name, annotation in getattr(function, "__annotations__", {}).items():
+        with contextlib.suppress(Exception):  # whatever evaluating somebody else's text may raise
+            one = SimpleNamespace(__annotations__={name: annotation})
+            found |= get_type_hints(one, getattr(function, "__globals__", {}), include_extras=True)
+    return found
+
+
+def _fitting(kind: Any, value: Any, where: str) -> Any:
+    """A value as an annotation wants it: text, or what it is JSON of. Raises ScoreError."""
+    try:
+        check(kind, value, where)
+        return value
+    except ScoreError:
+        read = _value(value) if isinstance(value, str) else value
+        for other in (read, tuple(read) if isinstance(read, list) else read, json.dumps(value)):
+            with contextlib.suppress(ScoreError):
+                check(kind, other, where)
+                return other
+        raise
 
 
 def _value(text: str) -> Any:
@@ -164,7 +212,7 @@ def _find(group: str, name: str, kind: str) -> EntryPoint:
 def _has(entry: EntryPoint, part: str) -> bool:
     try:
         return importlib.util.find_spec(f"{entry.value}.{part}") is not None
-    except Exception:  # whatever importing somebody else's package may raise
+    except FAILURES:
         return True
 
 
@@ -180,5 +228,5 @@ def _imported(load: Callable[[], Any], what: str) -> Any:
             return load()
     except ScoreError:
         raise
-    except Exception as error:  # whatever importing somebody else's package may raise
+    except FAILURES as error:
         raise ScoreError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from error

@@ -63,5 +63,7 @@ Share = Annotated[float, Range(0, 1)]
 """A share or probability."""
 Width = Annotated[int, Range(1, 16_384)]
 """Width of a hidden layer."""
+Batch = Annotated[int, Range(1, 1 << 20)]
+"""Rows of one training step."""
 Envs = Annotated[int, Range(1, 1_000_000)]
 """Environments that run side by side."""

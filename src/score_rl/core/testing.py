@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +24,7 @@ from score_rl.contracts import (
     Context,
     FlowPolicy,
     Frame,
-    Interface,
     Observation,
-    PolicySpec,
     StepResult,
     Window,
     World,
@@ -33,7 +32,7 @@ from score_rl.contracts import (
 )
 from score_rl.core.arrays import torch_dtype
 from score_rl.core.errors import ScoreError
-from score_rl.core.interfaces import check_interface
+from score_rl.core.interfaces import check_policy_spec, check_world_spec
 from score_rl.core.seeding import rng, torch_generator
 
 
@@ -49,7 +48,7 @@ def check_policy(policy: FlowPolicy, rows: int = 5, tolerance: float = 1e-4) -> 
     round differently), and a latent that matters. What passes can be steered. Raises ContractViolation.
     """
     spec = policy.spec
-    _check_policy_spec(spec)
+    _check_spec(check_policy_spec, spec)
     name = policy.fingerprint() if callable(getattr(policy, "fingerprint", None)) else None
     _expect(isinstance(name, str) and name, "fingerprint() must name spec and weights; see `contracts.FlowPolicy`")
     _expect(policy.fingerprint() == name, "fingerprint() gave two names to the same policy")
@@ -95,7 +94,8 @@ def check_world(make_world: Callable[[], World], steps: int | None = None, ampli
     """
     world = make_world()
     spec = world.spec
-    _check_world_spec(spec)
+    _check_spec(check_world_spec, spec)
+    _expect(spec.num_envs >= 2, "check_world needs a world of at least 2 environments")
     seeds = list(range(11, 11 + spec.num_envs))
     count = spec.time_limit + 3 if steps is None else steps
     actions = torch.stack([_random_actions(spec, seed, count, amplitude) for seed in seeds], dim=1)
@@ -120,30 +120,9 @@ def check_world(make_world: Callable[[], World], steps: int | None = None, ampli
         one.close()  # calling it twice is allowed
 
 
-def _check_policy_spec(spec: PolicySpec) -> None:
-    _check_interface(spec.interface)
-    _expect(spec.history >= 1 and spec.horizon >= 1, "spec: history and horizon must be at least 1")
-    shape = spec.latent_shape
-    sizes = len(shape) == 2 and all(size >= 1 for size in shape)
-    _expect(sizes, f"spec.latent_shape must be latent steps and latent width, both at least 1, not {shape}")
-
-
-def _check_world_spec(spec: WorldSpec) -> None:
-    _check_interface(spec.interface)
-    _expect(spec.num_envs >= 2, "check_world needs a world of at least 2 environments")
-    sizes = {spec.interface.action_dim, len(spec.action_low), len(spec.action_high)}
-    _expect(len(sizes) == 1, "spec: the actions, action_low and action_high differ in length")
-    for k, (low, high) in enumerate(zip(spec.action_low, spec.action_high)):
-        good = math.isfinite(low) and math.isfinite(high) and low < high
-        _expect(good, f"spec: bounds of action {k} must be finite, the lower one less, not {low:g} to {high:g}")
-    _expect(bool(spec.critic), "spec: the critic group must not be empty")
-    _expect(all(array.dtype == "float32" for array in spec.critic.values()), "spec: critic inputs are float32")
-    _expect(spec.time_limit >= 1, "spec: time_limit must be positive")
-
-
-def _check_interface(interface: Interface) -> None:
+def _check_spec(check: Callable[[Any, object], None], spec: Any) -> None:
     try:
-        check_interface(interface, "spec.interface")
+        check(spec, "spec")
     except ScoreError as error:
         raise ContractViolation(str(error)) from error
 

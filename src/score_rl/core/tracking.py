@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from score_rl.core.errors import ScoreError
 from score_rl.core.extras import optional
 from score_rl.core.files import to_plain
 
@@ -69,14 +70,19 @@ class WandbListener:
 
     def __init__(self, project: str, name: str, identity: str, directory: Path, config: Any) -> None:
         """identity: the same for the same run, whenever it is resumed. directory: where W&B keeps its files. config:
-        a dataclass. Raises ScoreError where wandb is not installed."""
+        a dataclass. Raises ScoreError where wandb is not installed, or does not want to."""
         with optional("--wandb"):
             import wandb
 
         digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
-        self._run = wandb.init(
-            project=project, name=name, id=digest, resume="allow", dir=str(directory), config=to_plain(config)
-        )
+        how = {"project": project, "name": name, "id": digest, "resume": "allow", "dir": str(directory)}
+        try:
+            self._run = wandb.init(**how, config=to_plain(config))
+        except Exception as error:  # whatever it may raise: no key, no such project, nobody there
+            raise ScoreError(
+                f"--wandb {project}: {type(error).__name__}: {error}; log in (wandb login), or keep the log here "
+                "with WANDB_MODE=offline"
+            ) from error
         self._axis: str | None = None
 
     def __call__(self, index: int, record: Mapping[str, Any]) -> None:

@@ -16,8 +16,10 @@ def merge(datasets: Sequence[Dataset]) -> Dataset:
     """The episodes of all datasets, in their order, with the features that all of them have.
 
     A feature that is derived in one counts as derived. Raises ScoreError for rates, shapes, types or names that
-    differ.
+    differ, and for no dataset at all.
     """
+    if not datasets:
+        raise ScoreError("no dataset is given")
     first, *others = datasets
     if not others:
         return first

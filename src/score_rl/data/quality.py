@@ -91,11 +91,12 @@ def refuse_sentinels(dataset: Dataset, features: Iterable[str]) -> None:
     """Raise ScoreError for a number that no robot measures, e.g. 3.4e38 where a sensor had no reading."""
     for feature in features:
         column = dataset.columns[feature]
-        if column.dtype.kind != "f":
+        if column.dtype.kind not in "fi" or not column.size:
             continue
-        bad = np.flatnonzero(np.abs(column).reshape(len(column), -1).max(axis=1) >= np.float64(SENTINEL))
+        flat = column.reshape(len(column), -1)
+        bad = np.flatnonzero(np.maximum(flat.max(axis=1), -flat.min(axis=1).astype(np.float64)) >= SENTINEL)
         if len(bad):
-            row = column[bad[0]].ravel()
+            row = flat[bad[0]].astype(np.float64)
             index = int(np.abs(row).argmax())
             place = locate(dataset, feature, int(bad[0]), index, float(row[index]))
             raise ScoreError(
@@ -107,20 +108,39 @@ def refuse_sentinels(dataset: Dataset, features: Iterable[str]) -> None:
 def spikes(dataset: Dataset, feature: str) -> list[Place]:
     """Single frames far away from all others, the farthest of every entry and episode."""
     values = _numbers(dataset, feature)
-    if values is None or dataset.columns[feature].dtype.kind != "f":
+    if values is None:
         return []
-    low, median, high = np.quantile(values, (SPAN_QUANTILES[0], 0.5, SPAN_QUANTILES[1]), axis=0)
-    away = np.abs(values - median)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # An entry that stands still in nine of ten frames (a contact, a button) has no span to compare with.
-        far = np.where(high > low, away / (high - low), 0.0) > SPIKE
-    found = []
+    found, far = [], _far(values)
     for frame, index in np.argwhere(far):
         first = max(frame - SPIKE_FRAMES, _start(dataset, frame))
         last = min(frame + SPIKE_FRAMES + 1, int(dataset.ends[_episode(dataset, frame)]))
         if far[first:last, index].sum() <= SPIKE_FRAMES:
             found.append(locate(dataset, feature, int(frame), int(index), float(values[frame, index])))
     return found
+
+
+def placeholders(dataset: Dataset, feature: str) -> list[tuple[Place, int]]:
+    """Numbers far away from all others that stand in several frames, every time the same: what a writer puts where
+    there was no reading, e.g. -999. The first place of each, and in how many frames it stands."""
+    values = _numbers(dataset, feature)
+    if values is None:
+        return []
+    found, far = [], _far(values)
+    for index in np.flatnonzero(far.any(axis=0)):
+        column = values[:, index]
+        for value, count in zip(*np.unique(column[far[:, index]], return_counts=True)):
+            if count > SPIKE_FRAMES:
+                first = int(np.flatnonzero(column == value)[0])
+                found.append((locate(dataset, feature, first, int(index), float(value)), int(count)))
+    return found
+
+
+def _far(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(frames, d) which numbers are `SPIKE` spans and more away from their entry's median."""
+    low, median, high = np.quantile(values, (SPAN_QUANTILES[0], 0.5, SPAN_QUANTILES[1]), axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # An entry that stands still in nine of ten frames (a contact, a button) has no span to compare with.
+        return np.where(high > low, np.abs(values - median) / (high - low), 0.0) > SPIKE
 
 
 def suspicions(dataset: Dataset, floors: dict[str, float], horizon: int) -> Iterator[str]:
@@ -136,6 +156,8 @@ def suspicions(dataset: Dataset, floors: dict[str, float], horizon: int) -> Iter
             continue
         if found := spikes(dataset, feature):
             yield f"a spike: {found[0]}" + (f", and {len(found) - 1} more" if len(found) > 1 else "")
+        for place, count in placeholders(dataset, feature):
+            yield f"no reading? {place}; the same number stands in {count} frames, far from all others"
         every = entries(dataset, feature)
         constant = [one for one in every if one.constant]
         if constant:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,12 +16,12 @@ from numpy.typing import NDArray
 from score_rl.contracts import ArraySpec
 from score_rl.core.checkpoints import load_tensors
 from score_rl.core.errors import ScoreError
-from score_rl.core.outputs import real_path
-from score_rl.core.records import read_json
+from score_rl.core.outputs import real_path, resolve_output
+from score_rl.core.records import parse, read_json
 from score_rl.data import layout, legacy
 from score_rl.data.dataset import off_grid, read_table, to_numpy
-from score_rl.data.info import index_features, read_info, split_features, task_text
-from score_rl.data.writer import DatasetWriter
+from score_rl.data.info import FeatureEntry, index_features, read_info, split_features, task_text
+from score_rl.data.writer import DatasetWriter, Staged, Stored, checked_frames
 
 STAGING = "staging"
 
@@ -59,6 +60,7 @@ def repair_dataset(root: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         raise ScoreError(f"{out} exists already; a repaired dataset goes into a new folder")
     if real_path(out).is_relative_to(real_path(root)):
         raise ScoreError(f"{out} lies in {root}, which stays as it is: choose a folder outside")
+    resolve_output(out, {"recording": root})
     unfinished = (root / STAGING).is_dir() and not (root / layout.INFO_PATH).exists()
     source = _staged(root) if unfinished else _recorded(root)
     kept: list[tuple[dict[str, NDArray[Any]], str, dict[str, Any]]] = []
@@ -80,15 +82,19 @@ def repair_dataset(root: str | os.PathLike[str], out: str | os.PathLike[str]) ->
 
 def _staged(root: Path) -> _Source:
     """A collection of `DatasetWriter` that was never finished."""
-    spec = read_json(root / STAGING / "spec.json")
-    features = {name: layout.from_info(entry) for name, entry in spec["features"].items()}
+    path = root / STAGING / "spec.json"
+    spec = parse(Stored, read_json(path), path, defaults=True, others=True)
+    parse(Mapping[str, FeatureEntry], spec.features, path, key="features", defaults=True, others=True)
+    features, _ = split_features(spec.features, root)
 
     def episodes() -> Iterator[tuple[dict[str, NDArray[Any]], str, dict[str, Any]]]:
         for path in sorted((root / STAGING).glob("episode-*.safetensors")):
             tensors, metadata = load_tensors(path, "episode")
-            yield {name: tensors[name].numpy() for name in features}, metadata["task"], metadata["extra"]
+            said = parse(Staged, metadata, path)
+            frames = {name: tensor.numpy() for name, tensor in tensors.items()}
+            yield checked_frames(frames, features, str(path)), said.task, dict(said.extra)
 
-    return _Source(spec["fps"], spec["robot_type"], features, episodes())
+    return _Source(spec.fps, spec.robot_type, features, episodes())
 
 
 def _recorded(root: Path) -> _Source:
@@ -156,7 +162,12 @@ def _listed(root: Path, info: Mapping[str, Any]) -> dict[int, tuple[str, int]]:
         if info["codebase_version"] == legacy.VERSION:
             rows = legacy.rows(root)
         for path in sorted((root / "meta" / "episodes").glob("chunk-*/file-*.parquet")):
-            rows += read_table(path, ["episode_index", "tasks", "length"]).to_pylist()
-    except (ScoreError, pa.ArrowException):
+            rows += read_table(path, list(legacy.FIELDS)).to_pylist()
+    except (ScoreError, pa.ArrowException, ValueError, OverflowError):
         pass  # what was read before the fault is still true
-    return {row["episode_index"]: (task_text(row["tasks"]), row["length"]) for row in rows}
+    listed: dict[int, tuple[str, int]] = {}
+    with contextlib.suppress(ScoreError):
+        for row in rows:
+            said = parse(legacy.Row, row, root, others=True)
+            listed[said.episode_index] = (task_text(said.tasks), said.length)
+    return listed

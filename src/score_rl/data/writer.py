@@ -30,7 +30,7 @@ EpisodeValue = bool | int | float | str | Sequence[float]
 
 
 @dataclass(frozen=True)
-class _Stored:
+class Stored:
     """What is read of a dataset's info.json or of a writer's own notes."""
 
     fps: float
@@ -40,7 +40,7 @@ class _Stored:
 
 
 @dataclass(frozen=True)
-class _Staged:
+class Staged:
     """What a staged episode says besides its frames."""
 
     kind: str
@@ -95,7 +95,7 @@ class DatasetWriter:
         if self.finalized:
             raise ScoreError(f"{self.root} is a finished dataset; nothing can be added to it")
         episode = self._num_episodes
-        arrays = _checked_frames(frames, self.features, f"episode {episode}")
+        arrays = checked_frames(frames, self.features, f"episode {episode}")
         extra = _checked_extra(extra or {}, f"episode {episode}")
         if episode and sorted(extra) != self._extra_names:
             raise ScoreError(
@@ -130,7 +130,7 @@ class DatasetWriter:
         path = self.root / layout.INFO_PATH if self.finalized else self._staging / "spec.json"
         total = 0
         if path.exists():
-            stored = parse(_Stored, read_json(path), path, defaults=True, others=True)
+            stored = parse(Stored, read_json(path), path, defaults=True, others=True)
             total = stored.total_episodes
             own = {name: entry for name, entry in stored.features.items() if name not in INDEX_FEATURES}
             found = {"fps": stored.fps, "robot_type": stored.robot_type, "features": own}
@@ -157,7 +157,7 @@ class DatasetWriter:
         tensors, metadata = load_tensors(path, "episode")
         if tensors.keys() != self.features.keys():
             raise ScoreError(f"{path} holds {', '.join(tensors)}, expected {', '.join(self.features)}")
-        return {name: tensors[name].numpy() for name in self.features}, vars(parse(_Staged, metadata, path))
+        return {name: tensors[name].numpy() for name in self.features}, vars(parse(Staged, metadata, path))
 
     def _merge(self) -> None:
         """Write every file of the dataset, info.json last."""
@@ -279,9 +279,10 @@ def _index_columns(length: int, fps: int, episode: int, first: int, task: int) -
     }
 
 
-def _checked_frames(
+def checked_frames(
     frames: Mapping[str, NDArray[Any]], features: Mapping[str, ArraySpec], where: str
 ) -> dict[str, NDArray[Any]]:
+    """Frames of an episode as its features are stored. Raises ScoreError; see `DatasetWriter.add_episode`."""
     if frames.keys() != features.keys():
         missing, unknown = sorted(features.keys() - frames.keys()), sorted(frames.keys() - features.keys())
         raise ScoreError(f"{where}: missing features {missing}, unknown features {unknown}")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from score_rl.contracts import Frame, Observation, PolicySpec, StepResult, World
 from score_rl.core import chunks
+from score_rl.core.arrays import check_finite
 from score_rl.core.errors import ScoreError
 from score_rl.evaluation.exposed import exposed
 from score_rl.evaluation.results import FORCE_FIGURES, Episode
@@ -50,7 +51,8 @@ def evaluate(
     episodes each batch finished. reader: also return all executed chunks, with what a policy of this spec would
     have read before each.
 
-    Raises ScoreError for no or repeated seeds, or a policy that does not fit the world.
+    Raises ScoreError for no or repeated seeds, a policy that does not fit the world, and a world that returns what is
+    not finite, or goes on beyond its time limit.
     """
     world = exposed(world, decider.spec)
     for spec in [decider.spec] if reader is None else [decider.spec, reader]:
@@ -102,6 +104,7 @@ class Recorder:
             self.steps.append({key: value[: self.rows].cpu().clone() for key, value in frame.items()})
         self.sent.append(action.cpu().clone())
         result = self.world.step(action)
+        check_finite(self.spec.name, {"the reward": result.reward})
         self._observation = result.observation
         return result
 
@@ -150,11 +153,15 @@ def _run_batch(
         if reader is not None and reader.interface.views:
             looks.append(recorder.look(tuple(reader.interface.views)))
         noise = decision_noise(padded, len(latents), spec.latent_shape).to(device)
-        decision = decider.decide(runner.window, noise)
+        window = runner.window
+        check_finite(world.spec.name, {f"what is seen of '{key}'": values for key, values in window.items()})
+        decision = decider.decide(window, noise)
         first_chunk = decision.chunk if first_chunk is None else first_chunk
         jumps.append(runner.execute(decision.chunk).jump.cpu())
         latents.append(decision.latent.cpu())
         finished |= {e.env: e for e in runner.take_episodes() if e.index == 0 and e.env < n}
+        if len(finished) < n and len(latents) * execute_steps >= world.spec.time_limit:
+            raise ScoreError(f"{world.spec.name} goes on beyond its own time limit of {world.spec.time_limit} steps")
     lengths = [finished[row].steps for row in range(n)]
     decided, jumped, sent = torch.stack(latents, dim=1)[:n].clone(), torch.stack(jumps, dim=1)[:n], recorder.actions()
     for row, length in enumerate(lengths):

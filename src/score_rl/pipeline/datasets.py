@@ -65,13 +65,7 @@ def check(dataset: str | Path | Sequence[str | Path]) -> Checked:
 
     Raises ScoreError for what cannot be learned from, with its place; `repair` mends what ends too early.
     """
-    roots = dataset_roots(dataset)
-    try:
-        demonstrations = merge([load_dataset(root) for root in roots])
-    except ScoreError as error:
-        raise ScoreError(
-            f"{error}. `score repair {roots[0]} --out NEW` keeps the whole episodes before it"
-        ) from error
+    demonstrations = merge([_load(root) for root in dataset_roots(dataset)])
     recorded = [
         name
         for name in demonstrations.features
@@ -88,6 +82,15 @@ def check(dataset: str | Path | Sequence[str | Path]) -> Checked:
         _success(demonstrations),
         proposal,
     )
+
+
+def _load(root: Path) -> Dataset:
+    try:
+        return load_dataset(root)
+    except ScoreError as error:
+        if not root.is_dir():
+            raise
+        raise ScoreError(f"{error}. `score repair {root} --out NEW` keeps the whole episodes before it") from error
 
 
 def repair(dataset: str | Path, out: str | Path) -> Repaired:

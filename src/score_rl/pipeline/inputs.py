@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from score_rl.contracts import FlowPolicy
+from score_rl.core.errors import ScoreError
 from score_rl.core.extras import installed, require
 from score_rl.core.files import require_free_space, sha256
+from score_rl.core.outputs import real_path
 from score_rl.core.publish import files_below
 from score_rl.core.runs import Run, start_run
 from score_rl.core.tracking import TensorBoardListener, WandbListener
@@ -109,8 +111,13 @@ def dataset_root(path: str | Path) -> Path:
 
 
 def dataset_roots(paths: Datasets) -> list[Path]:
-    """The datasets at one path or at several, see `dataset_root`."""
-    return [dataset_root(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    """The datasets at one path or at several, see `dataset_root`. Raises ScoreError for one that is given twice: its
+    episodes would count as often, and be learned from although they are held out."""
+    roots = [dataset_root(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    places = [real_path(root) for root in roots]
+    if twice := [root for root, place in zip(roots, places) if places.count(place) > 1]:
+        raise ScoreError(f"the dataset {twice[0]} is given {len(twice)} times")
+    return roots
 
 
 def load_datasets(roots: Sequence[Path]) -> Dataset:
@@ -127,6 +134,11 @@ def tell_unread(dataset: Dataset, notify: Notify) -> None:
 def dataset_hashes(roots: Sequence[Path]) -> dict[str, str]:
     """Hashes of datasets by role; their order counts."""
     return {f"dataset {i + 1}" if i else "dataset": content_hash(root) for i, root in enumerate(roots)}
+
+
+def dataset_inputs(roots: Sequence[Path]) -> dict[str, str | Path | None]:
+    """Datasets by role, as `open_run` wants them."""
+    return {f"dataset {number}": root for number, root in enumerate(roots)}
 
 
 def steering_bundle(path: str | Path) -> Path:

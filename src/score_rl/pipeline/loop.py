@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from score_rl.core.errors import ScoreError
+from score_rl.core.outputs import check_folder
 from score_rl.pipeline.inputs import Notify, silent
 from score_rl.pipeline.stages import (
     Calibrated,
@@ -52,8 +53,9 @@ def run_loop(
     hardware: world of demonstrations and verdict; "": the recipe's. robot_seed: the robot that is demonstrated on,
     calibrated and judged. seed: of demonstrations, pretraining and steering. twin_episodes: at most as many of every
     policy in the twin. done: hears every stage's result at once.
-    Raises ScoreError for a recipe that needs demonstrations from elsewhere.
+    Raises ScoreError for a recipe that needs demonstrations from elsewhere, and an OUT that is a run directory.
     """
+    check_folder(out)
     recipe, out = of_robot(recipe, robot_seed, seed), Path(out)
     if hardware:
         recipe = on_hardware(recipe, hardware)

@@ -43,6 +43,7 @@ from score_rl.pipeline.inputs import (
     Notify,
     content_hash,
     dataset_hashes,
+    dataset_inputs,
     dataset_roots,
     load_datasets,
     open_run,
@@ -164,11 +165,13 @@ def collect(
     with optional("recording demonstrations"):
         from score_rl.tasks.people import collect as people
 
+    views = views_of(settings.observation, settings.cloud, len(get_task(settings.task).observed))
+    with closing(open_world(settings.world, 1, settings.task, settings.robot_seed, threads=1, views=views)):
+        pass  # what cannot be simulated is refused before there is a run
     seeds = {"robot": settings.robot_seed, "collect": settings.demonstrations.seed}
     inputs = {"world": settings.world}
     run = open_run(Path(out), "collect", settings, world_hashes(settings.world), inputs, overwrite, seeds, notify)
     if not run.finished:
-        views = views_of(settings.observation, settings.cloud, len(get_task(settings.task).observed))
         how = {"nan_dump_dir": run.path("nan"), "views": views}
         world = open_world(settings.world, settings.num_envs, settings.task, settings.robot_seed, **how)
         with closing(world):
@@ -196,7 +199,7 @@ def pretrain(
     check_representation(spec, settings.training.policy.representation)
     warnings = check_demonstrations(demonstrations, spec, settings.training.policy.representation)
     seeds = {"training": settings.training.seed}
-    inputs = {f"dataset {number}": root for number, root in enumerate(roots)}
+    inputs = dataset_inputs(roots)
     given = (settings, dataset_hashes(roots), inputs, overwrite, seeds, notify)
     run = open_run(Path(out), "pretrain", *given, wandb=wandb)
     tell_unread(demonstrations, notify)
@@ -225,7 +228,7 @@ def calibrate(
     demonstrations = load_datasets(roots)
     require_features(demonstrations, task.robot)
     hashes = dataset_hashes(roots) | world_hashes(*filter(None, (settings.world, settings.camera)))
-    inputs = {f"dataset {number}": root for number, root in enumerate(roots)} | {"world": settings.world}
+    inputs = dataset_inputs(roots) | {"world": settings.world, "camera": settings.camera or None}
     run = open_run(Path(out), "calibrate", settings, hashes, inputs, overwrite, notify=notify)
     reused = run.finished
     if not reused:
@@ -269,8 +272,7 @@ def steer(
         check_settings(base, plan, settings.learner, dataset is not None)
         spec = loop.steering_spec(base, settings.learner, method, settings.options())
         method.check(base, spec, dataset is not None)
-        inputs = {"policy": policy, "start": start}
-        inputs |= {f"dataset {number}": root for number, root in enumerate(dataset_roots(dataset or ()))}
+        inputs = {"policy": policy, "start": start} | dataset_inputs(dataset_roots(dataset or ()))
         inputs |= {f"world {number}": world for number, world in enumerate(settings.worlds)}
         seeds = {"training": settings.learner.seed}
         given = (settings, hashes, inputs, overwrite, seeds, notify)
@@ -320,15 +322,14 @@ def evaluate(
     deciders = chosen(all_deciders(settings, base, found, steered, ranks), settings.policies)
     with closing(_evaluation_world(settings, base.spec, Path(out), steps if guard else None)) as world:
         check_fit(base.spec, world.spec, steps)
+        config = settings.evaluation
+        meter = support_meter(base, steered, world, config.support_test) if config.support else None
         stage, seeds = "evaluate guarded" if guard else "evaluate", {"robot": settings.robot_seed}
-        inputs = {"policy": policy, "steering": steering, "ticket": ticket, "ranker": ranker}
-        inputs["world"] = settings.world
+        inputs = {"policy": policy, "steering": steering, "ticket": ticket, "ranker": ranker, "world": settings.world}
         run = open_run(Path(out), stage, settings, hashes, inputs, overwrite, seeds, notify)
         if run.finished:
             return Evaluated(run.directory, True, read_evaluation(run.directory))
         labels = labels_of(settings, world, deciders, base, ((found, ticket), (steered, steering)))
-        config = settings.evaluation
-        meter = support_meter(base, steered, world, config.support_test) if config.support else None
         records = run_evaluation(world, deciders, labels, steps, config, run, meter)
         run.finish({record["policy"]: record["success_rate"] for record in records})
         counts = summarize_counts(world.counts) if isinstance(world, GuardedWorld) else ""

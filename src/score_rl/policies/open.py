@@ -10,6 +10,7 @@ A policy that lives in no folder is stored as a reference: its URI and the finge
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from score_rl.contracts import FlowPolicy
 from score_rl.core import plugins
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import write_json
+from score_rl.core.interfaces import check_policy_spec
 from score_rl.core.records import parse_kind, read_json
 from score_rl.policies.flow.policy import DESCRIPTION, WEIGHTS, load_policy
 from score_rl.policies.remote.policy import open_remote
@@ -65,13 +67,14 @@ def open_policy(uri: str | Path) -> FlowPolicy:
     if ":" not in target and target not in plugins.names(POLICIES):
         raise _unknown(target)
     policy = plugins.make(POLICIES, uri, "policy", {}, FlowPolicy)
+    check_policy_spec(policy.spec, f"policy '{uri}'")
     return policy.requires_grad_(False).eval() if isinstance(policy, nn.Module) else policy
 
 
 def policy_folder(uri: str | Path) -> Path | None:
     """The folder with the files of the policy of a URI; None where it lives elsewhere."""
     path = Path(uri)
-    if not path.is_dir():
+    if not os.path.isdir(uri):  # False for what no file system can hold, such as a URI of thousands of characters
         return None
     inside = path / "base"  # of a bundle, or of a whole loop
     return inside if _holds_policy(inside) and not _holds_policy(path) else path

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from score_rl.core.errors import ScoreError
 from score_rl.data.dataset import OBSERVATION, Dataset
 from score_rl.real2sim.extrinsics import Extrinsics, fit_extrinsics
 from score_rl.real2sim.surface import Array, Nearest, Surface
@@ -31,6 +32,8 @@ HAND_FRAMES = 200
 """Frames of the hand that are used, spread evenly."""
 REST_EPISODES, REST_FRAMES = 60, 3
 """Episodes whose first frames show where the object lies."""
+HAND_REACH_M = 0.5
+"""Nothing of a hand is farther from its palm, whatever a camera's error of place."""
 FEWEST_FRAMES = 10
 """With fewer frames of the hand nothing is estimated."""
 _YAWS, _ITERATIONS = 6, 15
@@ -75,6 +78,29 @@ class CloudFit:
             "camera.cloud_turn_rad": (tilt, turn_sd * [1.0, 1.0, 0.0]),
             "table.height_m": (np.array([self.table_height_m]), np.array([self.table_sd_m])),
         }
+
+
+def check_clouds(dataset: Dataset) -> None:
+    """Raise ScoreError for clouds of other shapes than (points, 3), or that lie where nothing of the robot's can be:
+    recorded in millimetres, or in the camera's own frame."""
+    columns = dataset.columns
+    for key in (CLOUD, HAND_CLOUD):
+        if key in columns and (columns[key].ndim != 3 or columns[key].shape[2] != 3):
+            raise ScoreError(f"{dataset.root}: '{key}' has shape {columns[key].shape[1:]}, expected (points, 3)")
+    if CLOUD in columns and CLOUD_SEEN in columns:
+        segments, points = columns[CLOUD_SEEN].reshape(dataset.num_frames, -1).shape[1], columns[CLOUD].shape[1]
+        if segments > points:
+            raise ScoreError(f"{dataset.root}: '{CLOUD}' has {points} points for {segments} segments")
+    if HAND_CLOUD not in columns:
+        return
+    frames, points = _seen_frames(dataset)
+    palm = columns[OBSERVATION + "palm_pose"][frames, :3]
+    away = np.linalg.norm(np.median(points, axis=1) - palm, axis=1)
+    if len(frames) and (distance := float(np.median(away))) > HAND_REACH_M:
+        raise ScoreError(
+            f"{dataset.root}: the points of '{HAND_CLOUD}' are {distance:.3g} m from the palm; they must be metres "
+            "in the robot's base frame"
+        )
 
 
 def fit_clouds(dataset: Dataset, task: Task, parameters: Parameters, joint_offset: Array) -> CloudFit | None:

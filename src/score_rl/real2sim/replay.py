@@ -12,6 +12,7 @@ from score_rl.contracts import COMMAND
 from score_rl.core.errors import ScoreError
 from score_rl.core.parallel import usable_cores
 from score_rl.data.dataset import OBSERVATION, Dataset
+from score_rl.real2sim.clouds import check_clouds
 from score_rl.sim.actuation import Actuation
 from score_rl.sim.domain import Domain
 from score_rl.sim.engines.engine import open_engine
@@ -56,7 +57,8 @@ class Segments:
 
 
 def require_features(dataset: Dataset, robot: Robot) -> None:
-    """Raise ScoreError unless the dataset is a recording of this robot at the worlds' control rate."""
+    """Raise ScoreError unless the dataset is a recording of this robot at the worlds' control rate, with clouds, if
+    any, of its hand."""
     shown = robot_interface(robot).observation
     shapes = {OBSERVATION + key: shown[key].shape for key in KEYS}
     dataset.require(shapes, fps=CONTROL_RATE_HZ)
@@ -67,6 +69,7 @@ def require_features(dataset: Dataset, robot: Robot) -> None:
     for name in shapes:
         if not np.isfinite(dataset.columns[name]).all():
             raise ScoreError(f"{dataset.root}: NaN or infinity in '{name}'")
+    check_clouds(dataset)
 
 
 def contact_free(

@@ -14,9 +14,10 @@ import numpy as np
 from score_rl.core.extras import optional
 from score_rl.core.files import write_text
 from score_rl.evaluation.audit.verdict import Cell, Curve, Verdict
-from score_rl.report.charts import ACCENT, ACCENT_LIGHT, INK, WIDTH, drawing
+from score_rl.report.charts import ACCENT, ACCENT_LIGHT, INK, WIDTH, drawing, figure
 
 PAGE, TEXT = "audit.html", "audit.md"
+CAPTION = "Success in variations of the calibrated twin, which is the column 0. The bar marks where success halves."
 HEADER = ("mismatch", "halves success at", "95 %", "success by size", "stops %", "force p95 N", "off support %")
 
 
@@ -100,8 +101,7 @@ def body(verdict: Verdict, labels: Mapping[str, Any]) -> str:
     return (
         f'<p class="kicker">Transfer audit · {html.escape(labels["task"])} · {html.escape(labels["policy"])}</p>'
         f"<h1>{html.escape(first)}</h1>{rest}"
-        f"<h2>Success by mismatch and size</h2><figure>{heat_map(verdict)}<figcaption>Success in variations of the "
-        "calibrated twin; the column 0 is the twin itself. The bar marks where success halves.</figcaption></figure>"
+        f"<h2>Success by mismatch and size</h2>{figure(heat_map(verdict), CAPTION)}"
         f'<h2>Figures</h2><div class="scroll"><table><tr>{head}</tr>{table}</table></div>'
         f'<p class="note">{html.escape(note(verdict))}</p><footer><dl>{facts}</dl></footer>'
     )

@@ -38,7 +38,7 @@ def calibration_section(calibration: Path | None, success: Sequence[tuple[str, s
     if success:
         lines.append("The base policy succeeds in " + ", ".join(f"{rate} {where}" for where, rate in success) + ".")
     pictures = "".join(
-        f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+        charts.figure(svg, caption)
         for svg, caption in (
             (
                 charts.joint_errors(replay.before_rms_rad, replay.after_rms_rad, found.joint_names),

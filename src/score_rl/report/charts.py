@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -48,6 +50,13 @@ PARAMETERS = {
 }
 
 
+def figure(svg: str, caption: str) -> str:
+    """A picture on a page with its caption (HTML), which stands for it where it cannot be seen."""
+    words = html.escape(html.unescape(re.sub(r"<[^>]*>", "", caption)))
+    picture = svg.replace("<svg ", f'<svg role="img" aria-label="{words}" ', 1)
+    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
+
+
 def style(policy: str) -> dict[str, Any]:
     """Line style of a policy."""
     return STYLES.get(policy, {"color": INK, "linestyle": ":"})
@@ -82,7 +91,9 @@ def success(records: Sequence[Mapping[str, Any]]) -> str:
                 colour = style(record["policy"])["color"]
                 filled = style(record["policy"])["linestyle"] == "-"
                 axis.plot([low, high], [y, y], color=colour, linewidth=2, solid_capstyle="round")
-                axis.plot(rate, y, "o", color=colour, markerfacecolor=colour if filled else "white", markersize=6)
+                face = colour if filled else "white"
+                # A marker at 0 % or 100 % is as round as any other.
+                axis.plot(rate, y, "o", color=colour, markerfacecolor=face, markersize=6, clip_on=False, zorder=3)
             axis.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), title=world)
             axis.set_yticks(range(len(rows)), [policy_name(record["policy"]) for record in rows])
             axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -111,7 +122,7 @@ def learning_curve(steps: Sequence[float], rates: Sequence[float]) -> str:
     with drawing(WIDTH, 3.0) as ((axis,), svg):
         axis.plot(np.asarray(steps) / 1000, rates, color=ACCENT_LIGHT, linewidth=1)
         axis.plot(np.asarray(steps) / 1000, smooth(rates), color=ACCENT, label="moving average of 5")
-        axis.axhline(rates[0], label="base policy", **style("base"))
+        axis.axhline(rates[0], label="first iteration, which is the base policy's", **style("base"))
         axis.set(xlabel="control steps (thousands)", ylabel="success", ylim=(0, 1))
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axis.legend(loc="lower right")
@@ -160,13 +171,15 @@ def latents(norm2: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) ->
         width = int(np.prod(next(iter(first.values())).shape[1:]))
         moving = {policy: values[np.isfinite(values)] for policy, values in norm2.items() if policy != "base_z0"}
         top = max(np.percentile(values, 99.5) for values in moving.values()) * 1.1
+        highest = 1.3 * chi2.pdf(max(width - 2, 0), width) * width
         for policy, values in moving.items():
-            left.hist(values, bins=np.linspace(0, top, 60), density=True, histtype="step", linewidth=1.5,
-                      label=policy_name(policy), **style(policy))  # fmt: skip
+            heights, *_ = left.hist(values, bins=np.linspace(0, top, 60), density=True, histtype="step",
+                                    linewidth=1.5, label=policy_name(policy), **style(policy))  # fmt: skip
+            highest = max(highest, heights.max())
         x = np.linspace(0, top, 300)
         left.plot(x, chi2.pdf(x * width, width) * width, color=INK, linewidth=0.8, label="prior N(0, I)")
         left.set(xlabel="|z|² / (h a) of a decision", ylabel="density")
-        left.set_ylim(0, 1.4 * chi2.pdf(max(width - 2, 0), width) * width)
+        left.set_ylim(0, 1.08 * highest)
         left.legend(loc="upper center")
         axes = principal_axes(first)
         for policy, values in first.items():

@@ -16,7 +16,7 @@ from score_rl.core.files import write_text
 from score_rl.data.proposal import Proposal
 from score_rl.data.quality import Entry
 from score_rl.pipeline.datasets import Checked, Repaired
-from score_rl.report.charts import ACCENT, ACCENT_LIGHT, WIDTH, drawing
+from score_rl.report.charts import ACCENT, ACCENT_LIGHT, WIDTH, drawing, figure
 
 COLUMNS = ("feature", "entry", "min", "max", "mean", "std", "largest step")
 
@@ -63,16 +63,15 @@ def overview(checked: Checked) -> str:
 
 
 def write_check(path: Path, checked: Checked) -> None:
-    """A page with the same and with every feature's ranges as a picture."""
+    """A page with the same and with every feature's ranges as a picture; `check_page` says whether it may be."""
     warnings = "".join(f"<li>{html.escape(line)}</li>" for line in checked.warnings) or "<li>none</li>"
     sections = [
         f'<p class="kicker">demonstrations</p><h1>{html.escape(checked.dataset.robot_type)}</h1>',
         f'<p class="lead">{html.escape(overview(checked).strip())}</p>',
         f"<h2>What is suspicious</h2><ul>{warnings}</ul>",
-        f"<h2>Lengths</h2><figure>{lengths_picture(checked)}</figure>",
+        f"<h2>Lengths</h2>{figure(lengths_picture(checked), 'Frames of every episode.')}",
         *(
-            f"<h2>{html.escape(name)}</h2><figure>{ranges_picture(name, found)}"
-            f"<figcaption>{RANGES}</figcaption></figure>"
+            f"<h2>{html.escape(name)}</h2>{figure(ranges_picture(name, found), RANGES)}"
             for name, found in checked.entries.items()
         ),
     ]

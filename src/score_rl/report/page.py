@@ -7,6 +7,7 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import product
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -101,8 +102,13 @@ def check_report(path: Path, config: ReportConfig, overwrite: bool) -> None:
         raise ScoreError("a report needs at least one evaluation")
     given = {"steering": config.steering, "calibration": config.calibration, "uncalibrated": config.uncalibrated}
     given |= {f"evaluation {number}": folder for number, folder in enumerate(config.evaluations, start=1)}
-    place = resolve_output(path, {role: folder for role, folder in given.items() if folder is not None})
-    check_file(place, overwrite, is_report, "report")
+    check_page(path, {role: folder for role, folder in given.items() if folder is not None}, overwrite)
+
+
+def check_page(path: Path, inputs: Mapping[str, Path], overwrite: bool) -> None:
+    """Raise ScoreError where a page of ours may not be written: over another file than one, over one without
+    `overwrite`, and where it would lie in, or be, one of the inputs (role -> path)."""
+    check_file(resolve_output(path, inputs), overwrite, is_report, "report")
 
 
 def write_report(path: Path, config: ReportConfig, overwrite: bool = False) -> list[str]:
@@ -151,7 +157,8 @@ def headline(evaluated: Evaluated) -> str:
         figures.append(_figure(percent(zero), "base at z = 0"))
     if (fewer := score.get("vs_base_steps_reduction")) is not None:
         figures.append(_figure(f"{100 * abs(fewer):.0f} %", f"{'fewer' if fewer >= 0 else 'more'} steps to success"))
-    figures.append(_figure(f"{base['hand_faults']} → {score['hand_faults']}", "protective stops"))
+    if score.get("protective_stop_n"):
+        figures.append(_figure(f"{base['hand_faults']} → {score['hand_faults']}", "protective stops"))
     return (
         f"{kicker}<h1>SCORE succeeds in {percent(score)} of episodes, its base policy in {percent(base)}</h1>"
         f'<p class="lead">{_verdict(score)}</p><div class="figures">{"".join(figures)}</div>'
@@ -172,8 +179,9 @@ def _verdict(score: Mapping[str, Any]) -> str:
 def results_table(evaluations: Sequence[Evaluated]) -> str:
     """Every policy in every world, with intervals and paired differences."""
     head = (
-        "<tr><th>policy</th><th>success</th><th>95 %</th><th>against base</th><th>against z = 0</th>"
-        "<th>steps to<br>success</th><th>peak force<br>p95, N</th><th>protective<br>stops</th></tr>"
+        "<tr><th>policy</th><th>success</th><th>95 %</th><th>against base,<br>points (won : lost)</th>"
+        "<th>against z = 0</th><th>steps to<br>success</th><th>peak force<br>p95, N</th>"
+        "<th>protective<br>stops</th></tr>"
     )
     parts = ["<h2>Results</h2>"]
     for evaluated in evaluations:
@@ -202,7 +210,7 @@ def _row(record: Mapping[str, Any]) -> str:
         _difference(record, "base_z0"),
         number(record["steps_to_success_mean"]),
         number(record["peak_force_p95_n"]),
-        str(record["hand_faults"]),
+        str(record["hand_faults"]) if record.get("protective_stop_n") else "–",
     ]
     return f"<tr{steered}>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
@@ -212,11 +220,11 @@ def success_section(evaluations: Sequence[Evaluated]) -> str:
     records = [record for evaluated in evaluations for record in evaluated.records]
     return (
         "<h2>Success</h2>"
-        + _picture(charts.success(records), "Success at the end, with 95 % Wilson intervals.")
-        + _picture(
+        + charts.figure(charts.success(records), "Success at the end, with 95 % Wilson intervals.")
+        + charts.figure(
             charts.success_over_time(evaluations[-1].episodes),
             "How many episodes have succeeded by a given control step: the height is the success rate, the slope "
-            "the speed.",
+            f"the speed.{_in(evaluations[-1])}",
         )
     )
 
@@ -230,10 +238,11 @@ def learning_section(steering: Path | None) -> str:
     if not records:
         return ""
     curve = charts.learning_curve([r["control_steps"] for r in records], [r["success"] for r in records])
-    return "<h2>Learning</h2>" + _picture(
+    return "<h2>Learning</h2>" + charts.figure(
         curve,
         "Success of the training episodes in the twin, with sampled latents. The first point is the base policy "
-        "itself: steering starts from it exactly.",
+        "itself, since steering starts from it exactly; it is of the episodes of one iteration, so less certain than "
+        "the tables' figure.",
     )
 
 
@@ -246,10 +255,10 @@ def force_section(evaluated: Evaluated) -> str:
     }
     if not forces:
         return ""
-    return "<h2>Contact forces</h2>" + _picture(
+    return "<h2>Contact forces</h2>" + charts.figure(
         charts.forces(forces, evaluated.records[0].get("protective_stop_n")),
         "Largest filtered contact force on any link of the hand, per episode. Curves further left are gentler; "
-        "a policy that exploited the simulator would show here first.",
+        f"a policy that exploited the simulator would show here first.{_in(evaluated)}",
     )
 
 
@@ -260,11 +269,11 @@ def latent_section(evaluated: Evaluated) -> str:
         return ""
     norm2 = {policy: trace["latent_norm2"].ravel() for policy, trace in traces.items()}
     picture = charts.latents(norm2, {policy: trace["first_latent"] for policy, trace in traces.items()})
-    return "<h2>Latents</h2>" + _picture(
+    return "<h2>Latents</h2>" + charts.figure(
         picture,
         "Left: squared norm of the latent of every decision, per dimension; the prior's is close to 1. "
         "Right: latents of the first decision of every episode, projected on the direction in which steering moves "
-        "on average and the one in which it varies most.",
+        f"on average and the one in which it varies most.{_in(evaluated)}",
     )
 
 
@@ -277,11 +286,10 @@ def action_section(evaluated: Evaluated) -> str:
     parts = ["<h2>Actions</h2>"]
     if all(key in trace for trace in shown.values()):
         palms = {policy: trace[key][:, :, :3] for policy, trace in shown.items()}
-        parts.append(_picture(charts.paths(palms), "Paths of the palm in the same episodes."))
+        parts.append(charts.figure(charts.paths(palms), f"Paths of the palm in the same episodes.{_in(evaluated)}"))
     sent = {policy: trace["action"] for policy, trace in shown.items()}
-    parts.append(
-        _picture(charts.actions(sent, evaluated.action_names), "The most active commands in the same episodes.")
-    )
+    caption = f"The most active commands in the same episodes.{_in(evaluated)}"
+    parts.append(charts.figure(charts.actions(sent, evaluated.action_names), caption))
     return "".join(parts)
 
 
@@ -317,22 +325,25 @@ def _videos(evaluated: Evaluated, count: int) -> tuple[str, str]:
     if not kept or count < 1:
         return "", ""
     clips, captions = {}, {}
-    for k in range(min(count, *(len(evaluated.traces[policy]["qpos"]) for policy in kept))):
-        for policy in kept:
-            path, episode = evaluated.traces[policy]["qpos"][k], evaluated.episodes[policy][k]
-            clips[f"{k}-{policy}"] = path[np.isfinite(path).all(1)]
-            captions[f"{k}-{policy}"] = f"{policy_name(policy)}, seed {episode.seed}: {_outcome(episode)}"
+    episodes = range(min(count, *(len(evaluated.traces[policy]["qpos"]) for policy in kept)))
+    for k, policy in product(episodes, kept):
+        path, episode = evaluated.traces[policy]["qpos"][k], evaluated.episodes[policy][k]
+        clips[f"{k}-{policy}"] = path[np.isfinite(path).all(1)]
+        captions[f"{k}-{policy}"] = html.escape(f"{policy_name(policy)}, seed {episode.seed}: {_outcome(episode)}")
     films, reason = render_videos(evaluated.records[0]["task"], clips)
     if reason:
         remark = f"Videos are skipped on this machine ({reason})."
         return f'<h2>Videos</h2><p class="note">{html.escape(remark)}</p>', remark
-    items = "".join(
-        f'<div><video src="data:video/mp4;base64,{base64.b64encode(films[name]).decode()}" autoplay loop muted '
-        f"playsinline controls></video><p>{html.escape(captions[name])}</p></div>"
+    shown = {
+        name: f'<div><video src="data:video/mp4;base64,{base64.b64encode(films[name]).decode()}" autoplay loop muted '
+        f'playsinline controls aria-label="{captions[name]}"></video><p>{captions[name]}</p></div>'
         for name in clips
+    }
+    pairs = "".join(
+        f'<div class="films">{"".join(shown[f"{k}-{policy}"] for policy in kept)}</div>' for k in episodes
     )
-    note = '<p class="note">The same episodes, twice as fast as real.</p>'
-    return f'<h2>Videos</h2>{note}<div class="films">{items}</div>', ""
+    note = f'<p class="note">The same episodes side by side, twice as fast as real.{_in(evaluated)}</p>'
+    return f"<h2>Videos</h2>{note}{pairs}", ""
 
 
 # ---- small pieces ---------------------------------------------------------------------------------------------
@@ -380,5 +391,6 @@ def _figure(value: str, caption: str, accent: bool = False) -> str:
     return f'<div class="figure{" accent" if accent else ""}"><b>{value}</b><span>{caption}</span></div>'
 
 
-def _picture(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+def _in(evaluated: Evaluated) -> str:
+    """Where a picture's episodes were played."""
+    return f" In {html.escape(evaluated.records[0]['world'])}."

@@ -9,7 +9,7 @@ import numpy as np
 
 from score_rl.evaluation.results import policy_name
 from score_rl.evaluation.spread import SPREAD
-from score_rl.report.charts import drawing
+from score_rl.report.charts import drawing, figure
 
 
 def spread_section(
@@ -34,9 +34,7 @@ def spread_section(
     caption += (
         f". That is what choosing a latent can choose from; gained by it: {', '.join(gains)}." if gains else "."
     )
-    return (
-        f"<h2>What there is to choose</h2><figure>{picture(kept, names)}<figcaption>{caption}</figcaption></figure>"
-    )
+    return f"<h2>What there is to choose</h2>{figure(picture(kept, names), caption)}"
 
 
 def picture(spread: np.ndarray, names: Sequence[str]) -> str:

@@ -28,7 +28,7 @@ def support_section(records: Sequence[Mapping[str, Any]], traces: Mapping[str, M
             "usual among these. Right: its rank among theirs; the base policy's own lie on the diagonal, chunks off "
             "the support at its right end, and chunks more central than any sample at its left."
         )
-        picture = f"<figure>{charts.support(distances, ranks)}<figcaption>{caption}</figcaption></figure>"
+        picture = charts.figure(charts.support(distances, ranks), caption)
     return f"<h2>Support</h2>{_table(measured)}{picture}{_inversion(measured, shown)}"
 
 
@@ -93,7 +93,7 @@ def _inversion(records: Sequence[Mapping[str, Any]], traces: Mapping[str, Mappin
     if not latents:
         return note
     caption = "Squared latents of executed chunks, found by inverting the flow, and of the base policy's own (grey)."
-    return f"{note}<figure>{charts.inverted_latents(latents)}<figcaption>{caption}</figcaption></figure>"
+    return note + charts.figure(charts.inverted_latents(latents), caption)
 
 
 def _percent(rate: float | None) -> str:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from score_rl.core.errors import ScoreError
-from score_rl.core.ranges import Count, Positive
+from score_rl.core.ranges import Count, Positive, Range
 from score_rl.core.records import parse
 from score_rl.sim import rotations_numpy as rotations
 
+Metres = Annotated[float, Range(-100, 100)]
+"""A coordinate in a room."""
 NEAREST_M = 0.05
 """Depth below which nothing is seen."""
 
@@ -29,9 +31,9 @@ class Camera:
     kind: Literal["depth", "full"] = "depth"
     """"depth": what the camera's rays hit first, with the errors that the domain declares; where it declares none, as
     in a twin, that is what is visible from there. "full": samples of all surfaces; nothing hides anything."""
-    position_m: tuple[float, float, float] = (1.25, -0.55, 0.65)
+    position_m: tuple[Metres, Metres, Metres] = (1.25, -0.55, 0.65)
     """Where it stands."""
-    target_m: tuple[float, float, float] = (0.5, 0.0, 0.08)
+    target_m: tuple[Metres, Metres, Metres] = (0.5, 0.0, 0.08)
     """The point that the middle of its image shows; the image's horizon is level."""
     focal_px: Positive = 600.0
     """Focal length."""

@@ -65,6 +65,8 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
 DIGEST = "sha256"
 """Key of the provenance with the digest of a file that we wrote; people's own files need none."""
 _LEVELS = ("robot", "episode")
+MAX_SUBSTEPS = 10_000
+"""Physics steps per control period: more of them would never come to an end."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,13 @@ class Physics:
     """The engine's own (`engines.settings`); in a file the table `[physics.ENGINE]`."""
 
     def substeps(self, control_rate_hz: float) -> int:
-        """Physics steps per control period; raises ScoreError where that is not a whole number."""
-        steps = round(1 / control_rate_hz / self.timestep_s)
+        """Physics steps per control period; raises ScoreError where that is not a whole number, or beyond all use."""
+        if (asked := 1 / control_rate_hz / self.timestep_s) > MAX_SUBSTEPS:
+            raise ScoreError(
+                f"timestep_s = {self.timestep_s} asks for {asked:.3g} physics steps per control period of "
+                f"1/{control_rate_hz:g} s; {MAX_SUBSTEPS} are the most"
+            )
+        steps = round(asked)
         if abs(steps * self.timestep_s * control_rate_hz - 1) > 1e-6:
             raise ScoreError(
                 f"timestep_s = {self.timestep_s} does not divide the control period 1/{control_rate_hz:g} s"

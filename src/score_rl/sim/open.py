@@ -10,15 +10,19 @@ package.module:factory?depth=2  function of num_envs that returns a `contracts.W
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 from score_rl.contracts import ArraySpec, World
 from score_rl.core import plugins
-from score_rl.core.errors import unknown_choice
+from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.extras import optional
+from score_rl.core.interfaces import check_world_spec
 from score_rl.sim.adapters.named import open_gymnasium, open_maniskill, open_vecenv
 from score_rl.sim.domain import load_domain, shipped_domains
+from score_rl.sim.robot import CONTROL_RATE_HZ
 from score_rl.sim.task import TASKS, get_task, task_names
 
 WORLDS = "score_rl.worlds"
@@ -49,7 +53,7 @@ def open_world(
 
     task, robot_seed, threads, nan_dump_dir, views: of a domain, see `sim.world.make_world`; other worlds have no use
     for them. Raises ScoreError that says what there is instead, where nothing has that name, and where a plugin
-    fails or gives something that is no World.
+    fails or gives something that is no World, or one that contradicts itself.
     """
     uri = str(uri)
     check_world(uri, task)
@@ -58,9 +62,15 @@ def open_world(
             from score_rl.sim.world import make_world
 
         return make_world(task, uri, num_envs, robot_seed, threads, nan_dump_dir, views)
-    if (scheme := uri.partition(":")[0]) in SCHEMES:
-        return SCHEMES[scheme](uri, num_envs)
-    return plugins.make(WORLDS, uri, "world", {"num_envs": num_envs}, World)
+    scheme = uri.partition(":")[0]
+    if scheme in SCHEMES:
+        world = SCHEMES[scheme](uri, num_envs)
+    else:
+        world = plugins.make(WORLDS, uri, "world", {"num_envs": num_envs}, World)
+    check_world_spec(world.spec, f"world '{uri}'")
+    if world.spec.num_envs != num_envs:
+        raise ScoreError(f"world '{uri}' has {world.spec.num_envs} environments, {num_envs} were asked for")
+    return world
 
 
 def check_world(uri: str | Path, task: str) -> None:
@@ -73,13 +83,25 @@ def check_world(uri: str | Path, task: str) -> None:
             raise unknown_choice("task", task, task_names())
         if task not in task_names():
             raise unknown_choice(f"world of the task '{task}', which has no scene of its own:", uri, installed)
-        load_domain(uri, get_task(task).parameters)
+        scene = get_task(task)
+        scene.physics(load_domain(uri, scene.parameters).physics).substeps(CONTROL_RATE_HZ)
     elif uri.partition(":")[0] in SCHEMES:
         return
     elif ":" in target or target in installed:
+        module = target.partition(":")[0]
+        if target not in installed and get_close_matches(module, SCHEMES) and not _importable(module):
+            raise unknown_choice(f"scheme or module of the world '{uri}':", module, SCHEMES)
         plugins.check_factory(WORLDS, uri, "world", GIVEN)
     else:
         raise unknown_choice("world", uri, [*shipped_domains(), "PATH.toml", *installed, *FORMS])
+
+
+def _importable(module: str) -> bool:
+    """Whether there is a module of that name; nothing is imported."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def is_domain(uri: str | Path) -> bool:

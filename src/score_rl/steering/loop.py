@@ -24,7 +24,6 @@ identical. Rank 0 writes the files; the others read the checkpoint, so that they
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -32,9 +31,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from score_rl.contracts import FlowPolicy, Observation, Window, World, WorldSpec
+from score_rl.contracts import FlowPolicy, Observation, Window, WorldSpec
 from score_rl.core import ranks
-from score_rl.core.arrays import blank_window
+from score_rl.core.arrays import blank_window, check_finite
 from score_rl.core.checkpoints import load_tensors, ordered, save_tensors
 from score_rl.core.chunks import ChunkRunner
 from score_rl.core.errors import Diverged, ScoreError
@@ -230,11 +229,12 @@ class _Session:
                 w = learner.act(context, critic, chunks.window)
                 decision = head.act(policy, context, w, self._noise(w.shape[0]))
             seen = {f"observation '{key}'": past for key, past in chunks.window.items()}
-            _check_finite(chunks.world, {**seen, "the critic's input": critic, "the policy's action": decision.chunk})
+            seen |= {"the critic's input": critic, "the policy's action": decision.chunk}
+            check_finite(chunks.world.spec.name, seen)
             with watch("environment"):
                 result = chunks.execute(decision.chunk)
             final = _privileged(result.final_observation)
-            _check_finite(chunks.world, {"the reward": result.reward, "the critic's input": final})
+            check_finite(chunks.world.spec.name, {"the reward": result.reward, "the critic's input": final})
             success = decided_success(result)
             reward = gentle_reward(result, self.config.force_penalty, self.config.gentle_n)
             learner.record(reward, result.done, result.truncated, result.steps, final, success)
@@ -385,13 +385,3 @@ def steering_spec(
 def _privileged(observation: Observation) -> Tensor:
     """The critic group as one input (n, p)."""
     return torch.cat([values.flatten(1) for values in observation.critic.values()], dim=1)
-
-
-def _check_finite(world: World, values: Mapping[str, Tensor]) -> None:
-    """Raise Diverged for values {name: (n, ...)} that hold NaN or infinity."""
-    if math.isfinite(sum(value.sum() for value in values.values())):  # a sum is finite where all its terms are
-        return
-    for name, value in values.items():
-        finite = value.isfinite().view(len(value), -1).all(dim=1)
-        if rows := (~finite).nonzero().flatten().tolist():
-            raise Diverged(f"{name} is not finite in environment(s) {rows} of {world.spec.name}")

@@ -206,7 +206,7 @@ def get_recipe(task: str, name: str = FULL, observation: str = "") -> Recipe:
         if name in task_names():
             raise ScoreError(f"unknown recipe '{name}' of {task}: that is a task, --task {name} selects it")
         raise unknown_choice(f"recipe of {task}", name, recipes)
-    recipe = recipes[name]()
+    recipe = plugins.call(recipes[name], f"recipe '{name}' of task '{task}'", {}, {})
     if not isinstance(recipe, Recipe) or recipe.task != task:
         found = f"one of {recipe.task}" if isinstance(recipe, Recipe) else repr(recipe)
         raise ScoreError(f"recipe '{name}' of task '{task}' must return a Recipe of that task, not {found}")

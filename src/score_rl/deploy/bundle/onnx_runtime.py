@@ -55,7 +55,14 @@ class OnnxPolicy:
             raise ScoreError(
                 f"{path} is no policy that `score export` of this version (format {FORMAT_VERSION}) has written"
             )
-        self.spec, self.digest = parse_json(metadata[SPEC_KEY], f"the specification in {path}"), metadata[BUNDLE_KEY]
+        self.spec = parse_json(metadata.get(SPEC_KEY, ""), f"the specification in {path}")
+        self.digest = metadata.get(BUNDLE_KEY, "")
+        try:
+            inputs = {NOISE, *self.window} if len(self.latent_shape) == 2 else set()
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ScoreError(f"the specification in {path} describes no policy: {error!r}") from error
+        if not inputs >= {one.name for one in self._session.get_inputs()}:
+            raise ScoreError(f"the specification in {path} is of another policy than its graph")
 
     @property
     def latent_shape(self) -> tuple[int, int]:

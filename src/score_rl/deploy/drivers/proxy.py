@@ -22,13 +22,13 @@ from typing import Annotated, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from score_rl.contracts import ArraySpec
+from score_rl.contracts import ArraySpec, Interface
 from score_rl.core.clouds import CloudConfig, Sight
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import to_plain
-from score_rl.core.interfaces import parse_interface
-from score_rl.core.ranges import Range, Seed, Share
-from score_rl.core.records import check, validate
+from score_rl.core.interfaces import as_array, check_interface
+from score_rl.core.ranges import NonNegative, Range, Seed, Share
+from score_rl.core.records import check, parse, validate
 from score_rl.deploy.drivers.address import answers, check_address
 from score_rl.deploy.drivers.lines import LineError, Lines, decode, encode
 from score_rl.deploy.drivers.protocol import Reading, RobotLost, RobotSpec
@@ -99,6 +99,17 @@ def check_config(config: RobotProcessConfig) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Hello:
+    """What a robot process says of itself first."""
+
+    name: str
+    clock: float
+    """`time.monotonic()` there."""
+    speed: NonNegative
+    interface: Interface
+
+
 class ProxyRobot:
     """A `RobotDriver` at the other end of a Unix socket."""
 
@@ -145,17 +156,13 @@ class ProxyRobot:
         self._thread = threading.Thread(target=self._listen, args=(self._socket,), daemon=True)
         self._thread.start()
         asked = time.monotonic()
-        answer = self._ask({"do": "hello"}, 10.0)
-        self._clock_lead_s = clock_lead(asked, float(answer["clock"]), time.monotonic())
-        speed, interface = float(answer["speed"]), parse_interface(answer["interface"], self.address)
+        hello = parse(_Hello, self._ask({"do": "hello"}, 10.0), self.address, others=True)
+        check_interface(hello.interface, str(self.address))
+        self._clock_lead_s = clock_lead(asked, hello.clock, time.monotonic())
         if self._confirm_s is None:
-            self._confirm_s = max(0.02, 0.5 / (interface.control_rate_hz * speed)) if speed else 10.0
-        self.spec = RobotSpec(
-            name=answer["name"],
-            interface=interface,
-            reports_success=True,
-            speed=speed,
-        )
+            speed, rate_hz = hello.speed, hello.interface.control_rate_hz
+            self._confirm_s = max(0.02, 0.5 / (rate_hz * speed)) if speed else 10.0
+        self.spec = RobotSpec(name=hello.name, interface=hello.interface, reports_success=True, speed=hello.speed)
         return self.spec
 
     def begin(self, seed: int) -> Reading:
@@ -177,12 +184,18 @@ class ProxyRobot:
     def look(self, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         """See `RobotDriver`."""
         answer = self._ask({"do": "look", "keys": list(keys)}, self._confirm_s or 1.0)
-        return _arrays(answer["views"], self.spec.interface.views)
+        try:
+            return _arrays(answer["views"], self.spec.interface.views)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise RobotLost(f"{self.address}: what the robot sees is none: {error!r}") from error
 
     def command(self, command: NDArray[Any]) -> NDArray[np.float32]:
         """See `RobotDriver.command`."""
         answer = self._ask({"do": "command", "command": np.asarray(command).tolist()}, self._confirm_s or 1.0)
-        return np.asarray(answer["sent"], dtype=np.float32)
+        try:
+            return as_array(answer.get("sent"), self.spec.interface.action, "what the robot was sent")
+        except (ScoreError, ValueError, OverflowError) as error:
+            raise RobotLost(f"{self.address}: {error}") from error
 
     def stop(self) -> None:
         """See `RobotDriver.stop`."""

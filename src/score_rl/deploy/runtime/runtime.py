@@ -60,6 +60,8 @@ class RunnablePolicy(Protocol):
 
 def check_robot(spec: BundleSpec, robot: RobotSpec) -> None:
     """Raise ScoreError where a bundle cannot drive a robot."""
+    if not isinstance(robot, RobotSpec):
+        raise ScoreError(f"the robot's spec is a {type(robot).__name__}, expected a RobotSpec")
     check_offer(spec.interface, "the bundle", robot.interface, robot.name, same_names=True)
 
 

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from score_rl.core import records
 from score_rl.core.errors import ScoreError
+from score_rl.core.ranges import Count, Natural, Positive
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -33,17 +35,17 @@ GRACE_S = 300
 class SlurmConfig:
     """Slurm jobs that work on the experiment together, through dask-jobqueue; this process hands out the work."""
 
-    workers: int = 0
+    workers: Natural = 0
     """Slurm jobs at a time; 0: no Slurm. One that reaches its time limit is followed by another."""
     partition: str = ""
     """Partition; empty: the cluster's default."""
     account: str = ""
     """Account; empty: the user's default."""
-    hours: float = 8.0
+    hours: Positive = 8.0
     """Time limit of a Slurm job. What it interrupts resumes in the next one."""
-    cpus: int = 4
+    cpus: Count = 4
     """Cores of a Slurm job, which works on one stage at a time."""
-    memory_gb: float = 8.0
+    memory_gb: Positive = 8.0
     """Memory of a Slurm job."""
     interface: str = ""
     """Network interface that the nodes reach this machine by, e.g. ib0; empty: the default one."""
@@ -67,7 +69,7 @@ def connected(
             if scheduler is None:
                 cluster = slurm_cluster(slurm, out) if slurm.workers else local_cluster(processes)
             client = distributed.Client(cluster or scheduler, timeout=CONNECT_S, set_as_default=False)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: an address that is none
             raise ScoreError(f"no Dask scheduler answers at {scheduler}: {error}") from error
         try:
             _say(client, scheduler, console)
@@ -82,8 +84,8 @@ def connected(
 
 def check(processes: int, scheduler: str | None, slurm: SlurmConfig) -> None:
     """Raise ScoreError for what makes no sense, before any work."""
-    if processes < 1:
-        raise ScoreError(f"--processes is {processes}, expected at least 1")
+    records.check(Count, processes, "--processes")
+    records.validate(slurm, "--slurm")
     if scheduler is not None and slurm.workers:
         raise ScoreError(f"--scheduler {scheduler} has workers of its own; leave out --slurm.workers")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
@@ -29,6 +30,8 @@ from score_rl.steering.methods import METHODS
 from score_rl.tasks.recipe import task_names
 
 NAME = re.compile(r"[a-z0-9_]+")
+MAX_METHODS = 1000
+"""Methods that a sweep may stand for."""
 TABLES = {"method": "methods", "evaluation": "amounts", "audit": "audits"}
 """Key of the file -> field of `Experiment`, where they differ."""
 
@@ -93,6 +96,8 @@ def _methods(entry: Any, common: Mapping[str, Any], where: str) -> Iterator[Meth
     if not swept:
         yield stem
         return
+    if (count := math.prod(len(values) for values in swept.values())) > MAX_METHODS:
+        raise ScoreError(f"{where} {stem.name}: the sweep stands for {count} methods; {MAX_METHODS} are the most")
     for values in product(*swept.values()):
         settings = dict(zip(swept, values))
         everywhere = [value for path, value in settings.items() if path in common]
@@ -139,10 +144,10 @@ def _check_names(experiment: Experiment, source: str) -> None:
         "robots": experiment.robots,
         "training_seeds": experiment.training_seeds,
         "method": [method.name for method in experiment.methods],
+        "[evaluation] worlds": experiment.amounts.worlds,
     }
     for kind, entries in names.items():
-        if not entries or len(set(entries)) != len(entries):
-            raise ScoreError(f"{source}: {kind} must be a list of different entries, got {list(entries)}")
+        _check_different(entries, f"{source}: {kind}", empty=False)
     for key in ("worlds", "stochastic", "support"):
         _check_some(getattr(experiment.amounts, key), EVALUATIONS, f"{source}: [evaluation] {key}")
 
@@ -157,6 +162,8 @@ def _check_methods(experiment: Experiment, source: str) -> None:
         _check_some([method.role], ROLES, f"{source}: role of {method.name}")
         _check_twin(method, experiment.tasks, source)
         _check_start(method, experiment, source)
+        _check_different(method.tasks, f"{source}: tasks of {method.name}")
+        _check_different(method.robots, f"{source}: robots of {method.name}")
         _check_some(method.tasks, experiment.tasks, f"{source}: task of {method.name}")
         _check_some(method.robots, experiment.robots, f"{source}: robot of {method.name}")
 
@@ -185,9 +192,7 @@ def _check_start(method: Method, experiment: Experiment, source: str) -> None:
 
 
 def _check_audits(experiment: Experiment, source: str) -> None:
-    names = [audit.name for audit in experiment.audits]
-    if len(set(names)) != len(names):
-        raise ScoreError(f"{source}: audit must be a list of different entries, got {names}")
+    _check_different([audit.name for audit in experiment.audits], f"{source}: audit")
     methods = {name for method in experiment.methods for name in (method.name, method.sweep) if name}
     for audit in experiment.audits:
         if not NAME.fullmatch(audit.name):
@@ -206,6 +211,11 @@ def _check_recipe(experiment: Experiment, task: str, source: str) -> None:
         raise ScoreError(f"{source}: {task} {records}; see [datasets]")
     if given and any(audit.tasks == () or task in audit.tasks for audit in experiment.audits):
         raise ScoreError(f"{source}: {task} has no calibrated twin to audit in")
+
+
+def _check_different(entries: Sequence[Any], where: str, empty: bool = True) -> None:
+    if len(set(entries)) != len(entries) or not (entries or empty):
+        raise ScoreError(f"{where} must be a list of different entries, got {list(entries)}")
 
 
 def _check_some(some: Any, known: Any, where: str) -> None:

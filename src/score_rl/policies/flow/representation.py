@@ -169,6 +169,8 @@ def check_representation(spec: PolicySpec, config: RepresentationConfig) -> None
         for key in keys:
             if key not in known:
                 raise unknown_choice(kind, key, known)
+            if keys.count(key) > 1:
+                raise ScoreError(f"the {kind} '{key}' is chosen {keys.count(key)} times")
     for key in config.encoders:
         if key not in (*config.keys, *config.views):
             raise unknown_choice("key with an encoder of its own", key, (*config.keys, *config.views))

@@ -24,7 +24,7 @@ from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.interfaces import check_interface
 from score_rl.core.parallel import check_device
 from score_rl.core.progress import progress
-from score_rl.core.ranges import Count, Natural, NonNegative, Positive, Range, Seed
+from score_rl.core.ranges import Batch, Count, Natural, NonNegative, Positive, Range, Seed
 from score_rl.core.runs import Run
 from score_rl.core.seeding import torch_generator
 from score_rl.data.dataset import ACTION, OBSERVATION, Dataset
@@ -54,7 +54,7 @@ class PretrainConfig:
     """Unit of the actions, recorded in the policy's specification, where the dataset does not name one."""
     steps: Count = 6000
     """Optimiser steps."""
-    batch_size: Count = 256
+    batch_size: Batch = 256
     """Examples per step, drawn uniformly over all frames of the training episodes."""
     learning_rate: Positive = 1e-3
     """Peak of the cosine schedule (AdamW)."""

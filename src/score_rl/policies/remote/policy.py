@@ -26,10 +26,11 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.extras import optional
 from score_rl.core.fingerprint import fingerprint
 from score_rl.core.interfaces import check_policy_spec
-from score_rl.core.records import parse, parse_json
+from score_rl.core.records import parse, parse_json, shown
 
 PROTOCOL = "score_policy/1"
 MAX_ANSWER_BYTES = 1 << 28
+DAY_S = 86_400
 ROWS = 4096
 """Latents that are sent at once."""
 
@@ -70,11 +71,14 @@ class RemotePolicy:
         Raises ScoreError where there is no server, or another one than promised.
         """
         for name, value in (("timeout_s", timeout_s), ("connect_s", connect_s)):
-            if not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise ScoreError(f"{name} of a remote policy is {value!r}, expected seconds above 0")
+            if not isinstance(value, int | float) or not 0 < value <= DAY_S:
+                raise ScoreError(
+                    f"{name} of a remote policy is {shown(value)}, expected seconds above 0, a day at most"
+                )
         self._address, self._timeout_s, self._connect_s = address, timeout_s, connect_s
         self._lock, self._socket, self._connections = threading.Lock(), None, 0
         self._served: tuple[PolicySpec, str] | None = None
+        self._width: int | None = None  # of the features; the first ones say it
         with self._lock:
             self._connect()
         self.spec, self._weights = self._served
@@ -119,7 +123,8 @@ class RemotePolicy:
         handle = answer.get("handle")
         if type(handle) is not int:
             raise ScoreError(f"{self._address} gave the handle {handle!r}, expected a number")
-        features = self._numbers(answer, "features", rows, ("c",))
+        features = self._numbers(answer, "features", (rows, self._width or "c"))
+        self._width = features.shape[1]
         return _Shared(window, handle, self._connections), features
 
     def _decode(self, shared: _Shared, index: np.ndarray, latent: np.ndarray) -> Tensor:
@@ -128,18 +133,21 @@ class RemotePolicy:
                 request = {"do": "decode", "handle": shared.handle, "index": index, "latent": latent}
                 answer = self._ask(request)
                 if not answer.get("unknown") and shared.connection == self._connections:
-                    return self._numbers(answer, "actions", len(index), self.spec.chunk_shape)
+                    return self._numbers(answer, "actions", (len(index), *self.spec.chunk_shape))
             again, _ = self._encode(shared.window)
             shared.handle, shared.connection = again.handle, again.connection
         answer = self._ask({"do": "decode", "handle": shared.handle, "index": index, "latent": latent})
-        return self._numbers(answer, "actions", len(index), self.spec.chunk_shape)
+        return self._numbers(answer, "actions", (len(index), *self.spec.chunk_shape))
 
-    def _numbers(self, answer: dict[str, Any], name: str, rows: int, shape: tuple) -> Tensor:
+    def _numbers(self, answer: dict[str, Any], name: str, shape: tuple[int | str, ...]) -> Tensor:
+        """An array of the answer; a size that is text, in `shape`, may be any."""
         values = answer.get(name)
-        good = isinstance(values, np.ndarray) and values.dtype == np.float32 and len(values) == rows
-        if not good or values.ndim != 1 + len(shape) or (shape != ("c",) and values.shape[1:] != shape):
-            found = getattr(values, "shape", type(values).__name__)
-            raise ScoreError(f"{name} of {self._address} are {found}, expected float32 {(rows, *shape)}")
+        good = isinstance(values, np.ndarray) and values.dtype == np.float32 and values.ndim == len(shape)
+        if not good or any(size not in (have, "c") or not have for size, have in zip(shape, values.shape)):
+            found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else shown(values)
+            raise ScoreError(f"{name} of {self._address} are {found}, expected float32 {shape}")
+        if not np.isfinite(values).all():
+            raise ScoreError(f"{name} of {self._address} are not finite")
         return torch.from_numpy(values.copy())
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -207,8 +215,8 @@ def open_remote(uri: str) -> RemotePolicy:
     target, options = plugins.parse_uri(uri)
     address = target.partition("://")[2]
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ScoreError(f"a remote policy is openpi://host:port, not {uri}")
+    if not host or not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
+        raise ScoreError(f"a remote policy is openpi://host:port, not {shown(uri)}")
     return plugins.call(RemotePolicy, f"policy '{target}'", options, {"address": address})
 
 

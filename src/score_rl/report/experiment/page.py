@@ -17,6 +17,7 @@ from score_rl.pipeline.experiment.arms import Arm, arms, best_rival, complete, o
 from score_rl.pipeline.experiment.definition import Experiment
 from score_rl.pipeline.experiment.gather import Findings
 from score_rl.pipeline.experiment.summary import mean_difference, mean_field, mean_rate
+from score_rl.report.charts import figure
 from score_rl.report.experiment import pictures, tables
 from score_rl.report.page import is_report
 
@@ -33,6 +34,8 @@ NOTES = (
     "Success of the episodes of all robots together, with Wilson's interval.",
 )
 
+FORCE = "Success in the proxy against how hard the hand presses."
+STOPS = "Success in the proxy against how often the protective stop ends an episode."
 AUDITED = "Success in the calibrated twin, and with it made worse, size by size, in units of the audit's panel."
 MEASURED = {
     "Support in the proxy": "Of executed chunks, at the 99 % level that is calibrated on the base policy's own "
@@ -156,10 +159,10 @@ def page_body(
         parts.append("<h2>Missing</h2>" + "".join(f'<p class="note">{html.escape(line)}</p>' for line in missing))
     for title, note, table in sections:
         parts.append(f"<h2>{html.escape(title)}</h2>")
-        parts += [_figure(svg, caption) for svg, caption in drawn.get(title, ())]
+        parts += [figure(svg, caption) for svg, caption in drawn.get(title, ())]
         parts.append(table.html() + (f'<p class="note">{html.escape(note).replace("*", "")}</p>' if note else ""))
     for title in drawn.keys() - {title for title, _, _ in sections}:
-        parts += [f"<h2>{html.escape(title)}</h2>", *(_figure(svg, caption) for svg, caption in drawn[title])]
+        parts += [f"<h2>{html.escape(title)}</h2>", *(figure(svg, caption) for svg, caption in drawn[title])]
     parts.append(f"<footer>{html.escape(source['commit'])} · {html.escape(source['machine'])}</footer>")
     return "\n".join(parts)
 
@@ -208,11 +211,7 @@ def _pictures(found: Sequence[Arm], curves: Sequence[Mapping[str, Any]]) -> dict
         drawn["Support in the proxy"] = [(svg, caption)]
     hand = []
     if any(r.get(FORCE_FIELD) for arm in proxy for r in arm.of("proxy")):
-        hand.append((pictures.against_success(proxy, FORCE_FIELD, "peak force, 95th percentile (N)", True), ""))
-        hand.append((pictures.against_success(proxy, "hand_faults", "episodes ended by the protective stop"), ""))
+        hand.append((pictures.against_success(proxy, FORCE_FIELD, "peak force, 95th percentile (N)", True), FORCE))
+        hand.append((pictures.against_success(proxy, "hand_faults", "episodes ended by the protective stop"), STOPS))
         drawn["Force and continuity in the proxy"] = hand
     return drawn
-
-
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -46,6 +47,9 @@ class Page:
         taken."""
         self.show, self.config, self.drawing = show, config, Drawing(show.model)
         try:
+            # Where it cannot listen, viser itself would wait for ever.
+            (family, *_), *_ = socket.getaddrinfo(config.host, 0, type=socket.SOCK_STREAM)
+            socket.create_server((config.host, 0), family=family).close()
             self.server = viser.ViserServer(host=config.host, port=config.port, label="SCORE", verbose=False)
         except OSError as error:
             raise ScoreError(f"cannot listen on {config.host}:{config.port}: {error.strerror or error}") from error
@@ -70,17 +74,22 @@ class Page:
         with self._drawing:
             self.server.stop()
 
-    def play(self, episodes: int | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Show episodes, so many or until the page is closed, in the time that they take."""
+    def play(
+        self,
+        episodes: int | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Show episodes, so many or until the page is closed, in the time that they take by the clock `now`."""
         shown = 0
         while not self._closed.is_set() and (episodes is None or shown < episodes):
-            self._play_one(sleep)
+            self._play_one(sleep, now)
             shown += 1
 
-    def _play_one(self, sleep: Callable[[float], None]) -> None:
+    def _play_one(self, sleep: Callable[[float], None], now: Callable[[], float]) -> None:
         self._next, self.number = False, int(self.episode.value)
         for shots in self.show.episode(self.number):
-            began = time.monotonic()
+            began = now()
             with self._drawing:
                 if self._closed.is_set():
                     return
@@ -89,7 +98,7 @@ class Page:
                 sleep(0.05)
             if self._next or self._closed.is_set():
                 return
-            sleep(max(0.0, self.show.period_s / self.speed.value - (time.monotonic() - began)))
+            sleep(max(0.0, self.show.period_s / self.speed.value - (now() - began)))
         sleep(PAUSE_S)
         if not self._next and not self._closed.is_set() and self.advance.value:
             self.episode.value = self.number + 1

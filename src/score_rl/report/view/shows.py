@@ -144,7 +144,7 @@ class Recorded:
     lanes = ("demonstration",)
 
     def __init__(self, dataset: Dataset, task: Task, model: Any) -> None:
-        """Raises ScoreError where the dataset lacks the robot's joints."""
+        """Raises ScoreError where the dataset lacks the robot's joints, or its objects' poses are none."""
         self.dataset, self.model, self.period_s = dataset, model, 1.0 / dataset.fps
         dataset.require({f"{OBSERVATION}state": (len(task.robot.joint_names),)}, dataset.fps)
         self._home = model.qpos0.copy()
@@ -152,6 +152,7 @@ class Recorded:
         scene = Configuration(model, self._home[None], np.zeros((1, model.nv)))
         poses = {f"{OBSERVATION}{key}": item.name for key, item in task.observed.items()}
         free = {model.body(model.jnt_bodyid[j]).name for j in range(model.njnt) if model.jnt_type[j] == 0}
+        dataset.require({key: (7,) for key, name in poses.items() if key in dataset.features and name in free})
         self._objects = {
             key: scene.addresses(name) for key, name in poses.items() if key in dataset.features and name in free
         }

@@ -17,9 +17,12 @@ from score_rl.contracts import COMMAND, ArraySpec, Interface, Observation, StepR
 from score_rl.core.errors import ScoreError
 from score_rl.core.interfaces import action_spec, check_interface
 from score_rl.core.seeding import derive_seed
-from score_rl.sim.adapters.success import Rule, Step, one_per_row, success_rule
+from score_rl.sim.adapters.rows import check_rows, one_per_row, returned
+from score_rl.sim.adapters.success import Rule, Step, success_rule
 from score_rl.sim.adapters.vecenv import check_bounds
 
+STEP = ("observations", "rewards", "terminated", "truncated", "info")
+"""What a step of such an environment returns."""
 STATE = "state"
 """Actor key of an observation that is one tensor; entries of a mapping keep their names."""
 
@@ -69,6 +72,7 @@ class BatchedWorld:
         self._command = torch.zeros(env.num_envs, len(action_low), device=env.device)
         self._age = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
         self._seeds, self._resets = [0] * env.num_envs, 0
+        self._promised: Mapping[str, ArraySpec] | None = None
         shown, _ = self._observe(env.reset(seed=self._seeds, options={})[0])
         arrays = {key: ArraySpec(tuple(value.shape[1:])) for key, value in shown.actor.items()}
         action = action_spec(tuple(f"action_{k}" for k in range(len(action_low))))
@@ -84,6 +88,7 @@ class BatchedWorld:
             row_seeds=False,
         )
         check_interface(self.spec.interface, name)
+        self._promised = {key: array for key, array in arrays.items() if key != COMMAND}
 
     def reset(self, seeds: Sequence[int]) -> Observation:
         """See `World.reset`."""
@@ -101,7 +106,8 @@ class BatchedWorld:
             raise ScoreError("actions must be finite")
         self._command = torch.clamp(action.detach().to(self._command), self._low, self._high)
         self._age = self._age + 1
-        raw, reward, terminated, truncated, info = self.env.step(self._command.clone())
+        stepped = self.env.step(self._command.clone())
+        raw, reward, terminated, truncated, info = returned(stepped, STEP, self._name)
         flags = torch.as_tensor(self._success(Step(raw, reward, terminated, info)), device=self._age.device)
         n, what = self.spec.num_envs, self._name
         flags, terminated = (
@@ -110,7 +116,7 @@ class BatchedWorld:
         )
         truncated = one_per_row(truncated, n, f"truncated of {what}")
         final, nan = self._observe(raw)
-        nan = nan | ~flags.isfinite()
+        nan = nan | ~(flags.isfinite() & terminated.isfinite() & truncated.isfinite())
         success = flags.bool() & ~nan
         terminated = terminated.bool() | success | nan
         truncated = (truncated.bool() | (self._age >= self.spec.time_limit)) & ~terminated
@@ -142,6 +148,7 @@ class BatchedWorld:
         if COMMAND in entries:
             raise ScoreError(f"{self._name}: an observation '{COMMAND}' would be hidden by the last action sent")
         values = {key: value.detach().float().reshape(len(value), -1) for key, value in entries.items()}
+        check_rows(values, self.env.num_envs, self._name, self._promised)
         nan = torch.stack([~value.isfinite().all(dim=1) for value in values.values()]).any(dim=0)
         actor = {key: torch.where(nan[:, None], 0.0, value) for key, value in values.items()}
         actor[COMMAND] = self._command.clone()

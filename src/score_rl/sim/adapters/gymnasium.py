@@ -19,7 +19,8 @@ from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.extras import optional
 from score_rl.core.interfaces import action_spec, check_interface
 from score_rl.core.seeding import derive_seed
-from score_rl.sim.adapters.success import Rule, Step, as_flags, one_per_row, success_rule
+from score_rl.sim.adapters.rows import check_rows, numbers, returned
+from score_rl.sim.adapters.success import Rule, Step, as_flags, success_rule
 
 with optional("a Gymnasium environment"):
     import gymnasium
@@ -33,6 +34,9 @@ Reward = Literal["success", "environment"]
 
 STATE = "state"
 """Actor key of a Box observation; the entries of a Dict observation keep their own names."""
+
+STEP = ("observations", "rewards", "terminated", "truncated", "info")
+"""What a step of a vector environment returns."""
 
 ELAPSED = "elapsed"
 """Critic key of the share of the time limit that has passed, for worlds with a deadline."""
@@ -84,7 +88,7 @@ class GymnasiumWorld:
         self._low, self._high = action_bounds(envs.single_action_space, low, high)
         self._command = np.zeros((n, len(self._low)), np.float32)
         self._seeds, self._episode, self._age = [0] * n, np.zeros(n, np.int64), np.zeros(n, np.int64)
-        self._closed = False
+        self._closed, self._name, self._promised = False, name, None
         first, _ = envs.reset(seed=[0] * n)
         actor, critic = self._groups(first)
         action = action_spec(tuple(action_names or (f"action_{i}" for i in range(len(self._low)))))
@@ -101,6 +105,7 @@ class GymnasiumWorld:
             row_seeds=row_seeds,
         )
         check_interface(self.spec.interface, name)
+        self._promised = dict(self.spec.interface.observation), self.spec.critic
 
     def reset(self, seeds: Sequence[int]) -> Observation:
         """See `World.reset`. Episode k of row i starts from `env.reset(seed=derive_seed(seeds[i], k))`."""
@@ -120,13 +125,14 @@ class GymnasiumWorld:
             raise ScoreError("actions must be finite")
         self._command = np.clip(sent, self._low, self._high)
         self._age += 1
-        raw, *ends, info = self.envs.step(self._command)
+        raw, *ends, info = returned(self.envs.step(self._command), STEP, self._name)
         actor, critic = self._groups(raw)
-        reward, terminated, truncated = (
-            one_per_row(np.asarray(values, kind), self.spec.num_envs, f"{what} of {self.spec.name}")
-            for what, kind, values in zip(("the reward", "terminated", "truncated"), (None, bool, bool), ends)
-        )
-        flags, known = as_flags(self._success(Step(raw, reward, terminated, info)), self.spec.num_envs, "success")
+        n, what = self.spec.num_envs, self._name
+        reward = numbers(ends[0], n, f"the reward of {what}")
+        terminated, end_known = as_flags(ends[1], n, f"terminated of {what}")
+        truncated, cut_known = as_flags(ends[2], n, f"truncated of {what}")
+        flags, known = as_flags(self._success(Step(raw, reward, terminated, info)), n, "success")
+        known &= end_known & cut_known
         with np.errstate(over="ignore"):
             paid = flags if self._reward == "success" else reward.astype(np.float32)
         nan = _replace_nan(actor) | _replace_nan(critic) | ~known | ~np.isfinite(paid)
@@ -172,7 +178,10 @@ class GymnasiumWorld:
             if key in (COMMAND, *own) or (key in actor and key in extra):
                 raise ScoreError(f"'{key}' is observed twice: rename the environment's own key in a wrapper")
         actor[COMMAND] = self._command.copy()
-        return actor, {key: _array(values).astype(np.float32) for key, values in (actor | extra | own).items()}
+        critic = {key: _array(values).astype(np.float32) for key, values in (actor | extra | own).items()}
+        for group, promised in zip((actor, critic), self._promised or (None, None)):
+            check_rows(group, self.envs.num_envs, self._name, promised)
+        return actor, critic
 
     def _of_info(self, key: str) -> Rule:
         """The rule that reads an entry of the vector info; a row without an entry is not solved."""
@@ -180,7 +189,8 @@ class GymnasiumWorld:
         def flags(step: Step) -> Any:
             info, n = step.info, self.envs.num_envs
             if key in info:
-                return np.where(np.asarray(info.get(f"_{key}", np.ones(n, bool)), bool), info[key], False)
+                values, given = np.asarray(info[key]), np.asarray(info.get(f"_{key}", np.ones(n, bool)), bool)
+                return np.where(given, values, False) if values.shape == given.shape else values
             if self._late_success:
                 return np.zeros(n, bool)
             known = sorted(name for name in info if not name.startswith("_"))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from score_rl.core.errors import ScoreError
+from score_rl.core.plugins import FAILURES
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def success_rule(text: str, of_info: Callable[[str], Rule]) -> Rule:
 
     Raises ScoreError for a threshold that is no number, and a function that cannot be loaded.
     """
+    if not text.strip():
+        raise ScoreError("the success rule is empty: pass success=<key>, reward>NUMBER, terminated or module:rule")
     if text == "terminated":
         return lambda step: step.terminated
     if match := _COMPARISON.fullmatch(text):
@@ -60,7 +63,7 @@ def load_function(text: str, what: str) -> Callable[..., Any]:
     module, _, name = text.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever importing somebody else's module may raise
+    except FAILURES as error:
         raise ScoreError(f"{what} '{text}' cannot be loaded: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise ScoreError(f"{what} '{text}' is no function, but {found!r}")
@@ -72,24 +75,22 @@ def as_flags(values: Any, n: int, what: str) -> tuple[np.ndarray, np.ndarray]:
 
     Raises ScoreError for another number of values, or values that are no flags.
     """
-    flags = np.asarray(values)
+    try:
+        flags = np.asarray(values)
+    except ValueError:  # of different shapes
+        flags = np.empty(0)
     if flags.shape == (n, 1):
         flags = flags[:, 0]
     if flags.shape != (n,):
         raise ScoreError(f"{what} has shape {flags.shape}, expected one flag for each of {n} environments")
+    if flags.dtype == bool:
+        return flags, np.ones(n, bool)
     try:
         numbers = np.array([np.nan if value is None else float(value) for value in flags])
     except (TypeError, ValueError) as error:
         raise ScoreError(f"{what} holds no flags: {error}") from error
     known = ~np.isnan(numbers)
     return known & (numbers != 0), known
-
-
-def one_per_row(values: Any, n: int, what: str) -> Any:
-    """Values (n,), numpy or torch, of an environment that gives (n,) or (n, 1). Raises ScoreError for others."""
-    if tuple(values.shape) not in ((n,), (n, 1)):
-        raise ScoreError(f"{what} has shape {tuple(values.shape)}, expected one for each of {n} environments")
-    return values.reshape(n)
 
 
 def _compared(reward: Any, compare: Callable[[Any, float], Any], threshold: float) -> Any:

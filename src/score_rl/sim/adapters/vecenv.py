@@ -21,8 +21,11 @@ from score_rl.contracts import COMMAND, ArraySpec, Interface, Observation, StepR
 from score_rl.core.errors import ScoreError
 from score_rl.core.interfaces import action_spec, check_interface
 from score_rl.core.seeding import derive_seed
-from score_rl.sim.adapters.success import Rule, Step, one_per_row, success_rule
+from score_rl.sim.adapters.rows import check_rows, one_per_row, returned
+from score_rl.sim.adapters.success import Rule, Step, success_rule
 
+STEP = ("observations", "rewards", "dones", "extras")
+"""What a step of a VecEnv returns."""
 Groups = Mapping[str, Tensor]
 """Observation groups of a VecEnv: name -> (n, *shape); its TensorDict is one."""
 
@@ -98,6 +101,7 @@ class VecEnvWorld:
             torch.tensor(b, dtype=torch.float32, device=env.device) for b in (action_low, action_high)
         )
         self._command = torch.zeros(env.num_envs, env.num_actions, device=env.device)
+        self._promised: Mapping[str, ArraySpec] | None = None
         self._last, _ = self._observe(env.get_observations(), self._command)
         shown = {key: ArraySpec(tuple(value.shape[1:])) for key, value in self._last.actor.items()}
         action = action_spec(tuple(action_names or (f"action_{i}" for i in range(env.num_actions))))
@@ -113,6 +117,7 @@ class VecEnvWorld:
             row_seeds=reset is not seed_and_reset,
         )
         check_interface(self.spec.interface, name)
+        self._promised = {**self.spec.critic, **{key: array for key, array in shown.items() if key != COMMAND}}
 
     def reset(self, seeds: Sequence[int]) -> Observation:
         """See `World.reset` and `seed_and_reset`."""
@@ -130,17 +135,18 @@ class VecEnvWorld:
         if not action.isfinite().all():
             raise ScoreError("actions must be finite")
         sent = torch.clamp(action.detach().to(self._command), self._low, self._high)
-        groups, reward, done, extras = self.env.step(sent)
+        groups, reward, done, extras = returned(self.env.step(sent), STEP, self._name)
         n, what = self.spec.num_envs, self._name
         reward, done = one_per_row(reward, n, f"the reward of {what}"), one_per_row(done, n, f"done of {what}")
-        done = done.bool().clone()
-        timeout = torch.as_tensor(extras.get("time_outs", torch.zeros_like(done)), device=done.device).bool()
+        unknown, done = ~done.isfinite(), done.bool().clone()
+        timeout = torch.as_tensor(extras.get("time_outs", torch.zeros_like(done)), device=done.device)
         timeout = one_per_row(timeout, n, f"time_outs of {what}")
+        unknown, timeout = unknown | ~timeout.isfinite(), timeout.bool()
         flags = torch.as_tensor(self._success(Step(groups, reward, done & ~timeout, extras)), device=done.device)
         flags = one_per_row(flags, n, f"success of {what}")
         self._command = torch.where(done[:, None], 0.0, sent)
         observation, nan = self._observe(groups, self._command)
-        nan = nan | ~reward.isfinite() | ~flags.isfinite()
+        nan = nan | unknown | ~reward.isfinite() | ~flags.isfinite()
         final = self._final_observation(observation, done, sent, extras)
         self._last = observation
         return StepResult(
@@ -180,6 +186,7 @@ class VecEnvWorld:
                 f"{self._name}: an observation group '{COMMAND}' would be hidden by the last action sent"
             )
         wanted = {key: self._group(groups, key) for key in (*self._actor, *self._critic)}
+        check_rows(wanted, self.env.num_envs, self._name, self._promised)
         nan = torch.stack([~value.isfinite().flatten(1).all(dim=1) for value in wanted.values()]).any(dim=0)
         clean = {key: value.masked_fill(_rows(nan, value), 0) for key, value in wanted.items()}
         actor = {key: clean[key] for key in self._actor} | {COMMAND: command.clone()}
