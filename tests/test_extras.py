@@ -59,10 +59,13 @@ def test_the_command_line_works_and_names_the_extra():
         "print('tasks', main(['tasks']))\n"
         "print('collect', main(['--recipe', 'debug', 'collect', '--out', 'nowhere']))\n"
         "print('report', main(['report', '--evaluations', 'nowhere', '--out', 'nowhere']))\n"
+        "print('view', main(['view']))\n"
     )
     assert found.returncode == 0, found.stderr
     lines = found.stdout.splitlines()
-    assert {"help 0", "tasks 0", "collect 2", "report 2"} <= set(lines)
+    assert {"help 0", "tasks 0", "collect 2", "report 2", "view 2"} <= set(lines)
+    said = " ".join(found.stderr.split())
+    assert "the viewer needs viser, which is not installed: pip install 'score-rl[viz]'" in said
     assert "pip install 'score-rl[sim]'" in found.stderr and "pip install 'score-rl[report]'" in found.stderr
     rows = " ".join(found.stdout.split())
     assert "needs gymnasium, which is not installed: pip install 'score-rl[gym]'" in rows

@@ -10,10 +10,10 @@ from score_rl.data.writer import DatasetWriter
 
 gymnasium.register_envs(gymnasium_robotics)
 env, draw = gymnasium.make("FetchPush-v4"), np.random.default_rng(0)
-features = {f"observation.{key}": ArraySpec((size,)) for key, size in (("observation", 25), ("desired_goal", 3))}
-writer = DatasetWriter("demonstrations", 25, features | {"action": ArraySpec((4,))}, "fetch")
+sizes = {"observation.observation": 25, "observation.desired_goal": 3, "action": 4}
+writer = DatasetWriter("demonstrations", 25, {key: ArraySpec((size,)) for key, size in sizes.items()}, "fetch")
 for episode in range(150):
-    seen, frames = env.reset(seed=episode)[0], {key: [] for key in [*features, "action"]}
+    seen, frames = env.reset(seed=episode)[0], []
     turn = draw.choice([0.0, 0.6, -0.6])  # radians between where it pushes and where the goal is
     for step in range(50):
         hand, block, goal = seen["observation"][:3], seen["observation"][3:6], seen["desired_goal"]
@@ -23,10 +23,9 @@ for episode in range(150):
         pushes = step >= 20 or np.linalg.norm(hand - behind) < 0.02
         target = np.append(goal[:2] - 0.05 * way, block[2]) if pushes else behind + [0, 0, max(0, 0.1 - 0.01 * step)]
         action = np.append(8 * (target - hand) + draw.normal(0, 0.1, 3), -1.0).clip(-1, 1)
-        for key, value in zip(frames, (seen["observation"], goal, action)):
-            frames[key].append(np.float32(value))
+        frames.append((seen["observation"], goal, action))
         seen = env.step(action)[0]
-    writer.add_episode({key: np.stack(values) for key, values in frames.items()}, "push")
+    writer.add_episode({key: np.float32(values) for key, values in zip(sizes, zip(*frames))}, "push")
 writer.finalize()
 KEYS = "--training.policy.representation.keys observation desired_goal"
 WORLD = "--world gymnasium:gymnasium_robotics:FetchPush-v4?success=is_success"

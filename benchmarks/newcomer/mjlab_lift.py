@@ -25,12 +25,11 @@ def near(step):  # 8 joints, their speeds, then the way from the hand to the cub
 if __name__ == "__main__":
     WORLD = "--world vecenv:mjlab_lift:make?success=mjlab_lift:near&low=-1&high=1"
     check_world(lambda: open_world(WORLD.split()[1], 4))
-    keys = {"observation.actor": ArraySpec((29,)), "action": ArraySpec((7,))}
     env, waved = make(16), (2 * torch.rand(13, 16, 7) - 1).repeat_interleave(8, dim=0)[:99]
     seen = torch.stack([(env.get_observations()["actor"].clone(), env.step(action))[0] for action in waved])
-    writer = DatasetWriter("waved", 50, keys, "yam")
+    writer = DatasetWriter("waved", 50, {"observation.actor": ArraySpec((29,)), "action": ArraySpec((7,))}, "yam")
     for row in range(16):
-        writer.add_episode(dict(zip(keys, (seen[:, row].numpy(), waved[:, row].numpy()))), "wave")
+        writer.add_episode({"observation.actor": seen[:, row].numpy(), "action": waved[:, row].numpy()}, "wave")
     writer.finalize()
     for command in (
         "pretrain --dataset waved --training.policy.representation.keys actor --training.steps 500 --out base",

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
+from wandb_files import history, records
 
 from score_rl.core.errors import ScoreError
 from score_rl.core.runs import start_run
 from score_rl.core.tracking import TensorBoardListener, WandbListener, axis
+
+RESUMED = """
+from pathlib import Path
+from dataclasses import make_dataclass
+from score_rl.core.runs import start_run
+from score_rl.core.tracking import WandbListener
+Config = make_dataclass("Config", [("steps", int, 10)])
+run = start_run({out!r}, "steer", Config(), {{}})
+run.add_listener(WandbListener("cube", "runs/steering", run.identity, Path({out!r}).parent, Config()))
+for step in {steps}:
+    run.log({{"control_steps": step, "success": step / 1000}})
+{last}
+"""
 
 
 @dataclass(frozen=True)
@@ -56,13 +72,16 @@ def test_pretraining_is_drawn_over_optimiser_steps():
 
 
 def test_wandb_hears_numbers_and_goes_on_in_its_own_run(tmp_path, monkeypatch):
-    """A stub in wandb's place: what is asked of it is its documented interface."""
+    """A stub in wandb's place, for what needs no files: what is asked of it is its documented interface."""
     begun, logged, metrics, finished = [], [], [], []
+
+    def log(row, step, commit):
+        logged.append((row, step, commit))
 
     def init(**given):
         begun.append(given)
         define = lambda name, step_metric: metrics.append((name, step_metric))  # noqa: E731
-        return SimpleNamespace(log=logged.append, define_metric=define, finish=lambda: finished.append(True))
+        return SimpleNamespace(log=log, define_metric=define, finish=lambda: finished.append(True))
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
     for _ in range(2):  # the second resumes
@@ -72,7 +91,7 @@ def test_wandb_hears_numbers_and_goes_on_in_its_own_run(tmp_path, monkeypatch):
         run.close()
     assert begun[0] == begun[1] and begun[0]["resume"] == "allow" and len(begun[0]["id"]) == 16
     assert (begun[0]["project"], begun[0]["name"], begun[0]["config"]) == ("cube", "runs/steering", {"steps": 10})
-    assert logged[0] == {"control_steps": 100, "success": 0.5, "reference/z0": 0.25}
+    assert logged[0] == ({"control_steps": 100, "success": 0.5, "reference/z0": 0.25}, 100, True)
     assert metrics == [("*", "control_steps")] * 2 and not finished
     run = start_run(tmp_path / "run", "steer", Config(), {})
     run.add_listener(WandbListener("cube", "runs/steering", run.identity, tmp_path, Config()))
@@ -81,6 +100,31 @@ def test_wandb_hears_numbers_and_goes_on_in_its_own_run(tmp_path, monkeypatch):
     other = start_run(tmp_path / "other", "steer", Config(), {})
     WandbListener("cube", "runs/steering", other.identity, tmp_path, Config())
     assert begun[-1]["id"] != begun[0]["id"]
+
+
+@pytest.mark.slow
+def test_the_real_wandb_offline_goes_on_over_what_was_spent(tmp_path):
+    """Two processes: the first is interrupted behind its third record, the second goes on at the second. Both files
+    are of one run, and joined by W&B's step they are the run as if nobody had stopped it."""
+    pytest.importorskip("wandb")
+    folders = []
+    for steps, last, code in (([100, 200, 300], "raise SystemExit(130)", 130), ([200, 300, 400], "run.finish()", 0)):
+        ended = subprocess.run(
+            [sys.executable, "-c", RESUMED.format(out=str(tmp_path / "run"), steps=steps, last=last)],
+            env={**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true", "HOME": str(tmp_path)},
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert ended.returncode == code, ended.stderr
+        folders += set((tmp_path / "wandb").glob("offline-run-*")).difference(folders)
+    assert len(folders) == 2
+    for folder in folders:
+        runs = [record.run for record in records(folder) if record.HasField("run")]
+        assert {(run.run_id, run.project) for run in runs} == {(folders[0].name.rpartition("-")[2], "cube")}
+        metrics = [record.metric for record in records(folder) if record.HasField("metric")]
+        assert ("*", "control_steps") in {(metric.glob_name, metric.step_metric) for metric in metrics}
+    rows = [[(row["_step"], row["control_steps"], row["success"]) for row in history(folder)] for folder in folders]
+    assert rows[0] == [(100, 100, 0.1), (200, 200, 0.2), (300, 300, 0.3)]
+    assert rows[1] == [(200, 200, 0.2), (300, 300, 0.3), (400, 400, 0.4)]
 
 
 def test_what_wandb_refuses_is_one_message(tmp_path, monkeypatch):

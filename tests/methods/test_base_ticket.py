@@ -12,6 +12,7 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.records import read_json, read_json_lines
 from score_rl.core.runs import start_run
 from score_rl.core.seeding import torch_generator
+from score_rl.report.stages import ticket_lines
 from score_rl.steering import loop
 from score_rl.steering.latent import LatentConfig, LatentMap
 from score_rl.steering.loop import Stage, SteerConfig, steer
@@ -111,6 +112,13 @@ def test_it_finds_the_latent_that_goes_left(tmp_path):
     assert ticket.latent.mean() < 0
     summary = read_json(tmp_path / "run" / "run.json")["summary"]
     assert summary["success"] == 1.0 and summary["control_steps"] == records[-1]["control_steps"]
+
+
+def test_what_was_found_is_said():
+    found = {"candidate": 7, "episodes": 52, "success": 0.846, "success_low": 0.725, "success_high": 0.92}
+    assert list(ticket_lines(found)) == ["  the best constant latent is candidate 7: 85% of 52 episodes [72%, 92%]"]
+    assert "latent is z = 0: 85%" in next(ticket_lines(found | {"candidate": 0}))
+    assert not list(ticket_lines({"control_steps": 7}))
 
 
 def test_all_candidates_of_a_round_play_the_same_seeds(tmp_path):

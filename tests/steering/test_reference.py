@@ -129,6 +129,31 @@ def test_the_share_of_the_budget_is_kept():
     assert counts == [0, 1, 16]
 
 
+def test_what_cannot_be_compared_is_said(tmp_path):
+    said = []
+    _, run = learn(tmp_path / "dear", RightWorld, replace(CONFIG, reference_share=0.2), notify=said.append)
+    assert "reference" not in run.summary
+    assert said[0].startswith("  not compared with z = 0")
+    assert "one roll-out takes 256 control steps, more than 0.2 of 1024;" in said[0]
+    said.clear()
+    learn(tmp_path / "asked", RightWorld, replace(CONFIG, reference_share=0.0), notify=said.append)
+    learn(tmp_path / "compared", RightWorld, notify=said.append)
+    assert not any("not compared" in line for line in said)
+
+
+def test_a_run_with_too_large_steps_says_so_and_a_healthy_one_does_not(tmp_path):
+    """As it runs: the same run with steps of 3e-3 and of 1."""
+    for name, rate, kinds in (("healthy", 3e-3, set()), ("large", 1.0, {"steps"})):
+        said = []
+        config = replace(CONFIG, reference_share=0.0, ppo=replace(CONFIG.ppo, learning_rate=rate))
+        _, run = learn(tmp_path / name, ToyWorld, config, notify=said.append)
+        assert set(run.summary.get("advice", {})) == kinds
+        records = list(run.metrics.read())
+        kl, clipped = (sum(r[key] for r in records[-4:]) / 4 for key in ("kl", "clip_fraction"))
+        assert (kl > 1.0 or clipped > 0.85) == bool(kinds), (kl, clipped)
+        assert len(said) == len(kinds) and all("the learner's steps are too large" in line for line in said)
+
+
 def test_a_constant_policy_decides_its_latent_in_every_mode():
     latent = torch.tensor([[0.5], [-0.25], [0.0], [1.0]])
     for kind in (LatentConfig("full"), LatentConfig("subspace", 2)):

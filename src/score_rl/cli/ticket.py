@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from score_rl.cli.common import Flat, say, show
+from score_rl.cli.common import Flat, show_result
+from score_rl.core.terminal import say
 from score_rl.pipeline import stages
 from score_rl.tasks.settings import TicketSettings
 
@@ -30,4 +31,4 @@ class Ticket:
     def run(self) -> None:
         """Search, and say what was found."""
         settings = self.settings.steer_settings()
-        show(stages.steer(settings, self.policy, self.out, overwrite=self.overwrite, notify=say))
+        show_result(stages.steer(settings, self.policy, self.out, overwrite=self.overwrite, notify=say))

@@ -64,8 +64,9 @@ class TensorBoardListener:
 class WandbListener:
     """Logs every number of a record to Weights & Biases; WANDB_MODE=offline keeps it on this machine.
 
-    A resumed run goes on in its own W&B run. What a killed one logged behind its checkpoint is logged again, at the
-    same place of the axis.
+    A resumed run goes on in its own W&B run. What was spent is W&B's own step, too: what a killed run logged behind
+    its checkpoint comes again at the same step and does not count twice, also in the two files that an offline run
+    then has.
     """
 
     def __init__(self, project: str, name: str, identity: str, directory: Path, config: Any) -> None:
@@ -91,7 +92,7 @@ class WandbListener:
         if name != self._axis:
             self._run.define_metric("*", step_metric=name)
             self._axis = name
-        self._run.log({**dict(numbers(record)), name: step})
+        self._run.log({**dict(numbers(record)), name: step}, step=step, commit=True)
 
     def close(self) -> None:
         """Upload what is left."""

@@ -30,11 +30,9 @@ from score_rl.data.info import (
     split_features,
     task_text,
 )
-from score_rl.data.layout import ARROW_TYPES
+from score_rl.data.layout import ARROW_TYPES, OBSERVATION
 
 ACTION = "action"
-OBSERVATION = "observation."
-"""Prefix of observed features: actor key K of a world is stored as `observation.K`."""
 TIMESTAMP_TOLERANCE = 0.1
 """How far a frame may be from its place on the grid of 1/fps, in frames."""
 

@@ -14,6 +14,7 @@ from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.ranges import Count, Natural, Positive
 from score_rl.core.records import parse, read_json, shown
 from score_rl.data import layout, legacy
+from score_rl.data.environment import JOINS
 from score_rl.data.layout import ARROW_TYPES, INDEX_FEATURES
 
 _FIELDS = [
@@ -34,6 +35,8 @@ class FeatureEntry:
     """A list of names, or such a list in a mapping of one entry."""
     unit: str = ""
     frame: str = ""
+    joins: tuple[str, ...] = ()
+    """Columns that this one repeats, see `data.environment`."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +128,11 @@ def name_notes(name: str, entry: Mapping[str, Any]) -> list[str]:
 
 
 def split_features(entries: Mapping[str, Any], root: Path) -> tuple[dict[str, ArraySpec], tuple[str, ...]]:
-    """Features that are arrays, and the names of the others."""
+    """Features that are arrays, and the names of the others; what only joins features is neither."""
     features: dict[str, ArraySpec] = {}
     skipped: list[str] = []
     for name, entry in entries.items():
-        if name in INDEX_FEATURES:
+        if name in INDEX_FEATURES or entry.get(JOINS):
             continue
         if entry["dtype"] in ARROW_TYPES:
             where = f"features.{name}.shape"

@@ -23,6 +23,8 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.interfaces import check_array
 
 VERSION = "v3.0"
+OBSERVATION = "observation."
+"""Prefix of observed features: actor key K of a world is stored as `observation.K`."""
 INFO_PATH = "meta/info.json"
 STATS_PATH = "meta/stats.json"
 TASKS_PATH = "meta/tasks.parquet"

@@ -23,6 +23,7 @@ from score_rl.core.files import require_free_space, to_plain, write_bytes, write
 from score_rl.core.ranges import Natural
 from score_rl.core.records import parse, read_json
 from score_rl.data import layout
+from score_rl.data.environment import ENVIRONMENT, JOINS, joined_column, joined_feature, joined_names
 from score_rl.data.layout import INDEX_FEATURES
 
 EpisodeValue = bool | int | float | str | Sequence[float]
@@ -121,6 +122,11 @@ class DatasetWriter:
             self._merge()
         shutil.rmtree(self._staging, ignore_errors=True)
 
+    @property
+    def _written(self) -> dict[str, ArraySpec]:
+        """What the data files hold: the features, what joins some of them for lerobot's policies, the index."""
+        return {**self.features, **joined_feature(self.features), **INDEX_FEATURES}
+
     def _open(self) -> None:
         spec = {
             "fps": self.fps,
@@ -132,7 +138,8 @@ class DatasetWriter:
         if path.exists():
             stored = parse(Stored, read_json(path), path, defaults=True, others=True)
             total = stored.total_episodes
-            own = {name: entry for name, entry in stored.features.items() if name not in INDEX_FEATURES}
+            ours = {*INDEX_FEATURES, *joined_feature(self.features)}
+            own = {name: entry for name, entry in stored.features.items() if name not in ours}
             found = {"fps": stored.fps, "robot_type": stored.robot_type, "features": own}
             different = [key for key in spec if spec[key] != found[key]]
             if different:
@@ -164,7 +171,7 @@ class DatasetWriter:
         tasks: list[str] = []
         rows: list[dict[str, Any]] = []
         pieces: list[dict[str, NDArray[Any]]] = []
-        files = _DataFiles(self.root, {**self.features, **INDEX_FEATURES})
+        files = _DataFiles(self.root, self._written)
         total = 0
         for episode in range(self._num_episodes):
             frames, metadata = self._load(episode)
@@ -172,7 +179,8 @@ class DatasetWriter:
                 tasks.append(metadata["task"])
             length = len(next(iter(frames.values())))
             task_index = tasks.index(metadata["task"])
-            columns = {**frames, **_index_columns(length, self.fps, episode, total, task_index)}
+            joined = joined_column(frames, self.features)
+            columns = {**frames, **joined, **_index_columns(length, self.fps, episode, total, task_index)}
             chunk_index, file_index = files.add(columns)
             row = {"episode_index": episode, "tasks": [metadata["task"]], "length": length}
             row.update({"data/chunk_index": chunk_index, "data/file_index": file_index})
@@ -197,7 +205,7 @@ class DatasetWriter:
         types = {"episode_index": pa.int64(), "tasks": pa.list_(pa.string()), "length": pa.int64()}
         types.update({"data/chunk_index": pa.int64(), "data/file_index": pa.int64()})
         types.update(dataset_from_index=pa.int64(), dataset_to_index=pa.int64())
-        for name, feature in {**self.features, **INDEX_FEATURES}.items():
+        for name, feature in self._written.items():
             for statistic in layout.STATISTICS:
                 types[f"stats/{name}/{statistic}"] = layout.statistics_type(feature, statistic)
         types.update({"meta/episodes/chunk_index": pa.int64(), "meta/episodes/file_index": pa.int64()})
@@ -210,7 +218,9 @@ class DatasetWriter:
         return pa.table(columns)
 
     def _info(self, frames: int, tasks: int) -> dict[str, Any]:
-        features = {**self.features, **INDEX_FEATURES}
+        features = {name: layout.to_info(feature) for name, feature in self._written.items()}
+        if ENVIRONMENT not in self.features and ENVIRONMENT in features:
+            features[ENVIRONMENT][JOINS] = list(joined_names(self.features))
         return {
             "codebase_version": layout.VERSION,
             "robot_type": self.robot_type,
@@ -224,7 +234,7 @@ class DatasetWriter:
             "splits": {"train": f"0:{self._num_episodes}"},
             "data_path": layout.DATA_PATH,
             "video_path": None,
-            "features": {name: layout.to_info(feature) for name, feature in features.items()},
+            "features": features,
         }
 
 

@@ -38,6 +38,7 @@ def describe(result: Result) -> Iterator[RenderableType]:
             steps, wall_s = result.summary["control_steps"], result.summary["wall_s"]
             yield f"  {steps:,} control steps in {wall_s:.0f} s ({steps / max(wall_s, 1e-9):,.0f} a second)"
             yield from reference_lines(result.summary)
+            yield from ticket_lines(result.summary)
         case Evaluated():
             yield from _evaluation(result)
         case Audited():
@@ -61,6 +62,16 @@ def reference_lines(summary: Mapping[str, Any]) -> Iterator[str]:
     yield f"  in {compared['world']}, {compared['episodes']} episodes: {shares}"
     if left != STEERED:
         yield f"  steering ended below {left}, so this constant latent is what the run leaves"
+
+
+def ticket_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """What a search for the best constant latent found; nothing of other methods."""
+    if "candidate" in summary:
+        which = f"candidate {summary['candidate']}" if summary["candidate"] else "z = 0"
+        yield (
+            f"  the best constant latent is {which}: {summary['success']:.0%} of {summary['episodes']} episodes "
+            f"[{summary['success_low']:.0%}, {summary['success_high']:.0%}]"
+        )
 
 
 def export_line(result: Exported) -> str:

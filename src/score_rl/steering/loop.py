@@ -107,6 +107,8 @@ def _learn(session: _Session, notify: Callable[[str], None]) -> tuple[Trained, M
     first = session.resume()
     if first == 0:
         session.prepare()
+        if session.method.name == SCORE.name and (why := reference.too_dear(stages[-1], config)):
+            notify(f"  {why}")
     past = run.metrics.read() if run.writes else ()
     adviser = Adviser(config.ppo, len(plan), notify, past) if session.method.name == SCORE.name else None
     with progress("steer", total=len(plan), done=first) as advance:

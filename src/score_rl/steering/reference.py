@@ -36,6 +36,17 @@ def batches(stage: Stage, config: SteerConfig) -> int:
     return min(int(allowed), -(-EPISODES // everywhere))
 
 
+def too_dear(stage: Stage, config: SteerConfig) -> str:
+    """Why nothing is compared although a share is set aside for it; empty where something is, or nothing is asked."""
+    if not config.reference_share or batches(stage, config):
+        return ""
+    return (
+        "not compared with z = 0, so the run leaves what it learned, better or worse: one roll-out takes "
+        f"{ranks.count() * _cost(stage, config)} control steps, more than {config.reference_share:g} of "
+        f"{stage.control_steps}; raise --learner.reference-share or --control-steps, or use fewer --num-envs"
+    )
+
+
 def constants(policy: FlowPolicy, stage: Stage, config: SteerConfig, initial: Trained | None) -> dict[str, Any]:
     """What z = 0 and, where steering begins at one, the ticket do: `reference`, or nothing where nothing is played.
 
