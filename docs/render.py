@@ -33,9 +33,9 @@ from tables.comparisons import calibration_table, camera_table, success_table, s
 from tables.deployment import latency_table, rehearsal_table, runtime_table, server_table
 from tables.engines import engines_table
 from tables.hardware import hardware_table, rough_table, stop_table
-from tables.levers import levers_table, limit_table
+from tables.levers import levers_table, limit_table, lost_table, means_table
 from tables.methods import method_table, tuning_table
-from tables.tasks import bases_table
+from tables.tasks import bases_table, people_table, rehearsals_table, stages_table, steered_table, throughput_table
 from tables.users import handover_table, newcomer_table
 
 from score_rl.core.files import write_text
@@ -140,8 +140,18 @@ TABLES = {
     "handover.json": handover_table,
     "levers_hand_built.json": levers_table,
     "levers_calibrated.json": levers_table,
+    "candidates_hand_built.json": levers_table,
+    "candidates_hand_built.json:means": means_table,
+    "candidates_calibrated.json": levers_table,
+    "candidates_calibrated.json:means": means_table,
     "latent_limit.json": limit_table,
+    "lost_states.json": lost_table,
     "tasks": bases_table,
+    "tasks:steered": steered_table,
+    "rehearsal": rehearsals_table,
+    "throughput": throughput_table,
+    "people.json": people_table,
+    "stages.json": stages_table,
 }
 """Result files, or parts of them, with a table of their own; all others hold comparisons of policies."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from score_rl.core.records import read_json
 from score_rl.core.statistics import wilson
 from score_rl.evaluation.results import read_results
 from score_rl.pipeline.experiment.definition import REFERENCES
-from score_rl.pipeline.experiment.summary import pooled
+from score_rl.pipeline.experiment.summary import mean_difference, mean_rate, pooled
 from tables import Table
 
 HEADER = ("task", "lever", "trainings", "control steps", "twin", "− SCORE", "proxy", "− SCORE", "steps", "stops")
@@ -23,18 +23,57 @@ def levers_table(path: Path) -> Table:
 
     No difference where the references play another twin than SCORE.
     """
-    groups: dict[tuple[str, str, int], dict[str, list[Mapping[str, Any]]]] = {}
+    found = _grouped(path, lambda record: (record["task"], _label(record), record["control_steps_trained"]))
+    return HEADER, [_row(task, label, records) for (task, label, _), records in found.items()]
+
+
+def means_table(path: Path) -> Table:
+    """One row per lever: means over tasks and robots, with intervals that know both, and the least of them.
+
+    Whole roll-outs fit into a budget, so that it differs a little between tasks; the largest is said.
+    """
+    header = ("lever", "control steps", "cells", "twin", "− SCORE", "proxy", "− SCORE", "least in the proxy", "stops")
+    return header, [_mean_row(label, records) for label, records in _grouped(path, _label).items()]
+
+
+def _grouped(path: Path, key: Callable[[Mapping[str, Any]], Any]) -> dict[Any, dict[str, list[Mapping[str, Any]]]]:
+    """Key -> world -> records of policies at their means, in the order of the file."""
+    groups: dict[Any, dict[str, list[Mapping[str, Any]]]] = {}
     records = read_results(path)
     worlds = {(r["task"], r["evaluation"]): r["world"] for r in records if r["role"] == "ours"}
     for record in records:
         if worlds.get((record["task"], record["evaluation"])) != record["world"]:
-            record = {key: value for key, value in record.items() if not key.startswith("vs_ours")}
+            record = {name: value for name, value in record.items() if not name.startswith("vs_ours")}
         if not record["policy"].endswith("_stoch"):
-            row = groups.setdefault(
-                (record["task"], _label(record), record["control_steps_trained"]), {"twin": [], "proxy": []}
-            )
-            row[record["evaluation"]].append(record)
-    return HEADER, [_row(task, label, found) for (task, label, _), found in groups.items()]
+            groups.setdefault(key(record), {"twin": [], "proxy": []})[record["evaluation"]].append(record)
+    return groups
+
+
+def _mean_row(label: str, found: Mapping[str, Records]) -> tuple[str, ...]:
+    """Cells of one lever over all tasks and robots."""
+    some = [*found["twin"], *found["proxy"]]
+    cells = {(record["task"], record["robot_seed"]) for record in some}
+    budget = max(record["control_steps_trained"] for record in some)
+    least = min((record["success_rate"] for record in found["proxy"]), default=None)
+    return (
+        label,
+        f"{budget / 1000:.0f} k" if budget else "–",
+        str(len(cells)),
+        *(text for world in ("twin", "proxy") for text in _means(found[world])),
+        "–" if least is None else f"{100 * least:.1f} %",
+        str(sum(record["hand_faults"] for record in found["proxy"])) if found["proxy"] else "–",
+    )
+
+
+def _means(records: Records) -> tuple[str, str]:
+    """Mean success, and mean paired difference to SCORE in points."""
+    if not records:
+        return "–", "–"
+    rate, paired = mean_rate(records), mean_difference(records, "ours")
+    success = f"{100 * rate.value:.1f} % [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"
+    if paired is None:
+        return success, "–"
+    return success, f"{100 * paired.value:+.1f} [{100 * paired.low:+.0f}, {100 * paired.high:+.0f}]".replace("-", "−")
 
 
 def _label(record: Mapping[str, Any]) -> str:
@@ -105,6 +144,23 @@ def limit_table(path: Path) -> Table:
         ("latents that win where SCORE wins, loses", ", ".join(map(_percent, shares)), "latents"),
         ("how SCORE failed", failures, "–"),
     ]
+
+
+def lost_table(path: Path) -> Table:
+    """Whether policies of different trainings lose the same episodes, and where these begin."""
+    found = read_json(path)
+    counts = ", ".join(str(count) for count in found["episodes_lost_by"])
+    rows = [
+        ("lost, by policy", ", ".join(map(_percent, found["lost"])), "–"),
+        ("lost by both of two policies", _percent(found["lost_by_both_of_two"]), "–"),
+        ("the same, if they lost by chance", _percent(found["lost_by_both_if_independent"]), "–"),
+        (f"episodes of {found['episodes']} lost by 0, 1, ... {found['policies']} policies", counts, "–"),
+    ]
+    for place in (place for place in found["bins"] if place["episodes"]):
+        where = f"lost where x of the object is {place['from_m']:.1f} to {place['to_m']:.1f} m"
+        shares = (_percent(place["lost"]), _percent(place["lost_by_base"]))
+        rows.append((f"{where} ({place['episodes']} episodes)", *shares))
+    return ("the same episodes of the twin", "steered policies", "base policy"), rows
 
 
 def _percent(share: float) -> str:

@@ -1,4 +1,4 @@
-"""The table of the tasks: how often their base policies succeed, beside the paper's. See `render.py`."""
+"""Tables of the tasks, a row each: base policies beside the paper's, steering, deployment, speed. See `render.py`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from score_rl.core.records import read_json
 from score_rl.evaluation.results import find_record, read_results
 from tables import Table
 
@@ -20,6 +21,9 @@ PAPER = {
     "place_dishrack": 50,
 }
 """Success of the paper's base policies on its robot, in per cent (arXiv 2606.27475)."""
+ELSEWHERE = ("pinch_cube",)
+"""Tasks whose result file of that name is older than this table, and told elsewhere."""
+REFERENCES = ("base", "base_z0", "base_ticket")
 
 
 def bases_table(directory: Path) -> Table:
@@ -34,6 +38,107 @@ def bases_table(directory: Path) -> Table:
             shares = (f"{paper} %", _success(base), _success(zero))
             rows.append((f"`{task}`", str(base["robot_seed"]), str(base["n"]), *shares, str(base["hand_faults"])))
     return header, rows
+
+
+def steered_table(directory: Path) -> Table:
+    """One row per result file of a task's name beside the folder: what steering gained on one robot.
+
+    "best latent" is the best constant one; a dash where it was not searched.
+    """
+    header = (
+        "task",
+        "robot",
+        "n",
+        "control steps",
+        "base",
+        "z = 0",
+        "best latent",
+        "SCORE",
+        "SCORE − z = 0",
+        "stops",
+    )
+    rows = []
+    for task in PAPER:
+        path = directory.parent / f"{task}.json"
+        if path.exists() and task not in ELSEWHERE:
+            records = read_results(path)
+            found = {r["policy"]: r for r in records}
+            base, steered = found["base"], found["score_det"]
+            shares = (_success(found[name]) if name in found else "–" for name in (*REFERENCES, "score_det"))
+            low, high = (100 * bound for bound in steered["vs_base_z0_95"])
+            gained = f"{100 * steered['vs_base_z0_difference']:+.1f} [{low:+.0f}, {high:+.0f}]".replace("-", "−")
+            trained = f"{steered['control_steps_trained'] / 1000:.0f} k"
+            stops = f"{base['hand_faults']} → {steered['hand_faults']}"
+            rows.append((f"`{task}`", str(base["robot_seed"]), str(base["n"]), trained, *shares, gained, stops))
+    return header, rows
+
+
+def rehearsals_table(directory: Path) -> Table:
+    """One row per task that has a result file in the folder: deployed over the wire against in-process."""
+    header = ("task", "robot", "n", "in-process", "deployed", "same commands", "missed deadlines", "command p50, p99")
+    rows = []
+    for task, found in _results(directory):
+        n, steps = found["n"], found["control_steps"]
+        rows.append(
+            (
+                f"`{task}`",
+                str(found["robot_seed"]),
+                str(n),
+                f"{found['in_process_successes']} of {n}",
+                f"{found['deployed_successes']} of {n}",
+                f"{found['identical_episodes']} of {n}",
+                f"{found['missed_deadlines']} of {steps} steps",
+                f"{found['latency_p50_ms']:.1f}, {found['latency_p99_ms']:.1f} ms",
+            )
+        )
+    return header, rows
+
+
+def throughput_table(directory: Path) -> Table:
+    """One row per task that has a result file in the folder: control steps a second of steering and of its parts."""
+    header = ("task", "bare physics", "world", "rollout", "with the update", "rollout / bare physics", "load average")
+    rows = []
+    for task, found in _results(directory):
+        parts = ("raw", "world", "rollout", "iteration")
+        rates = (f"{found[f'{part}_steps_per_second']:,.0f}" for part in parts)
+        rows.append((f"`{task}`", *rates, f"{found['rollout_ratio']:.2f}", f"{found['load_average']:.1f}"))
+    return header, rows
+
+
+def stages_table(path: Path) -> Table:
+    """One row per task: wall clock of its stages, beside whatever load the file tells of."""
+    found = read_json(path)
+    stages = list(dict.fromkeys(record["stage"] for record in found["records"]))
+    low, high = found["load_average"]
+    header = ("task", *stages, "sum", "load average")
+    rows = []
+    for task in dict.fromkeys(record["task"] for record in found["records"]):
+        wall_s = {r["stage"]: r["wall_s"] for r in found["records"] if r["task"] == task}
+        cells = (f"{wall_s[stage]:.0f} s" if stage in wall_s else "–" for stage in stages)
+        whole = f"{sum(wall_s.values()) / 60:.1f} min" if len(wall_s) == len(stages) else "–"
+        rows.append((f"`{task}`", *cells, whole, f"{low:g} to {high:g}"))
+    return header, rows
+
+
+def people_table(path: Path) -> Table:
+    """One row per task: how often careful people succeed, and how far things move that nobody touches."""
+    records = read_json(path)["records"]
+    worlds = list(dict.fromkeys(record["world"] for record in records))
+    found = {(record["task"], record["world"]): record for record in records}
+    header = ("task", *(f"careful, {world}" for world in worlds), *(f"moves in 10 s, {world}" for world in worlds))
+    rows = []
+    for task in dict.fromkeys(record["task"] for record in records):
+        mine = [found.get((task, world)) for world in worlds]
+        succeed = ["–" if r is None else f"{r['successes']} of {r['n']}" for r in mine]
+        moves = ["–" if r is None else f"{1000 * r['moved_m']:.2f} mm" for r in mine]
+        rows.append((f"`{task}`", *succeed, *moves))
+    return header, rows
+
+
+def _results(directory: Path) -> list[tuple[str, Mapping[str, Any]]]:
+    """(task, what its file holds) of those tasks that have a file, in the table's order."""
+    paths = {task: directory / f"{task}.json" for task in PAPER}
+    return [(task, read_json(path)) for task, path in paths.items() if path.exists()]
 
 
 def _success(record: Mapping[str, Any]) -> str:

@@ -159,3 +159,19 @@ def test_errors_of_clouds_are_asked_of_policies_that_see_them() -> None:
     poses = {mismatch.parameter for mismatch in mismatches(PARAMETERS)}
     assert poses == {name for name in BY_NAME if name == PHYSICS_STEP or PARAMETERS.general[name].told}
     assert BY_NAME["camera.dropout_share"].text(2) == "+20 %"
+
+
+def test_sizes_end_at_what_makes_physical_sense() -> None:
+    """0.5 N m x 1.2^8 would be 2.15, where 2 is the most; drawn per episode by +-0.1 around it."""
+    torque = {
+        "robot": {"distribution": "constant", "value": 0.5},
+        "episode": {"distribution": "uniform", "low": -0.1, "high": 0.1},
+    }
+    twin = parse_domain({"name": "t", "hand.torque_limit_nm": torque})
+    stronger = vary(twin, BY_NAME["hand.torque_limit_nm"], np.array([8.0]))
+    wide = 0.1 * 1.2**8
+    assert stronger.robot["hand.torque_limit_nm"].arguments == ((pytest.approx(2 - wide),),)
+    assert stronger.episode["hand.torque_limit_nm"].arguments == ((pytest.approx(-wide),), (pytest.approx(wide),))
+    for cell in panel(TWIN, PANEL, (8.0, 50.0), 4):
+        for robot in cell.robots:
+            robot.resolved(PARAMETERS)  # raises where a value is out of bounds

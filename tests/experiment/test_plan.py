@@ -67,6 +67,13 @@ def test_what_a_job_is_given() -> None:
     assert references.settings.policies == ("base", "base_z0") and references.settings.execute_steps == 8
 
 
+def test_controls_are_evaluated_beside_the_references() -> None:
+    jobs = {job.name: job for job in plan(experiment(settings={"evaluate.controls": ["base_tiled"]}))}
+    found = {name: jobs[f"pinch_cube/robot-1/{name}/proxy"].settings for name in ("references", "score/seed-0")}
+    assert found["references"].policies == ("base", "base_z0", "base_tiled")
+    assert found["score/seed-0"].policies == ("stoch", "det")
+
+
 def test_a_method_trains_in_a_domain_and_starts_from_another_method() -> None:
     ticket = {"name": "ticket", "method": "base_ticket", "policy": "base_ticket", "domain": "twin_randomised"}
     start = {"name": "score", "domain": "twin_randomised", "start": "ticket"}

@@ -41,7 +41,7 @@ STAGES: dict[str, tuple[tuple[str, ...], str]] = {
     "calibrate": (("--dataset", "{runs}/collect/reference"), DOMAIN_FILE),
     "steer": (("--policy", "{runs}/pretrain/reference", "--control-steps", "20480"), BUNDLE),
     "evaluate": ((*TRAINED, "--evaluation.episodes", "100", "--evaluation.support"), EPISODES),
-    "audit": ((*TRAINED[1:], "--domain", "{runs}/calibrate/reference/domain.toml", "--panel.episodes", "20"), LOG),
+    "audit": ((*TRAINED[1:], "--domain", "{runs}/calibrate/reference/domain.toml", "--panel.only", "joint"), LOG),
     "bundle": ((*TRAINED, "--overwrite"), MANIFEST),
     "demo": ((), f"evaluation/proxy/{EPISODES}"),
 }

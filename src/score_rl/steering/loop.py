@@ -249,7 +249,8 @@ class _Session:
         self._enter(stage)
         watch = Stopwatch()
         key, n, rank = ("steer", self.config.seed, iteration), stage.world.spec.num_envs, ranks.rank()
-        seeds = [derive_seed(*key, "episode", row) for row in range(rank * n, rank * n + n)]
+        different = n // 2 if self.config.ppo.mirrored else n
+        seeds = [derive_seed(*key, "episode", rank * n + row % different) for row in range(n)]
         with seeded(*key, *(("rank", rank) if rank else ()), device=self.device):
             rollout = self.rollout(seeds, watch).of_all_ranks()
             with watch("learner"):
@@ -340,7 +341,8 @@ class _Session:
         return self.policy.decode(context, self._noise(len(context.features)).clamp(-bound, bound))
 
     def _noise(self, n: int) -> Tensor:
-        return torch.randn(n, *self.policy.spec.latent_shape, device=self.device)
+        pairs = 2 if self.config.ppo.mirrored else 1
+        return torch.randn(n // pairs, *self.policy.spec.latent_shape, device=self.device).repeat(pairs, 1, 1)
 
     def _sizes(self, world: WorldSpec) -> Sizes:
         return Sizes(

@@ -41,6 +41,8 @@ class Mismatch:
     """Key of the random streams of its directions; by default the parameter."""
     members: tuple[str, ...] = ()
     """Names by which a domain may speak of single objects instead of all of them; they are changed too."""
+    bounds: tuple[float, float] = (-np.inf, np.inf)
+    """Between which the parameter makes physical sense: a size that would go further ends there."""
 
     @property
     def key(self) -> str:
@@ -75,7 +77,16 @@ def mismatches(parameters: Parameters, clouds: bool = False) -> tuple[Mismatch, 
     """Every parameter that has an audit unit, and the physics step; clouds: errors of point clouds too."""
     return (
         *(
-            Mismatch(name, p.audit.kind, p.audit.unit, p.size, p.nominal, p.key, tuple(parameters.members(name)))
+            Mismatch(
+                name,
+                p.audit.kind,
+                p.audit.unit,
+                p.size,
+                p.nominal,
+                p.key,
+                tuple(parameters.members(name)),
+                (p.low, p.high),
+            )
             for name, p in parameters.general.items()
             if p.audit is not None and (p.told or clouds)
         ),
@@ -160,13 +171,14 @@ def joint(domain: Domain, mismatches: Sequence[Mismatch], size: float, robot: in
 
 
 def vary(domain: Domain, mismatch: Mismatch, sizes: np.ndarray) -> Domain:
-    """The domain with one mismatch of a signed size per element (p,); draws stay within physical bounds."""
+    """The domain with one mismatch of a signed size per element (p,), within physical bounds."""
     if mismatch.kind == "finer":
         return replace(domain, physics=finer(domain.physics, mismatch.amount(float(sizes[0]))))
     levels = {"robot": dict(domain.robot), "episode": dict(domain.episode)}
     said = {*domain.robot, *domain.episode}
     for name in {mismatch.parameter, *mismatch.members} & {mismatch.parameter, *said}:
         _vary_one(levels["robot"], levels["episode"], name, mismatch, sizes)
+        _bound(levels["robot"], levels["episode"], name, mismatch.bounds)
     return replace(domain, **levels)
 
 
@@ -191,6 +203,18 @@ def _vary_one(
     shifted = robot.get(name, Distribution("constant", ((start,),)))
     added = mismatch.unit * sizes
     robot[name] = _mapped(shifted, lambda values, key: values if key == "sd" else values + added)
+
+
+def _bound(
+    robot: dict[str, Distribution], episode: dict[str, Distribution], name: str, bounds: tuple[float, float]
+) -> None:
+    """Keep what the levels say about one name, together, within bounds."""
+    low, high = np.array(bounds[0]), np.array(bounds[1])
+    if name in robot and name in episode:
+        ends = episode[name].arguments[0], episode[name].arguments[-1 if episode[name].kind == "uniform" else 0]
+        low, high = low - np.array(ends[0]), high - np.array(ends[1])
+    level = robot if name in robot else episode
+    level[name] = _mapped(level[name], lambda values, key: values if key == "sd" else np.clip(values, low, high))
 
 
 def finer(physics: Physics, factor: float, control_period_s: float = 0.1) -> Physics:

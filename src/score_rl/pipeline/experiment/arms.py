@@ -9,6 +9,7 @@ from typing import Any
 from score_rl.evaluation.results import policy_name
 from score_rl.pipeline.experiment.definition import EVALUATIONS, REFERENCE_POLICIES, REFERENCES
 from score_rl.pipeline.experiment.summary import mean_rate
+from score_rl.steering.controls import CONTROLS
 
 Record = Mapping[str, Any]
 
@@ -50,7 +51,8 @@ def arms(records: Iterable[Record], stochastic: bool = False) -> list[Arm]:
 def _arm(policy: str, records: Sequence[Record]) -> Arm:
     first, reference = records[0], records[0]["variant"] == REFERENCES.name
     sampled = ", sampled" if policy.endswith("_stoch") else ""
-    other = ", z = 0" if policy == REFERENCE_POLICIES[1] else ""  # of a base policy that was made in another way
+    drawn = policy in (REFERENCE_POLICIES[1], *CONTROLS)
+    other = policy_name(policy).removeprefix("base") if drawn else ""  # of a base policy that was made in another way
     return Arm(
         variant=policy if reference else first["variant"],
         policy=policy,

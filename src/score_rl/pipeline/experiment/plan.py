@@ -109,6 +109,6 @@ def _evaluate_settings(
         robot_seed=0 if twin else robot,
         # A trained policy knows how many steps of a chunk it was trained with.
         execute_steps=None if method.trains else recipe.steer.learner.execute_steps,
-        policies=policies if method.trains else REFERENCE_POLICIES,
+        policies=policies if method.trains else (*REFERENCE_POLICIES, *recipe.evaluate.controls),
         evaluation=amount,
     )

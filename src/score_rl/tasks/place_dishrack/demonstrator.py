@@ -34,19 +34,20 @@ PLATE_RADIUS_M, PLATE_M = 0.080, 0.010
 """Radius and thickness."""
 RIM_M = 0.018
 """How far below the rim it is pinched."""
-SLOTS_M = (-0.026, 0.0, 0.026)
-"""Places of the rack's slots beside its middle (y)."""
+NEAREST_M = -0.026
+"""Place of the rack's nearest slot beside its middle (y)."""
 FLOOR_M = 0.011
 """Height over the rack's foot of the lowest point of a plate's rim, in a slot."""
 OPEN_M = 0.05
 """Opening of the hand while it reaches."""
-APPROACH_M, RAISE_M, OVER_M, AWAY_M = 0.08, 0.10, 0.09, 0.10
+APPROACH_M, RAISE_M, OVER_M, AWAY_M = 0.08, 0.10, 0.075, 0.10
 """Heights over the rim before the hand is lowered, of the plate out of the holder and over its place in the rack, and
 of the hand when it has let go."""
 SWINGS_S = 0.65
 """How long a plate swings that was carried."""
-OVER_SLOT_M = 0.002
-"""A plate whose lowest point is this near to the middle of the slot is over it."""
+OVER_SLOT_M, IN_SLOT_M = 0.002, 0.045
+"""A plate whose lowest point is this near to the middle of the slot is over it; one whose lowest point is no higher
+over the rack's foot is in a slot."""
 YAW = np.radians(-90.0)
 """Yaw of the pinch frame: across the plate, where the arm is at ease."""
 REACH_LOW, REACH_HIGH = (0.45, -0.25), (0.70, 0.25)
@@ -74,14 +75,16 @@ class Grip:
     """Standard deviation of the horizontal error of where the plate is taken and put, one draw each and axis."""
     patience_s: float = 0.0
     """How long one waits at most until the plate is seen to hang over the slot."""
-    slots: tuple[float, ...] = SLOTS_M
-    """Of which one is chosen."""
+    slot_m: float = 0.0
+    """Place beside the rack's middle (y) over which it is brought."""
+    tries: int = 1
+    """How often it is lowered at most until it is seen to be in a slot; then it is let go, wherever it is."""
 
 
-STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.012, 0.001, patience_s=2.0, slots=(0.0,))
-"""Held firmly, until it hangs still over the middle slot, and let go only in it."""
-HASTY = Grip("hasty", 0.5, 3.0, 0.3, -0.1, 0.03, 0.006)
-"""Held loosely and dropped over any of the slots: the plate slips, or lands on the dividers."""
+STEADY = Grip("steady", 0.5, 7.0, 0.5, 0.2, 0.012, 0.001, patience_s=2.0, tries=3)
+"""Held firmly, until it hangs still over the middle slot, and raised again where it did not go in."""
+HASTY = Grip("hasty", 0.5, 3.0, 0.3, -0.1, 0.03, 0.008, slot_m=NEAREST_M - 0.008)
+"""Held loosely and dropped a little short of the nearest slot: the plate slips, or lands on the dividers."""
 WAYS = (STEADY, HASTY)
 
 
@@ -97,7 +100,6 @@ def attempt(person: Person) -> Script:
     rng, ways = person.rng, (STEADY,) if person.habits.careful else WAYS
     way = choose(rng, ways)
     aside, missed = (np.array([*rng.normal(0.0, way.aim_sd_m, 2), 0.0]) for _ in range(2))
-    slot = way.slots[rng.integers(len(way.slots))]
     up = np.array([0.0, 0.0, 1.0])
     person.log.attempts.append(way.name)
 
@@ -108,7 +110,7 @@ def attempt(person: Person) -> Script:
         return person.object_pose[:3] - PLATE_RADIUS_M * upwards(person.object_pose[3:])
 
     def over_slot() -> Array:
-        return person.others["rack"][:3] + missed + (0.0, slot, FLOOR_M + OVER_M)
+        return person.others["rack"][:3] + missed + (0.0, way.slot_m, FLOOR_M + OVER_M)
 
     def lost() -> bool:
         return person.lost(LOST_M)
@@ -127,12 +129,15 @@ def attempt(person: Person) -> Script:
     yield from follow(person, at_rim, until=person.arrived)
     yield from close_hand(person, way.settle_s)
     yield from move(person, person.position + RAISE_M * up, until=lambda: person.near(0.02, np.inf, np.inf))
-    if not lost():
-        yield from carry(person, foot, over_slot, until=there)
-    if not lost() and way.patience_s > 0:
-        yield from hover(person, foot, over_slot, until=over)
-    if not lost():
-        yield from move(person, person.goal_position - (OVER_M - way.drop_m) * up, until=there)
+    for _ in range(way.tries):
+        if not lost():
+            yield from carry(person, foot, over_slot, until=there)
+        if not lost() and way.patience_s > 0:
+            yield from hover(person, foot, over_slot, until=over)
+        if not lost():
+            yield from move(person, person.goal_position - (OVER_M - way.drop_m) * up, until=there)
+        if lost() or foot()[2] - person.others["rack"][2] < IN_SLOT_M:
+            break
     yield from let_go(person)
     yield from move(person, person.position + AWAY_M * up, until=person.arrived, laden=False)
     yield from watch(person, lambda: placed(person.object_pose, person.others["rack"]))

@@ -1,0 +1,50 @@
+"""How long every stage of a task took, from the records of finished runs.
+
+    python benchmarks/stages.py --runs runs/tasks --load 7 9
+
+Reads runs/tasks/TASK/{demonstrations,base,calibration,steering,verdict}/run.json; a stage that is not there is left
+out. Wall clock counts what else the machine did: `--load` says how much that was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from score_rl.core.files import write_json
+from score_rl.core.process import describe_process
+from score_rl.core.records import read_json
+from score_rl.sim.task import task_names
+
+STAGES = ("demonstrations", "base", "calibration", "steering", "verdict")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Wall clock of stages."""
+
+    load: tuple[float, float]
+    """Lowest and highest load average while the runs were made."""
+    runs: Path = Path("runs/tasks")
+    """A folder per task, with a run directory per stage."""
+    result: Path = Path("benchmarks/results/stages.json")
+    """Result file to write."""
+
+
+def main(benchmark: Benchmark) -> None:
+    """Gather and write."""
+    process, records = describe_process(), []
+    for task in task_names():
+        for stage in STAGES:
+            path = benchmark.runs / task / stage / "run.json"
+            if path.exists() and (run := read_json(path))["status"] == "finished":
+                told = {key: run[key] for key in ("wall_s", "commit", "command")}
+                records.append({"task": task, "stage": stage, **told})
+    about = {key: process[key] for key in ("commit", "command", "machine")}
+    write_json(benchmark.result, {"load_average": benchmark.load, "records": records, **about})
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Benchmark, description=__doc__))
