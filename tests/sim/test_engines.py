@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -89,3 +90,16 @@ def test_garbage_of_the_parent_is_not_collected_in_its_processes(tmp_path: Path)
     here, there = workers.run("collect", [(), ()])
     assert here == os.getpid() != there
     assert [told.name for told in tmp_path.iterdir()] == [str(here)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_processes_end_although_their_parent_takes_sigterm_for_a_wish() -> None:
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        workers = Workers([Collector(), Collector()])
+        _, there = workers.run("collect", [(), ()])
+        del workers
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(there, 0)

@@ -88,5 +88,5 @@ def _serve(thing: Any, pipe: Connection, other_end: Connection) -> None:
 
 def _end(processes: Sequence[BaseProcess]) -> None:
     for process in processes:
-        process.terminate()
+        process.kill()  # not terminate: a handler of the parent's is inherited, and may take SIGTERM for a wish
         process.join()
