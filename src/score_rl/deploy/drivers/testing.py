@@ -91,7 +91,10 @@ def _check_reading(where: str, reading: Reading, interface: Interface) -> None:
         good = value.shape == array.shape and value.dtype == array.dtype
         _expect(good, f"{where}: '{key}' is {value.dtype} {value.shape}, the spec promises {array}")
     age = time.monotonic() - reading.measured_at
-    _expect(-CLOCKS_S <= age < 60, f"{where}: measured_at is {age:.3g} s ago, expected time.monotonic() of the measurement")
+    _expect(
+        -CLOCKS_S <= age < 60,
+        f"{where}: measured_at is {age:.3g} s ago, expected time.monotonic() of the measurement",
+    )
 
 
 def _check_views(driver: RobotDriver, interface: Interface) -> None:
