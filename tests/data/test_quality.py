@@ -99,6 +99,19 @@ def test_a_number_that_stands_for_no_reading(tmp_path):
     assert said(dataset) == [f"no reading? {place}; the same number stands in 5 frames, far from all others"]
 
 
+@pytest.mark.parametrize(("number", "found"), [(0.35, False), (-999.0, True)])
+def test_where_all_episodes_begin_is_no_spike_but_what_is_of_another_order_is_no_beginning(tmp_path, number, found):
+    def change(episode, frames):
+        frames["observation.state"][:, 0] = 0.1 + 1e-3 * np.sin(np.arange(len(frames["observation.state"])))
+        frames["observation.state"][0, 0] = number
+
+    dataset = changed(tmp_path, change)
+    named = [
+        line for line in said(dataset) if f"{number:g} in 'observation.state' (entry 0, episode 0, frame 0)" in line
+    ]
+    assert bool(named) == found
+
+
 def test_dead_and_nearly_dead_entries_are_named(tmp_path):
     def change(episode, frames):
         frames["observation.state"][:, 0] = 0.7

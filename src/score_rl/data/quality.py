@@ -21,6 +21,8 @@ SENTINEL = 1e9
 """A number this large stands for "no measurement": no quantity of a robot in SI units comes near."""
 SPIKE = 20.0
 """A value this many spans away from the median is a spike, where the frames around it are not there too."""
+SAME_ORDER = 10.0
+"""A number is of the order of others up to so many times their size."""
 SPIKE_FRAMES = 2
 """Consecutive frames that a spike has at most."""
 SPAN_QUANTILES = (0.05, 0.95)
@@ -110,7 +112,7 @@ def spikes(dataset: Dataset, feature: str) -> list[Place]:
     values = _numbers(dataset, feature)
     if values is None:
         return []
-    found, far = [], _far(values)
+    found, far = [], _far(dataset, values)
     for frame, index in np.argwhere(far):
         first = max(frame - SPIKE_FRAMES, _start(dataset, frame))
         last = min(frame + SPIKE_FRAMES + 1, int(dataset.ends[_episode(dataset, frame)]))
@@ -125,7 +127,7 @@ def placeholders(dataset: Dataset, feature: str) -> list[tuple[Place, int]]:
     values = _numbers(dataset, feature)
     if values is None:
         return []
-    found, far = [], _far(values)
+    found, far = [], _far(dataset, values)
     for index in np.flatnonzero(far.any(axis=0)):
         column = values[:, index]
         for value, count in zip(*np.unique(column[far[:, index]], return_counts=True)):
@@ -135,12 +137,18 @@ def placeholders(dataset: Dataset, feature: str) -> list[tuple[Place, int]]:
     return found
 
 
-def _far(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(frames, d) which numbers are `SPIKE` spans and more away from their entry's median."""
+def _far(dataset: Dataset, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(frames, d) which numbers are `SPIKE` spans and more away from their entry's median, but where episodes begin:
+    most with the same number, of the others' order."""
     low, median, high = np.quantile(values, (SPAN_QUANTILES[0], 0.5, SPAN_QUANTILES[1]), axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         # An entry that stands still in nine of ten frames (a contact, a button) has no span to compare with.
-        return np.where(high > low, np.abs(values - median) / (high - low), 0.0) > SPIKE
+        far = np.where(high > low, np.abs(values - median) / (high - low), 0.0) > SPIKE
+    first = values[dataset.starts]
+    usual = np.median(first, axis=0)
+    same = (first == usual) & (np.abs(usual) <= SAME_ORDER * np.maximum(np.abs(low), np.abs(high)))
+    far[dataset.starts] &= ~(same & (same.mean(axis=0) > 0.5))
+    return far
 
 
 def suspicions(dataset: Dataset, floors: dict[str, float], horizon: int) -> Iterator[str]:
