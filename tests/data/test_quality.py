@@ -103,7 +103,7 @@ def test_a_number_that_stands_for_no_reading(tmp_path):
 def test_where_all_episodes_begin_is_no_spike_but_what_is_of_another_order_is_no_beginning(tmp_path, number, found):
     def change(episode, frames):
         frames["observation.state"][:, 0] = 0.1 + 1e-3 * np.sin(np.arange(len(frames["observation.state"])))
-        frames["observation.state"][0, 0] = number
+        frames["observation.state"][:2, 0] = number
 
     dataset = changed(tmp_path, change)
     named = [

@@ -25,6 +25,8 @@ SAME_ORDER = 10.0
 """A number is of the order of others up to so many times their size."""
 SPIKE_FRAMES = 2
 """Consecutive frames that a spike has at most."""
+BEGINNING = 3
+"""Frames in which most episodes may begin with the same numbers: a posture that all start from."""
 SPAN_QUANTILES = (0.05, 0.95)
 """Between them lies an entry's span: what one frame in twenty does has no say in it."""
 
@@ -144,10 +146,12 @@ def _far(dataset: Dataset, values: NDArray[np.float64]) -> NDArray[np.bool_]:
     with np.errstate(divide="ignore", invalid="ignore"):
         # An entry that stands still in nine of ten frames (a contact, a button) has no span to compare with.
         far = np.where(high > low, np.abs(values - median) / (high - low), 0.0) > SPIKE
-    first = values[dataset.starts]
-    usual = np.median(first, axis=0)
-    same = (first == usual) & (np.abs(usual) <= SAME_ORDER * np.maximum(np.abs(low), np.abs(high)))
-    far[dataset.starts] &= ~(same & (same.mean(axis=0) > 0.5))
+    largest = SAME_ORDER * np.maximum(np.abs(low), np.abs(high))
+    for offset in range(BEGINNING):
+        rows = (dataset.starts + offset)[dataset.ends - dataset.starts > offset]
+        usual = np.median(values[rows], axis=0)
+        same = (values[rows] == usual) & (np.abs(usual) <= largest)
+        far[rows] &= ~(same & (same.mean(axis=0) > 0.5))
     return far
 
 
