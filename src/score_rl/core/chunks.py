@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,12 +45,14 @@ def start_window(frame: Frame, keys: Iterable[str], frames: int) -> dict[str, Te
     return {key: frame[key].unsqueeze(1).repeat(1, frames, 1) for key in keys}
 
 
-def advance_window(window: Window, frame: Frame, fresh: Tensor | None = None) -> dict[str, Tensor]:
-    """The window one control step later, a copy; rows in `fresh` (n,) bool start anew at `frame`."""
-    moved = {key: torch.cat((past[:, 1:], frame[key].unsqueeze(1)), dim=1) for key, past in window.items()}
-    if fresh is not None:
-        for key, values in moved.items():
-            values[fresh] = frame[key][fresh].unsqueeze(1)
+def advance_window(window: Window, *frames: Frame, fresh: Tensor | None = None) -> dict[str, Tensor]:
+    """The window after further control steps, one frame each, a copy; rows in `fresh` (n,) bool start at the last."""
+    moved = {}
+    for key, past in window.items():
+        newest = [frame[key] for frame in frames[-past.shape[1] :]]
+        moved[key] = torch.cat((past[:, len(newest) :], torch.stack(newest, dim=1)), dim=1)
+        if fresh is not None:
+            moved[key][fresh] = newest[-1][fresh].unsqueeze(1)
     return moved
 
 
@@ -179,27 +182,62 @@ class ChunkRunner:
         plan = self._clip(chunk)
         jump = (plan[:, 0] - self._last_action).abs().amax(dim=1).masked_fill(self._fresh, 0.0)
         self._episodes.add_jump(jump)
-        tally = _Tally(n, plan.device, self.world.spec.info)
+        tally, span = _Tally(n, plan.device, self.world.spec.info), []
         for j in range(self.steps):
             result = self.world.step(plan[:, j])
-            tally.add(result, self.gamma**j)
-            self._episodes.add_step(result, filler=~tally.alive)
+            span.append(result)
             done = result.done
-            if not done.any():
-                self.window = advance_window(self.window, result.observation.actor)
-                continue
-            tally.close(result, advance_window(self.window, result.final_observation.actor))
-            self.window = advance_window(self.window, result.observation.actor, fresh=done)
-            if j + 1 < self.steps:
+            ends = bool(done.any())
+            if ends or j + 1 == self.steps:
+                self._account(span, j, tally, done if ends else None)
+                span = []
+            if ends and j + 1 < self.steps:
                 started = {key: past[done] for key, past in self.window.items()}
                 plan[done, j + 1 :] = self._clip(self.filler(started))[:, : self.steps - 1 - j]
         self.observation = result.observation
         self._last_action, self._fresh = plan[:, -1], done
         return tally.result(jump, self.window, self.observation)
 
+    def _account(self, span: Sequence[StepResult], j: int, tally: _Tally, done: Tensor | None) -> None:
+        """Add up the steps of a span, the last of which is step j of the chunk, and move the window over them.
+
+        done (n,): rows whose episode ended at the last step, None where there are none. Within a span every row
+        stays in its episode, so that its steps are added up together.
+        """
+        steps, last = _Span(span), span[-1]
+        discounts = [self.gamma**i for i in range(j + 1 - len(span), j + 1)]
+        self._episodes.add(steps, filler=~tally.alive)
+        tally.add(steps, discounts)
+        frames = [step.observation.actor for step in span]
+        if done is not None:
+            tally.close(last, advance_window(self.window, *frames[:-1], last.final_observation.actor))
+            self._episodes.close(last, done)
+        self.window = advance_window(self.window, *frames, fresh=done)
+
     def _clip(self, chunk: Tensor) -> Tensor:
         """The actions as the world will send them (it clips too; jumps are measured on these)."""
         return torch.clamp(chunk[:, : self.steps], self._low, self._high)
+
+
+class _Span:
+    """Consecutive control steps (m of them) in which every row stays in one episode."""
+
+    def __init__(self, steps: Sequence[StepResult]) -> None:
+        self.length = len(steps)
+        self.reward = torch.stack([step.reward for step in steps])
+        """(m, n)"""
+        self.success = torch.stack([step.success for step in steps])
+        """(m, n)"""
+        names = dict.fromkeys(key for step in steps for key, value in step.info.items() if value.ndim == 1)
+        self.info = {key: torch.stack([step.info[key] for step in steps if key in step.info]) for key in names}
+        """Entry -> (m, n)"""
+
+
+def _added(total: Tensor, terms: Tensor) -> Tensor:
+    """total + terms[0] + terms[1] + ..., in this order: the sum does not depend on how steps fall into spans."""
+    for term in terms.unbind():
+        total = total + term
+    return total
 
 
 class _InfoTotals:
@@ -209,16 +247,15 @@ class _InfoTotals:
         self._rules = rules
         self._totals: dict[str, Tensor] = {}
 
-    def add(self, info: Mapping[str, Tensor], rows: Tensor | None = None) -> None:
-        """Add one control step, of `rows` (n,) bool only where they are given."""
-        for key, value in info.items():
-            if value.ndim != 1:
-                continue
-            new, old = value.float(), self._totals.get(key)
-            if old is not None:
-                new = torch.maximum(old, new) if self._rule(key) == "max" else old + new
-                new = new if rows is None else torch.where(rows, new, old)
-            self._totals[key] = new
+    def add(self, span: _Span, rows: Tensor | None = None) -> None:
+        """Add the control steps of a span, of `rows` (n,) bool only where they are given."""
+        for key, values in span.info.items():
+            values, old = values.float(), self._totals.get(key)
+            if self._rule(key) == "max":
+                new = values.amax(dim=0) if old is None else torch.maximum(old, values.amax(dim=0))
+            else:
+                new = _added(values[0], values[1:]) if old is None else _added(old, values)
+            self._totals[key] = new if rows is None or old is None else torch.where(rows, new, old)
 
     def values(self, steps: Tensor) -> dict[str, Tensor]:
         """Entry -> (n,) over the `steps` (n,) that were added."""
@@ -230,7 +267,7 @@ class _InfoTotals:
     def restart(self, rows: list[int]) -> None:
         """Forget what was added in some rows."""
         for key, total in self._totals.items():
-            total = total.clone()  # it may still be the world's own tensor
+            total = total.clone()  # it may still be part of a result
             total[rows] = -torch.inf if self._rule(key) == "max" else 0.0
             self._totals[key] = total
 
@@ -250,11 +287,12 @@ class _Tally:
         self.info = _InfoTotals(rules)
         self.final: tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]] | None = None
 
-    def add(self, result: StepResult, discount: float) -> None:
-        self.reward += torch.where(self.alive, result.reward, 0.0) * discount
-        self.steps += self.alive
-        self.success = torch.where(self.alive, result.success, self.success)
-        self.info.add(result.info, self.alive)
+    def add(self, span: _Span, discounts: Sequence[float]) -> None:
+        weights = torch.tensor(discounts, device=self.reward.device)
+        self.reward = _added(self.reward, torch.where(self.alive, span.reward, 0.0) * weights.unsqueeze(1))
+        self.steps += span.length * self.alive
+        self.success = torch.where(self.alive, span.success[-1], self.success)
+        self.info.add(span, None if self.final is None else self.alive)
 
     def close(self, result: StepResult, ending: dict[str, Tensor]) -> None:
         """Note the ends of this step; `ending` is the window that holds the final frames."""
@@ -296,36 +334,45 @@ class _EpisodeLog:
     def add_jump(self, jump: Tensor) -> None:
         self.jump = torch.maximum(self.jump, jump)
 
-    def add_step(self, result: StepResult, filler: Tensor) -> None:
-        self.steps += 1
-        self.filler += filler
-        self.reward += result.reward
-        self.first = torch.where(result.success & (self.first == 0), self.steps, self.first)  # 0: not yet
-        self.info.add(result.info)
-        rows = result.done.nonzero().flatten().tolist()
-        if rows:
-            info = self.info.values(self.steps)
-            self.finished += [self._episode(row, result, info) for row in rows]
-            self.index += result.done
-            for values in (self.steps, self.filler, self.first, self.reward, self.jump):
-                values[rows] = 0
-            self.info.restart(rows)
+    def add(self, span: _Span, filler: Tensor) -> None:
+        reached = span.success.any(dim=0) & (self.first == 0)  # 0: not yet
+        self.first = torch.where(reached, self.steps + 1 + span.success.int().argmax(dim=0), self.first)
+        self.steps += span.length
+        self.filler += span.length * filler
+        self.reward = _added(self.reward, span.reward)
+        self.info.add(span)
 
-    def _episode(self, row: int, result: StepResult, info: Mapping[str, Tensor]) -> Episode:
-        return Episode(
-            env=row,
-            index=int(self.index[row]),
-            steps=int(self.steps[row]),
-            filler_steps=int(self.filler[row]),
-            reward=float(self.reward[row]),
-            success_end=bool(result.success[row]),
-            success_ever=bool(self.first[row] > 0),
-            steps_to_success=int(self.first[row]) or None,
-            terminated=bool(result.terminated[row]),
-            truncated=bool(result.truncated[row] & ~result.terminated[row]),
-            max_jump=float(self.jump[row]),
-            info={key: float(value[row]) for key, value in info.items()},
-        )
+    def close(self, result: StepResult, done: Tensor) -> None:
+        """Turn the episodes that ended with this step into records, and start anew in their rows."""
+        rows = done.nonzero().flatten().tolist()
+        columns = {
+            "env": torch.arange(len(done)),
+            "index": self.index,
+            "steps": self.steps,
+            "filler_steps": self.filler,
+            "reward": self.reward,
+            "success_end": result.success,
+            "success_ever": self.first > 0,
+            "steps_to_success": self.first,
+            "terminated": result.terminated,
+            "truncated": result.truncated & ~result.terminated,
+            "max_jump": self.jump,
+        }
+        records = _records(columns, rows)
+        infos = _records(self.info.values(self.steps), rows)
+        for record, info in zip(records, infos):
+            record["steps_to_success"] = record["steps_to_success"] or None
+            self.finished.append(Episode(**record, info=info))
+        self.index += done
+        for values in (self.steps, self.filler, self.first, self.reward, self.jump):
+            values[rows] = 0
+        self.info.restart(rows)
+
+
+def _records(columns: Mapping[str, Tensor], rows: list[int]) -> list[dict[str, Any]]:
+    """One {name: number} per row of columns {name: (n,)}."""
+    picked = {name: values[rows].tolist() for name, values in columns.items()}
+    return [dict(zip(picked, numbers)) for numbers in zip(*picked.values())] if picked else [{} for _ in rows]
 
 
 def _choose(rows: Tensor, ours: tuple[dict, ...], others: tuple[dict, ...]) -> tuple[dict[str, Tensor], ...]:
