@@ -204,6 +204,8 @@ def test_learns_from_human_demonstrations(tmp_path):
     [
         (replace(CONFIG, steps=0), "steps"),
         (replace(CONFIG, loss_weighting="netwrok"), "did you mean 'network'"),
+        (replace(CONFIG, grad_norm=-1.0), "grad_norm must be positive, not -1.0"),
+        (replace(CONFIG, ema_max=2.0), r"ema_max must lie in \[0, 1\], not 2.0"),
         (replace(CONFIG, observation_noise={"stat": 0.1}), "stat; the policy reads state, command"),
         (replace(CONFIG, policy=replace(POLICY, flow=FlowConfig(width=0.0))), "width"),
         (

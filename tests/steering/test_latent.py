@@ -81,6 +81,7 @@ def test_bound():
         (LatentConfig(modes=0), r"modes must lie in \[1, 8\]"),
         (LatentConfig(modes=9), r"modes must lie in \[1, 8\]"),
         (LatentConfig(bound=0.0), "bound must be positive"),
+        (LatentConfig(bound=math.inf), "bound must be positive and finite, got inf"),
         (LatentConfig(complement="mean"), "unknown latent.complement 'mean'"),
     ],
 )

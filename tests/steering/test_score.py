@@ -16,7 +16,7 @@ from score_rl.core.runs import start_run
 from score_rl.core.seeding import torch_generator
 from score_rl.steering import loop as score
 from score_rl.steering.latent import LatentConfig
-from score_rl.steering.loop import Stage, SteerConfig, steer
+from score_rl.steering.loop import Stage, SteerConfig, check_settings, steer
 from score_rl.steering.policy import BaseDecider, SteeredDecider, decision_noise, load_steering
 from score_rl.steering.ppo import PPOConfig
 
@@ -172,10 +172,61 @@ def test_what_does_not_fit_is_refused_before_the_first_step(tmp_path):
         ([Stage(ToyWorld(4), 1)], replace(CONFIG, execute_steps=5), "1 to 4 can run, not 5"),
         ([Stage(ToyWorld(4), 1)], replace(CONFIG, decisions=0), "decisions"),
         ([Stage(ToyWorld(4), 1)], replace(CONFIG, latent=LatentConfig(modes=7)), "modes"),
+        ([Stage(ToyWorld(4), 1)], replace(CONFIG, latent=LatentConfig(bound=math.inf)), "bound"),
+        ([Stage(ToyWorld(4), 1)], replace(CONFIG, ppo=PPOConfig(hidden=())), "hidden"),
+        ([Stage(ToyWorld(4), 1), Stage(ToyWorld(1), 1)], CONFIG, None),
+        ([Stage(ToyWorld(4), 1), Stage(ToyWorld(1), 1)], replace(CONFIG, decisions=2), "2 decisions"),
     ]
     for index, (stages, config, message) in enumerate(cases):
+        if message is None:
+            check_settings(policy, stages, config, False)
+            continue
         with pytest.raises(ScoreError, match=message):
             steer(policy, stages, config, run_of(tmp_path / str(index), config))
+
+
+class BrokenWorld(ToyWorld):
+    """Shows or pays NaN in row 2 from some control step on."""
+
+    def __init__(self, what, step):
+        super().__init__(ENVS)
+        self.what, self.broken_from, self.steps = what, step, 0
+
+    def step(self, action):
+        result, self.steps = super().step(action), self.steps + 1
+        if self.steps < self.broken_from:
+            return result
+        if self.what == "reward":
+            result.reward[2] = math.nan
+        else:
+            getattr(result.observation, self.what[0])[self.what[1]][2] = math.inf
+        return result
+
+
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [
+        ("reward", "the reward"),
+        (("actor", "state"), "observation 'state'"),
+        (("critic", "truth"), "the critic's input"),
+    ],
+)
+def test_numbers_that_are_not_finite_stop_the_run(tmp_path, what, name):
+    """In the third iteration, so that the checkpoint of two stays; at once, and there is none."""
+    steps = 4 * 4  # control steps per iteration
+    for broken_from, kept in ((2 * steps + 3, "of 2 iterations"), (1, "no checkpoint yet")):
+        run = run_of(tmp_path / str(broken_from))
+        with pytest.raises(ScoreError, match=rf"{name} is not finite in environment\(s\) \[2\] of toy; .*{kept}"):
+            steer(ToyPolicy(), [Stage(BrokenWorld(what, broken_from), 4 * ITERATION)], CONFIG, run)
+        assert not run.finished
+        assert len(run.metrics) == (broken_from - 1) // steps
+
+
+def test_actions_that_are_not_finite_stop_the_run(tmp_path):
+    policy = ToyPolicy()
+    policy.strength.data.fill_(math.nan)
+    with pytest.raises(ScoreError, match="the policy's action is not finite in environment"):
+        steer(policy, [Stage(ToyWorld(ENVS), 1)], CONFIG, run_of(tmp_path / "run"))
 
 
 def test_a_checkpoint_of_another_base_policy_is_refused(tmp_path):

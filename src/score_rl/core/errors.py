@@ -10,6 +10,10 @@ class ScoreError(ValueError):
     """Bad input: the message names the value, where it came from and what would have been accepted."""
 
 
+class Diverged(ScoreError):
+    """A number that learning cannot go on with, NaN or infinite: the message names it."""
+
+
 def unknown_choice(kind: str, value: object, choices: Iterable[object]) -> ScoreError:
     """Error (to raise) for a value that is none of the choices; suggests the nearest one.
 

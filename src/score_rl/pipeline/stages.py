@@ -225,8 +225,8 @@ def steer(
         hashes["dataset"] = content_hash(dataset_root(dataset))
     worlds = [open_world(w, settings.num_envs, settings.task, nan_dump_dir=out / "nan") for w in settings.worlds]
     try:
-        for world in worlds:
-            check_fit(base.spec, world.spec, settings.learner.execute_steps)
+        plan = [loop.Stage(world, steps) for world, steps in zip(worlds, settings.control_steps)]
+        loop.check_settings(base, plan, settings.learner, dataset is not None)
         spec = loop.steering_spec(base, settings.learner, method, settings.options())
         method.check(base, spec, dataset is not None)
         run = open_run(out, "steer", settings, hashes, overwrite, {"training": settings.learner.seed}, notify)
@@ -236,7 +236,7 @@ def steer(
             recorded = _windows(base, dataset) if dataset is not None else None
             loop.steer(
                 base,
-                [loop.Stage(world, steps) for world, steps in zip(worlds, settings.control_steps)],
+                plan,
                 settings.learner,
                 run,
                 real_observations=recorded.observation if recorded is not None else None,

@@ -14,6 +14,7 @@ has the first K rows, for a base policy whose rows are temporal modes already.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -58,8 +59,8 @@ class LatentMap:
             raise unknown_choice("latent.complement", config.complement, get_args(Complement))
         if config.kind != "full" and not 1 <= config.modes <= horizon:
             raise ScoreError(f"latent.modes must lie in [1, {horizon}] (the horizon), got {config.modes}")
-        if not config.bound > 0:
-            raise ScoreError(f"latent.bound must be positive, got {config.bound}")
+        if not 0.0 < config.bound < math.inf:
+            raise ScoreError(f"latent.bound must be positive and finite, got {config.bound}")
         self.config = config
         self.basis = _basis(config, horizon).to(device)
         self.dim = self.basis.shape[1] * action_dim

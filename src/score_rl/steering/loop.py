@@ -21,6 +21,7 @@ simulator, and a killed run resumes to the same bits (on the CPU, with the same 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -31,13 +32,13 @@ from torch import Tensor
 from score_rl.contracts import COMMAND, FlowPolicy, Observation, Window, World, WorldSpec
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.chunks import ChunkRunner, check_fit
-from score_rl.core.errors import ScoreError, unknown_choice
+from score_rl.core.errors import Diverged, ScoreError, unknown_choice
 from score_rl.core.fingerprint import fingerprint
 from score_rl.core.progress import progress
 from score_rl.core.runs import Run
 from score_rl.core.seeding import derive_seed
 from score_rl.data.windows import WindowBatch
-from score_rl.steering.latent import LatentConfig
+from score_rl.steering.latent import LatentConfig, LatentMap
 from score_rl.steering.method import SCORE, Method, SteeringSpec, Trained
 from score_rl.steering.metrics import RolloutMetrics, Stopwatch
 from score_rl.steering.policy import blank_policy, load_steering, save_steering
@@ -113,7 +114,8 @@ def steer(
     demonstrations, for the optional KL term. initial: start from this policy instead of from the base. method: what
     is learned, with its `options` (plain values) and, where it reads them, the demonstrations.
 
-    Raises ScoreError where policy, worlds, initial policy or checkpoint do not fit together.
+    Raises ScoreError where policy, worlds, initial policy or checkpoint do not fit together, and where an
+    observation, action or reward is not finite: the last checkpoint stays, the run unfinished.
     """
     if run.finished:
         return load_steering(run.path(BUNDLE), policy, methods={method.name: method})
@@ -122,7 +124,12 @@ def steer(
     first = session.resume()
     with progress("steer", total=len(plan), done=first) as advance:
         for iteration in range(first, len(plan)):
-            record = session.iterate(iteration, plan[iteration])
+            try:
+                record = session.iterate(iteration, plan[iteration])
+            except Diverged as error:
+                kept = f"the last good checkpoint, of {session.saved} iterations, is {run.path(CHECKPOINT)}"
+                kept = kept if session.saved else "there is no checkpoint yet"
+                raise ScoreError(f"steering stopped in iteration {iteration}: {error}; {kept}") from error
             run.log(record)
             if (iteration + 1) % config.checkpoint_every == 0 or iteration + 1 == len(plan):
                 session.save(iteration + 1)
@@ -149,7 +156,7 @@ class _Session:
         options: Mapping[str, Any] | None = None,
         demonstrations: WindowBatch | None = None,
     ) -> None:
-        _check(policy, stages, config, real_observations)
+        check_settings(policy, stages, config, bool(real_observations))
         self.policy, self.stages, self.config, self.run, self.method = policy, stages, config, run, method
         self.device = stages[0].world.spec.device
         self.spec = steering_spec(policy, config, method, options, self.device)
@@ -157,6 +164,8 @@ class _Session:
         self.head = method.make_head(self.spec, self.device)
         self.iterations = sum(stage.iterations(config) for stage in stages)
         self.control_steps = self.filler_steps = 0
+        self.saved = 0
+        """Iterations that the checkpoint holds; 0: there is none."""
         self.chunks: ChunkRunner | None = None
         penalties = method.make_penalties(policy, self.head, self.spec, demonstrations)
         if config.prior_kl_coefficient > 0:
@@ -178,12 +187,15 @@ class _Session:
             chunks.start(seeds)
         for _ in range(self.config.decisions):
             with watch("policy"):
-                context = policy.encode(chunks.window)
-                w = learner.act(context, _privileged(chunks.observation))
+                context, critic = policy.encode(chunks.window), _privileged(chunks.observation)
+                w = learner.act(context, critic)
                 decision = head.act(policy, context, w, self._noise(len(w)))
+            seen = {f"observation '{key}'": past for key, past in chunks.window.items()}
+            _check_finite(chunks.world, {**seen, "the critic's input": critic, "the policy's action": decision.chunk})
             with watch("environment"):
                 result = chunks.execute(decision.chunk)
             final = _privileged(result.final_observation)
+            _check_finite(chunks.world, {"the reward": result.reward, "the critic's input": final})
             learner.record(result.reward, result.done, result.truncated, result.steps, final)
             metrics.add(result, decision.latent)
         metrics.add_episodes(chunks.take_episodes())
@@ -233,6 +245,7 @@ class _Session:
             "optimizer": settings,
         }
         save_tensors(self.run.path(CHECKPOINT), tensors, metadata)
+        self.saved = iteration
 
     def resume(self) -> int:
         """Load the checkpoint if there is one and rewind the log to it; the iteration to go on with."""
@@ -246,7 +259,8 @@ class _Session:
         self.learner.load_state(tensors, metadata["optimizer"], path)
         self.control_steps, self.filler_steps = metadata["control_steps"], metadata["filler_steps"]
         self.run.rewind(metadata["records"], metadata["wall_s"])
-        return metadata["iteration"]
+        self.saved = metadata["iteration"]
+        return self.saved
 
     def _enter(self, stage: Stage) -> None:
         """Make `stage` the current one."""
@@ -321,20 +335,34 @@ def _privileged(observation: Observation) -> Tensor:
     return torch.cat(list(observation.critic.values()), dim=1)
 
 
-def _check(
-    policy: FlowPolicy, stages: Sequence[Stage], config: SteerConfig, real_observations: Mapping[str, Tensor] | None
-) -> None:
-    """Everything that can be wrong before the first step."""
+def _check_finite(world: World, values: Mapping[str, Tensor]) -> None:
+    """Raise Diverged for values {name: (n, ...)} that hold NaN or infinity."""
+    if math.isfinite(sum(value.sum() for value in values.values())):  # a sum is finite where all its terms are
+        return
+    for name, value in values.items():
+        finite = value.isfinite().view(len(value), -1).all(dim=1)
+        if rows := (~finite).nonzero().flatten().tolist():
+            raise Diverged(f"{name} is not finite in environment(s) {rows} of {world.spec.name}")
+
+
+def check_settings(policy: FlowPolicy, stages: Sequence[Stage], config: SteerConfig, real_observations: bool) -> None:
+    """Raise ScoreError for everything that can be wrong before the first step.
+
+    real_observations: whether there will be some.
+    """
+    config.ppo.validate()
+    LatentMap(config.latent, policy.spec.latent_shape)  # raises what is wrong with it
+    if config.decisions < 1 or config.checkpoint_every < 1:
+        raise ScoreError("decisions and checkpoint_every must be positive")
     if not stages:
         raise ScoreError("steering needs at least one stage")
     for stage in stages:
         check_fit(policy.spec, stage.world.spec, config.execute_steps)
         if dict(stage.world.spec.critic) != dict(stages[0].world.spec.critic):
             raise ScoreError(f"the critic groups of the stages differ: {[dict(s.world.spec.critic) for s in stages]}")
+        config.ppo.minibatch_size(stage.world.spec.num_envs * config.decisions)
         if stage.control_steps < 1:
             raise ScoreError(f"a stage needs a positive budget of control steps, got {stage.control_steps}")
-    if config.decisions < 1 or config.checkpoint_every < 1:
-        raise ScoreError("decisions and checkpoint_every must be positive")
     if config.between_decisions not in get_args(Between):
         raise unknown_choice("between_decisions", config.between_decisions, get_args(Between))
     if config.between_decisions == "hold" and policy.spec.observation.get(COMMAND) != policy.spec.action_dim:

@@ -13,6 +13,7 @@ What differs from its runner, and why:
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -76,13 +77,23 @@ class PPOConfig:
 
     def validate(self) -> None:
         """Raise ScoreError for values out of range."""
-        positive = ("learning_rate", "epochs", "minibatches", "clip", "max_grad_norm")
-        for name in positive:
-            if not getattr(self, name) > 0:
+        for name in ("learning_rate", "epochs", "minibatches", "clip", "max_grad_norm"):
+            if not 0.0 < getattr(self, name) < math.inf:
                 raise ScoreError(f"ppo.{name} must be positive, got {getattr(self, name)}")
         for name in ("gamma", "gae_lambda", "final_learning_rate"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ScoreError(f"ppo.{name} must lie in [0, 1], got {getattr(self, name)}")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ScoreError(f"ppo.hidden needs one or more positive widths, got {tuple(self.hidden)}")
+
+    def minibatch_size(self, decisions: int) -> int:
+        """Decisions per minibatch of a rollout of so many. Raises ScoreError for fewer than 2."""
+        if (size := decisions // self.minibatches) < 2:
+            raise ScoreError(
+                f"ppo.minibatches = {self.minibatches} puts {size} of a rollout's {decisions} decisions into each; "
+                f"2 are the least, so at most {decisions // 2} minibatches"
+            )
+        return size
 
 
 class GaussianActor(MLPModel):

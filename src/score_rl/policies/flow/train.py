@@ -327,6 +327,11 @@ def check_config(config: PretrainConfig) -> None:
     for name in ("steps", "batch_size", "threads", "log_every", "validate_every", "checkpoint_every"):
         if getattr(config, name) < 1:
             raise ScoreError(f"{name} must be at least 1, not {getattr(config, name)}")
+    for name in ("learning_rate", "grad_norm"):
+        if not 0.0 < getattr(config, name) < math.inf:
+            raise ScoreError(f"{name} must be positive, not {getattr(config, name)}")
+    if not 0.0 <= config.ema_max <= 1.0:
+        raise ScoreError(f"ema_max must lie in [0, 1], not {config.ema_max}")
     check_flow(config.policy.flow)
     if config.loss_weighting not in LOSS_WEIGHTINGS:
         raise unknown_choice("loss weighting", config.loss_weighting, LOSS_WEIGHTINGS)
