@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from rsl_rl.env import VecEnv
-from tensordict import TensorDict
 
 from score_rl.core.errors import ScoreError
 from score_rl.core.seeding import torch_generator
@@ -15,7 +13,23 @@ from score_rl.core.testing import check_world
 from score_rl.sim.adapters.vecenv import VecEnvWorld
 
 
-class Walk(VecEnv):
+class Groups:
+    """Like a TensorDict: it has keys and items, and refuses to say whether it contains a key."""
+
+    def __init__(self, groups: dict[str, torch.Tensor]) -> None:
+        self._groups = groups
+
+    def keys(self):
+        return self._groups.keys()
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        return self._groups[key]
+
+    def __contains__(self, key: object) -> bool:
+        raise NotImplementedError
+
+
+class Walk:
     """Position moves by the action and is solved beyond 1; rows reset themselves, as rsl_rl's environments do."""
 
     def __init__(self, num_envs: int = 3, max_episode_length: int = 5, nan_at: float | None = None):
@@ -30,11 +44,11 @@ class Walk(VecEnv):
         self.position[row] = 0.4 * torch.rand((), generator=generator) - 0.2
         self.episode_length_buf[row] = 0
 
-    def get_observations(self) -> TensorDict:
+    def get_observations(self) -> Groups:
         policy = torch.stack([self.position, self.episode_length_buf.float()], dim=1)
-        return TensorDict({"policy": policy, "critic": policy[:, :1]}, batch_size=[self.num_envs])
+        return Groups({"policy": policy, "critic": policy[:, :1]})
 
-    def step(self, actions: torch.Tensor) -> tuple[TensorDict, torch.Tensor, torch.Tensor, dict]:
+    def step(self, actions: torch.Tensor) -> tuple[Groups, torch.Tensor, torch.Tensor, dict]:
         self.position += actions[:, 0]
         self.episode_length_buf += 1
         if self.nan_at is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from toys import ToyPolicy
@@ -9,6 +12,7 @@ from toys import ToyPolicy
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json, write_json
 from score_rl.steering.latent import LatentConfig
+from score_rl.steering.networks import GaussianActor
 from score_rl.steering.policy import (
     SteeredDecider,
     SteeringPolicy,
@@ -19,7 +23,6 @@ from score_rl.steering.policy import (
     load_steering,
     save_steering,
 )
-from score_rl.steering.ppo import GaussianActor
 
 SHAPE = (4, 1)
 WINDOW = {"state": torch.randn(6, 2, 2), "command": torch.randn(6, 2, 1)}
@@ -32,7 +35,7 @@ def steering_of(policy, latent=None, mean=0.5):
     actor = GaussianActor(6, outputs, (8,), "elu")
     with torch.no_grad():
         actor.mlp[-1].bias.fill_(mean)
-        actor.distribution.log_std_param.fill_(torch.log(torch.tensor(0.5)).item())
+        actor.log_std.fill_(torch.log(torch.tensor(0.5)).item())
     spec = SteeringSpec(6, SHAPE, latent, (8,), "elu", 4, fingerprint(policy))
     return SteeringPolicy(spec, actor)
 
@@ -117,7 +120,7 @@ def test_fingerprint_follows_weights_and_spec():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "format version 2"),
+        ({"version": 1}, "format version 1"),
         ({"kind": "score_rl.flow_policy"}, "does not describe a steering policy"),
         ({"spec": {"latent": {}}}, "has the fields"),
     ],
@@ -138,3 +141,13 @@ def test_missing_and_corrupt_bundles_are_refused(tmp_path):
     (tmp_path / "steering.safetensors").write_bytes(b"not a safetensors file")
     with pytest.raises(ScoreError, match="corrupt"):
         load_steering(tmp_path, policy)
+
+
+def test_deciding_needs_nothing_that_learns():
+    """Any method's policy is loaded and decides without the learner, the loop, or the optimiser's libraries."""
+    program = (
+        "import sys, score_rl.steering.methods\n"
+        "learning = {'score_rl.steering.ppo', 'score_rl.steering.loop', 'rsl_rl', 'tensordict', 'git'}\n"
+        "assert not learning & set(sys.modules), learning & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -8,17 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from score_rl.core.errors import ScoreError
-from score_rl.steering.ppo import (
-    GaussianActor,
-    Learner,
-    Penalty,
-    PPOConfig,
-    Sizes,
-    kl_to_prior,
-    prior_penalty,
-    seeded,
-)
+from score_rl.core.errors import Diverged, ScoreError
+from score_rl.core.seeding import seeded
+from score_rl.steering.networks import Critic, GaussianActor
+from score_rl.steering.penalties import Penalty, kl_to_prior, prior_penalty
+from score_rl.steering.ppo import Learner, PPOConfig, Sizes
 
 SIZES = Sizes(context=3, critic=2, action=4, envs=2, decisions=3)
 SMALL = PPOConfig(hidden=(8,), epochs=2, minibatches=2, gamma=0.9, gae_lambda=1.0)
@@ -48,9 +42,8 @@ def roll(learner, rewards, dones=(), truncated=(), steps=2):
 
 def returns_of(learner):
     """Returns (decisions, n) as PPO will see them."""
-    learner._compute_values()
-    learner.algorithm.compute_returns({"critic": torch.zeros(SIZES.envs, SIZES.critic)})
-    return learner.algorithm.storage.returns.squeeze(-1)
+    _, returns, _ = learner.estimate(torch.zeros(SIZES.envs, SIZES.critic))
+    return returns
 
 
 def test_the_actor_starts_at_the_prior_exactly():
@@ -88,8 +81,8 @@ def test_a_time_out_is_bootstrapped_with_the_final_observation_and_its_own_steps
         learner.critic.mlp[0].bias.zero_()
         learner.critic.mlp[-1].weight.fill_(1.0)
         learner.critic.mlp[-1].bias.zero_()
-    learner.moments.update = lambda values: None  # keep the moments at mean 0, std 1
-    scale = 1.0 + learner.moments.eps  # std + eps
+    learner.critic.observe = lambda inputs: None  # keep the moments at mean 0, std 1
+    scale = 1.0 + 1e-2  # std + floor
     for t in range(3):
         learner.act(torch.zeros(2, 3), torch.full((2, 2), 5.0))
         cut = torch.tensor([t == 1, False])
@@ -150,7 +143,7 @@ def test_state_resumes_to_the_same_bits():
 
 
 def test_state_of_another_learner_is_refused():
-    tensors, settings = learner_of(PPOConfig(hidden=(9,))).state()
+    tensors, settings = learner_of(replace(SMALL, hidden=(9,))).state()
     with pytest.raises(ScoreError, match="here"):
         learner_of().load_state(tensors, settings, source="here")
 
@@ -195,18 +188,39 @@ def test_the_prior_penalty_pulls_the_policy_back_to_the_prior():
     assert metrics["prior_kl_real"] >= 0.0
 
 
-def test_penalties_add_up_with_their_coefficients_and_are_logged_before_them():
-    actor = GaussianActor(1, 2, (4,), "elu")
-    actor.penalties = (
-        Penalty("one", 2.0, lambda actor: torch.tensor([1.0, 3.0])),
-        Penalty("other", 0.5, lambda actor: torch.tensor([4.0])),
+def test_penalties_act_with_their_coefficients_and_are_logged_before_them():
+    """Both pull the log-std by a constant; without rewards nothing else does, and Adam's first step is its size."""
+    penalties = (
+        Penalty("one", 2.0, lambda actor: torch.tensor([1.0, 3.0]) + 0.0 * actor.log_std[0]),
+        Penalty("other", 0.5, lambda actor: 4.0 + actor.log_std[:1] - 2.0 * actor.log_std[1:2]),
     )
-    assert actor.output_entropy.tolist() == [-(2.0 * 2.0 + 0.5 * 4.0)]
-    assert actor.take_penalties() == {"one": 2.0, "other": 4.0}
-    assert actor.take_penalties() == {}
+    config = replace(SMALL, learning_rate=0.01, epochs=1, minibatches=1)
+    learner = learner_of(config, penalties=penalties)
+    roll(learner, [[0.0, 0.0]] * SIZES.decisions, dones={(t, row) for t in range(3) for row in range(2)})
+    constant_critic(learner, 0.0)
+    metrics = learner.update(torch.zeros(2, 2))
+    assert (metrics["one"], metrics["other"]) == (2.0, 4.0)
+    assert learner.actor.log_std.tolist() == pytest.approx([-0.01, 0.01, 0.0, 0.0], abs=1e-5)
+    roll(learner, [[0.0, 0.0]] * SIZES.decisions)
+    assert learner.update(torch.zeros(2, 2))["other"] == pytest.approx(4.0 - 0.03)
 
 
-@pytest.mark.parametrize("change", [{"learning_rate": 0.0}, {"epochs": 0}, {"gamma": 1.1}, {"gae_lambda": -0.1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 0.0},
+        {"learning_rate": math.inf},
+        {"max_grad_norm": -1.0},
+        {"epochs": 0},
+        {"gamma": 1.1},
+        {"gae_lambda": -0.1},
+        {"hidden": ()},
+        {"hidden": (64, -1)},
+        {"activation": "eluu"},
+        {"minibatches": 4},  # 1 of the 6 decisions each
+        {"minibatches": 7},  # more than there are
+    ],
+)
 def test_bad_configurations_are_named(change):
     with pytest.raises(ScoreError, match=next(iter(change))):
         learner_of(PPOConfig(**change))
@@ -218,5 +232,59 @@ def test_step_size_falls_linearly_to_its_final_share():
     for elapsed in (0.0, 0.25, 1.0):
         roll(learner, [[0.0, 0.0]] * SIZES.decisions)
         learner.update(torch.zeros(SIZES.envs, SIZES.critic), elapsed)
-        used.append(learner.algorithm.optimizer.param_groups[0]["lr"])
+        used.append(learner.optimizer.param_groups[0]["lr"])
     assert used == pytest.approx([0.1, 0.08, 0.02])
+
+
+def test_advantages_by_hand():
+    """V = 0.5 everywhere, gamma 0.5 per decision, lambda 0.5; row 0 goes on, row 1 ends at its second decision."""
+    learner = learner_of(replace(SMALL, gamma=0.5, gae_lambda=0.5, epochs=1), steps=1)
+    constant_critic(learner, 0.5)
+    roll(learner, [[1.0, 1.0], [0.0, 0.0], [2.0, 2.0]], dones={(1, 1)})
+    advantages, returns, _ = learner.estimate(torch.zeros(2, 2))
+    last = 2.0 + 0.5 * 0.5 - 0.5
+    middle = (0.5 * 0.5 - 0.5) + 0.25 * last, -0.5
+    first = [(1.0 + 0.5 * 0.5 - 0.5) + 0.25 * row for row in middle]
+    assert advantages.tolist() == [pytest.approx(first), pytest.approx(middle), pytest.approx([last, last])]
+    assert torch.allclose(returns, advantages + 0.5)
+
+
+def test_the_ratio_is_clipped():
+    """At a ratio beyond the clip an advantage pulls no further, in its own direction only."""
+    sizes = Sizes(context=1, critic=1, action=1, envs=2, decisions=1)
+    learner = learner_of(replace(SMALL, clip=0.2, minibatches=1, advantage_per_minibatch=False), sizes)
+    action = torch.tensor([[1.0], [1.0]])
+    now = learner.actor(torch.ones(2, 1)).log_prob(action).sum(dim=-1).detach()
+    batch = {"context": torch.ones(2, 1), "critic": torch.zeros(2, 1), "action": action, "return": torch.zeros(2)}
+
+    def surrogate(ratio, advantage):
+        log_prob = now - math.log(ratio)
+        return learner.descend(batch | {"log_prob": log_prob, "advantage": torch.tensor(advantage)})["surrogate_loss"]
+
+    assert surrogate(1.5, [1.0, 1.0]).item() == pytest.approx(-1.2)
+    assert not learner.actor.mlp[-1].bias.any()  # no gradient came through the clip
+    assert surrogate(1.5, [-1.0, -1.0]).item() == pytest.approx(1.5)
+    assert learner.actor.mlp[-1].bias.any()
+
+
+def test_moments_of_a_critics_inputs():
+    """Two batches give the mean and variance of all their rows, weighed by their sizes."""
+    critic, values = Critic(2, (4,), "elu"), torch.tensor([[1.0, 0.0], [3.0, 0.0], [8.0, 0.0]])
+    critic.observe(values[:2])
+    critic.observe(values[2:])
+    assert critic.mean.tolist() == pytest.approx([4.0, 0.0])
+    assert critic.variance.tolist() == pytest.approx([26 / 3, 0.0])
+    scaled = critic.normalize(torch.tensor([[4.0 + (26 / 3) ** 0.5 + 0.01, 1.0]]))
+    assert scaled.tolist() == [pytest.approx([1.0, 10.0])]  # what never moved is limited
+
+
+def test_numbers_that_are_not_finite_stop_the_update():
+    learner = learner_of()
+    roll(learner, [[0.0, 0.0]] * 3)
+    learner.rollout["reward"][1, 0] = math.nan
+    with pytest.raises(Diverged, match="value_loss of the learner is nan"):
+        learner.update(torch.zeros(2, 2))
+    learner = learner_of(penalties=(Penalty("steep", 1.0, lambda actor: actor.log_std.abs().sqrt()),))
+    roll(learner, [[0.0, 0.0]] * 3)  # the square root has an infinite slope at 0: a finite loss, no gradient
+    with pytest.raises(Diverged, match="gradient_norm"):
+        learner.update(torch.zeros(2, 2))

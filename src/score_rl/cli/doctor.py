@@ -22,7 +22,7 @@ MARKS = {
     "note": "[yellow]note   [/yellow]",
     "problem": "[bold red]problem[/bold red]",
 }
-REQUIRED = {"mujoco": "4.0.0", "rsl-rl-lib": "5.5.1"}
+REQUIRED = {"mujoco": "4.0.0"}
 """Packages whose exact version matters, because their internals are relied on."""
 OTHERS = ("torch", "numpy", "gymnasium", "pyarrow", "safetensors", "tyro")
 DISK_GB = 1.0

@@ -25,7 +25,7 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.files import JsonLines, prepare_run_dir, read_json, to_plain, write_json
 from score_rl.core.parallel import usable_cores
 
-PACKAGES = ("score-rl", "torch", "numpy", "mujoco", "rsl-rl-lib", "gymnasium", "pyarrow", "safetensors")
+PACKAGES = ("score-rl", "torch", "numpy", "mujoco", "gymnasium", "pyarrow", "safetensors")
 """Packages whose versions a run records."""
 
 Listener = Callable[[int, Mapping[str, Any]], None]

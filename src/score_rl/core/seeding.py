@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -27,6 +29,15 @@ def rng(*key: int | str) -> np.random.Generator:
 def torch_generator(*key: int | str, device: str | torch.device = "cpu") -> torch.Generator:
     """Torch generator of the stream named by the key."""
     return torch.Generator(device=device).manual_seed(derive_seed(*key))
+
+
+@contextmanager
+def seeded(*key: int | str, device: str = "cpu") -> Iterator[None]:
+    """Run the body with torch's global generator seeded by the key; the outer state comes back unchanged."""
+    devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(derive_seed(*key))
+        yield
 
 
 def seed_all(seed: int) -> None:

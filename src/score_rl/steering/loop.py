@@ -36,13 +36,14 @@ from score_rl.core.errors import Diverged, ScoreError, unknown_choice
 from score_rl.core.fingerprint import fingerprint
 from score_rl.core.progress import progress
 from score_rl.core.runs import Run
-from score_rl.core.seeding import derive_seed
+from score_rl.core.seeding import derive_seed, seeded
 from score_rl.data.windows import WindowBatch
 from score_rl.steering.latent import LatentConfig, LatentMap
-from score_rl.steering.method import SCORE, Method, SteeringSpec, Trained
+from score_rl.steering.method import SCORE, Learns, Method, SteeringSpec, Trained
 from score_rl.steering.metrics import RolloutMetrics, Stopwatch
+from score_rl.steering.penalties import Penalty, prior_penalty
 from score_rl.steering.policy import blank_policy, load_steering, save_steering
-from score_rl.steering.ppo import PPOConfig, Sizes, prior_penalty, seeded
+from score_rl.steering.ppo import Learner, PPOConfig, Sizes
 
 Between = Literal["base", "hold"]
 CHECKPOINT, BUNDLE = "checkpoint.safetensors", "steering"
@@ -115,7 +116,7 @@ def steer(
     is learned, with its `options` (plain values) and, where it reads them, the demonstrations.
 
     Raises ScoreError where policy, worlds, initial policy or checkpoint do not fit together, and where an
-    observation, action or reward is not finite: the last checkpoint stays, the run unfinished.
+    observation, action, reward, loss or gradient is not finite: the last checkpoint stays, the run unfinished.
     """
     if run.finished:
         return load_steering(run.path(BUNDLE), policy, methods={method.name: method})
@@ -173,8 +174,7 @@ class _Session:
                 contexts = policy.encode(real_observations)
             penalties += (prior_penalty(contexts, config.prior_kl_batch, config.prior_kl_coefficient),)
         with seeded("steer", config.seed, "weights"):
-            sizes = self._sizes(stages[0].world.spec)
-            self.learner = method.make_learner(sizes, config.ppo, penalties, policy, self.spec, self.device)
+            self.learner = self._learner(self._sizes(stages[0].world.spec), penalties)
         if initial is not None:
             self._start_from(initial)
 
@@ -261,6 +261,12 @@ class _Session:
         self.run.rewind(metadata["records"], metadata["wall_s"])
         self.saved = metadata["iteration"]
         return self.saved
+
+    def _learner(self, sizes: Sizes, penalties: tuple[Penalty, ...]) -> Learns:
+        """The method's own learner, or PPO; initial weights come from torch's global generator."""
+        if self.method.make_learner is None:
+            return Learner(sizes, self.config.ppo, self.config.execute_steps, penalties, self.device)
+        return self.method.make_learner(sizes, self.config.ppo, penalties, self.policy, self.spec, self.device)
 
     def _enter(self, stage: Stage) -> None:
         """Make `stage` the current one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 
@@ -13,7 +13,10 @@ from score_rl.core.errors import unknown_choice
 from score_rl.data.windows import WindowBatch
 from score_rl.steering.heads import Decision, Head, LatentHead
 from score_rl.steering.latent import LatentConfig, LatentMap
-from score_rl.steering.ppo import Learner, Penalty, PPOConfig, Sizes
+from score_rl.steering.penalties import Penalty
+
+if TYPE_CHECKING:  # a robot decides without what learns
+    from score_rl.steering.ppo import PPOConfig, Sizes
 
 
 @dataclass(frozen=True)
@@ -103,13 +106,6 @@ def no_penalties(
     return ()
 
 
-def ppo_learner(
-    sizes: Sizes, ppo: PPOConfig, penalties: Sequence[Penalty], policy: FlowPolicy, spec: SteeringSpec, device: str
-) -> Learns:
-    """The learner of all methods but best-of-n."""
-    return Learner(sizes, ppo, spec.execute_steps, penalties, device)
-
-
 @dataclass(frozen=True)
 class Method:
     """What distinguishes one method from another; the loop in `steering.loop` is the same for all."""
@@ -122,8 +118,8 @@ class Method:
     """(base policy, spec, whether demonstrations are given): raises ScoreError for what cannot work."""
     make_penalties: Callable[[FlowPolicy, Head, SteeringSpec, WindowBatch | None], tuple[Penalty, ...]] = no_penalties
     """Further losses of the actor; the demonstrations are windows and the chunks executed there."""
-    make_learner: Callable[[Sizes, PPOConfig, Sequence[Penalty], FlowPolicy, SteeringSpec, str], Learns] = ppo_learner
-    """Who learns; its initial weights come from torch's global generator."""
+    make_learner: Callable[[Sizes, PPOConfig, Sequence[Penalty], FlowPolicy, SteeringSpec, str], Learns] | None = None
+    """Who learns; its initial weights come from torch's global generator. None: a `steering.ppo.Learner`."""
     make_trained: Callable[[SteeringSpec, Head, str], Trained] | None = None
     """(spec, head, device) -> the trained policy with blank weights; None: a `steering.policy.SteeringPolicy`."""
     searches: bool = False

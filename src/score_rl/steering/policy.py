@@ -24,9 +24,9 @@ from score_rl.core.seeding import rng
 from score_rl.steering.heads import Decision, Head
 from score_rl.steering.latent import LATENT_BOUND, LatentConfig
 from score_rl.steering.method import SCORE, Decider, Method, SteeringSpec, Trained, find_method, latent_head
-from score_rl.steering.ppo import GaussianActor
+from score_rl.steering.networks import GaussianActor
 
-KIND, VERSION = "score_rl.steering_policy", 1
+KIND, VERSION = "score_rl.steering_policy", 2
 WEIGHTS, DESCRIPTION = "steering.safetensors", "steering.json"
 
 

@@ -1,47 +1,32 @@
-"""PPO on decisions: rsl-rl-lib's algorithm, models and storage, driven by our loop.
+"""PPO on decisions: actor, critic, and the update between two rollouts.
 
-What differs from its runner, and why:
+    repeat  act, record                    T decisions of n environments
+    update  V(s) of the whole rollout      inputs normalised by running moments that have just seen it
+            A by GAE, R = A + V            discount gamma^k for a decision of k control steps
+            repeat epochs x minibatches:   descend   - mean min(ratio A, clip(ratio) A)
+                                                     + c mean (R - V)^2 + penalties of the actor
 
-- A transition is one decision of k control steps. The discount of the learner is gamma^k, the reward of a
-  decision is already discounted within its chunk, and a time-out is bootstrapped exactly: with the value of the
-  final observation, discounted by the control steps that were really taken (not with V(s_t)).
-- The critic's inputs are normalised by running moments that are updated once per rollout, BEFORE values are
-  computed; all values of a rollout are computed in one batch at its end.
-- Weights, optimiser and moments are stored as plain tensors; random numbers are derived from (seed, iteration),
-  so that there is no random state to store.
+The reward of a decision is already discounted within its chunk. A time-out is bootstrapped exactly: with the value
+of the final observation, discounted by the control steps that were really taken. There is no entropy bonus.
+Random numbers are torch's global ones, which the loop derives from (seed, iteration): there is no random state to
+store, and weights, moments and optimiser are plain tensors.
 """
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
 
-from score_rl.core.checkpoints import (
-    load_module,
-    optimizer_to_tensors,
-    restore_optimizer,
-    take_prefix,
-    with_prefix,
-)
-from score_rl.core.errors import ScoreError
-from score_rl.core.seeding import derive_seed
-
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # rsl_rl imports GitPython, which needs no git binary then
-
-from rsl_rl.algorithms import PPO
-from rsl_rl.models import MLPModel
-from rsl_rl.modules import MLP, EmpiricalNormalization
-from rsl_rl.storage import RolloutStorage
-
-_CRITIC_LIMIT = 10.0  # A privileged input that was constant so far has no scale yet: keep it finite.
+from score_rl.core.checkpoints import load_module, optimizer_to_tensors, restore_optimizer, take_prefix, with_prefix
+from score_rl.core.errors import Diverged, ScoreError
+from score_rl.steering.networks import Critic, GaussianActor, check_network, explained_variance
+from score_rl.steering.penalties import Penalty
 
 
 @dataclass(frozen=True)
@@ -56,7 +41,7 @@ class PPOConfig:
     epochs: int = 8
     """Passes over a rollout [8]."""
     minibatches: int = 4
-    """Minibatches per pass [4096 decisions each]."""
+    """Minibatches per pass [4096 decisions each]; they are drawn once per rollout."""
     gamma: float = 0.99
     """Discount per CONTROL step [0.99 per decision of one step]."""
     gae_lambda: float = 0.95
@@ -73,7 +58,7 @@ class PPOConfig:
     hidden: tuple[int, ...] = (256, 128, 64)
     """Widths of actor and critic [256, 128, 64]."""
     activation: str = "elu"
-    """Activation of actor and critic, a name that rsl_rl knows [elu]."""
+    """Activation of actor and critic: elu, gelu, identity, relu, selu, silu or tanh [elu]."""
 
     def validate(self) -> None:
         """Raise ScoreError for values out of range."""
@@ -83,8 +68,7 @@ class PPOConfig:
         for name in ("gamma", "gae_lambda", "final_learning_rate"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ScoreError(f"ppo.{name} must lie in [0, 1], got {getattr(self, name)}")
-        if not self.hidden or min(self.hidden) < 1:
-            raise ScoreError(f"ppo.hidden needs one or more positive widths, got {tuple(self.hidden)}")
+        check_network(self.hidden, self.activation)
 
     def minibatch_size(self, decisions: int) -> int:
         """Decisions per minibatch of a rollout of so many. Raises ScoreError for fewer than 2."""
@@ -96,100 +80,20 @@ class PPOConfig:
         return size
 
 
-class GaussianActor(MLPModel):
-    """Diagonal Gaussian over actions with a state-independent log-std; it starts at exactly N(0, I).
-
-    rsl_rl adds `-entropy_coef * output_entropy` to the loss. The entropy bonus is not used here; its slot carries
-    the `penalties`, where there are any.
-    """
-
-    def __init__(self, inputs: int, outputs: int, hidden: tuple[int, ...], activation: str) -> None:
-        super().__init__(
-            {"actor": torch.zeros(1, inputs)},
-            {"actor": ["actor"]},
-            "actor",
-            outputs,
-            hidden_dims=list(hidden),
-            activation=activation,
-            distribution_cfg={"class_name": "GaussianDistribution", "init_std": 1.0, "std_type": "log"},
-        )
-        nn.init.zeros_(self.mlp[-1].weight)
-        nn.init.zeros_(self.mlp[-1].bias)
-        self.penalties: tuple[Penalty, ...] = ()
-        self._penalty_values: dict[str, list[float]] = {}
-
-    def mean_std(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean (n, d) and standard deviation (d,) at inputs (n, c)."""
-        return self.mlp(inputs), self.distribution.log_std_param.exp()
-
-    @property
-    def output_entropy(self) -> Tensor:
-        """Minus the sum of the penalties (1,); the plain entropy where there are none."""
-        if not self.penalties:
-            return super().output_entropy
-        total = torch.zeros(1, device=self.distribution.log_std_param.device)
-        for penalty in self.penalties:
-            loss = penalty.loss(self).mean()
-            self._penalty_values.setdefault(penalty.name, []).append(float(loss.detach()))
-            total = total + penalty.coefficient * loss
-        return -total
-
-    def take_penalties(self) -> dict[str, float]:
-        """Mean of every penalty, before its coefficient, over the gradient steps since the last call."""
-        taken, self._penalty_values = self._penalty_values, {}
-        return {name: sum(values) / len(values) for name, values in taken.items()}
-
-
-@dataclass(frozen=True)
-class Penalty:
-    """A further term of the actor's loss: `coefficient` times the mean of `loss(actor)`."""
-
-    name: str
-    """What it is called in the log."""
-    coefficient: float
-    """Its weight."""
-    loss: Callable[[GaussianActor], Tensor]
-    """Actor -> (m,) losses, e.g. on a minibatch that it draws from torch's global generator."""
-
-
-def prior_penalty(inputs: Tensor, batch: int, coefficient: float) -> Penalty:
-    """KL to the prior on `batch` of these inputs (m, c), drawn anew for every gradient step."""
-
-    def loss(actor: GaussianActor) -> Tensor:
-        picked = torch.randint(len(inputs), (batch,), device=inputs.device)
-        return kl_to_prior(*actor.mean_std(inputs[picked]))
-
-    return Penalty("prior_kl_real", coefficient, loss)
-
-
-def kl_to_prior(mean: Tensor, std: Tensor) -> Tensor:
-    """KL(N(mean, std^2) || N(0, I)), summed over dimensions: mean (n, d), std (d,) -> (n,)."""
-    return 0.5 * (mean**2 + std**2 - 1.0 - 2.0 * std.log()).sum(dim=-1)
-
-
-@contextmanager
-def seeded(*key: int | str, device: str = "cpu") -> Iterator[None]:
-    """Run the body with torch's global generator seeded by the key; the outer state comes back unchanged."""
-    devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(derive_seed(*key))
-        yield
-
-
 @dataclass(frozen=True)
 class Sizes:
     """Widths and counts of a learner."""
 
     context: int
-    """Width of the actor's input."""
+    """c: width of the actor's input."""
     critic: int
-    """Width of the critic's input."""
+    """p: width of the critic's input."""
     action: int
-    """Width of what the actor chooses."""
+    """d: width of what the actor chooses."""
     envs: int
-    """Environments that decide together."""
+    """n: environments that decide together."""
     decisions: int
-    """Decisions per environment and rollout."""
+    """T: decisions per environment and rollout."""
 
 
 class Learner:
@@ -205,55 +109,34 @@ class Learner:
     ) -> None:
         """Build a learner whose decisions last `decision_steps` control steps; weights from torch's global RNG.
 
-        `penalties`: further terms of the actor's loss.
-
-        Raises ScoreError for a configuration out of range.
+        `penalties`: further terms of the actor's loss. Raises ScoreError for a configuration out of range.
         """
         config.validate()
-        self.config, self.device, self.critic_dim = config, device, sizes.critic
+        self.config, self.penalties, self.device = config, tuple(penalties), device
+        self.gamma = config.gamma**decision_steps
         self.actor = GaussianActor(sizes.context, sizes.action, config.hidden, config.activation).to(device)
-        self.actor.penalties = tuple(penalties)
-        critic_input = {"critic": torch.zeros(1, sizes.critic)}
-        groups = {"critic": ["critic"]}
-        critic = MLPModel(critic_input, groups, "critic", 1, list(config.hidden), config.activation)
-        self.critic = critic.to(device)
-        self.moments = EmpiricalNormalization(sizes.critic).to(device)
-        self.algorithm = PPO(
-            self.actor,
-            self.critic,
-            _storage(sizes, device),
-            num_learning_epochs=config.epochs,
-            num_mini_batches=config.minibatches,
-            clip_param=config.clip,
-            gamma=config.gamma**decision_steps,
-            lam=config.gae_lambda,
-            value_loss_coef=config.value_coefficient,
-            entropy_coef=1.0 if penalties else 0.0,
-            learning_rate=config.learning_rate,
-            max_grad_norm=config.max_grad_norm,
-            use_clipped_value_loss=False,
-            schedule="fixed",
-            normalize_advantage_per_mini_batch=config.advantage_per_minibatch,
-            device=device,
-        )
-        self._timeouts: list[tuple[int, Tensor, Tensor, Tensor]] = []
+        self.critic = Critic(sizes.critic, config.hidden, config.activation).to(device)
+        self.optimizer = torch.optim.Adam([*self.actor.parameters(), *self.critic.parameters()])
+        self.resize(sizes)
 
     def resize(self, sizes: Sizes) -> None:
         """Continue with another number of environments or decisions (the networks stay)."""
-        self.algorithm.storage = _storage(sizes, self.device)
-        self._timeouts.clear()
+        self.minibatch = self.config.minibatch_size(sizes.envs * sizes.decisions)
+        widths = {"context": (sizes.context,), "critic": (sizes.critic,), "action": (sizes.action,)}
+        widths |= {"mean": (sizes.action,), "log_prob": (), "reward": (), "done": ()}
+        shape, self.time, self.decisions = (sizes.decisions, sizes.envs), 0, sizes.decisions
+        self.rollout = {name: torch.zeros(*shape, *width, device=self.device) for name, width in widths.items()}
+        """Name -> (T, n, ...)."""
+        self.timeouts: list[tuple[int, Tensor, Tensor, Tensor]] = []
+        """Where a time limit cut episodes: decision, rows (m,), discount (m,), critic inputs (m, p) of the end."""
 
     @torch.no_grad()
     def act(self, context: Tensor, critic: Tensor) -> Tensor:
         """Sample actions (n, d) for contexts (n, c); critic inputs (n, p) are kept for the update."""
-        inputs = TensorDict({"actor": context, "critic": critic}, batch_size=[len(context)])
-        action = self.actor(inputs, stochastic_output=True)
-        step = RolloutStorage.Transition()
-        step.observations, step.actions = inputs, action
-        step.actions_log_prob = self.actor.get_output_log_prob(action)
-        step.distribution_params = self.actor.output_distribution_params
-        step.values = torch.zeros(len(context), 1, device=self.device)  # filled in by `update`
-        self._step = step
+        policy = self.actor(context)
+        action = policy.sample()
+        log_prob = policy.log_prob(action).sum(dim=-1)
+        self._store(context=context, critic=critic, action=action, mean=policy.mean, log_prob=log_prob)
         return action
 
     def record(self, reward: Tensor, done: Tensor, truncated: Tensor, steps: Tensor, final_critic: Tensor) -> None:
@@ -261,105 +144,109 @@ class Learner:
 
         Where `truncated`, gamma^steps V(final_critic) is added to the reward at the end of the rollout.
         """
-        self._step.rewards, self._step.dones = reward, done
+        self._store(reward=reward, done=done)
         rows = truncated.nonzero().flatten()
         if len(rows):
-            discount = self.config.gamma ** steps[rows].float()
-            self._timeouts.append((self.algorithm.storage.step, rows, discount, final_critic[rows]))
-        self.algorithm.storage.add_transition(self._step)
+            self.timeouts.append((self.time, rows, self.config.gamma ** steps[rows].float(), final_critic[rows]))
+        self.time += 1
 
     def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
         """Learn from the full rollout; `last_critic` (n, p) follows its last decision. Returns metrics.
 
-        `elapsed`, 0 to 1: share of training that lies behind, for the step size.
+        `elapsed`, 0 to 1: share of training that lies behind, for the step size. Raises ScoreError for a rollout
+        that is not full, and Diverged for a loss or gradient that is not finite.
         """
-        storage = self.algorithm.storage
-        if storage.step != storage.num_transitions_per_env:
-            raise ScoreError(f"rollout has {storage.step} of {storage.num_transitions_per_env} decisions")
-        with torch.no_grad():
-            self._compute_values()
-            self.algorithm.compute_returns({"critic": self._normalized(last_critic)})
-            explained = explained_variance(storage.values, storage.returns)
-        for group in self.algorithm.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * (1 + elapsed * (self.config.final_learning_rate - 1))
-        losses = self.algorithm.update()
-        with torch.no_grad():
-            metrics = self._change_of_policy()
-        metrics.update(explained_variance=explained, value_loss=losses["value"], surrogate_loss=losses["surrogate"])
-        return metrics | self.actor.take_penalties()
+        if self.time != self.decisions:
+            raise ScoreError(f"rollout has {self.time} of {self.decisions} decisions")
+        config, before = self.config, self.actor.log_std.detach().exp()
+        advantages, returns, explained = self.estimate(last_critic)
+        decisions = self.rollout | {"advantage": advantages, "return": returns}
+        decisions = {name: values.flatten(0, 1) for name, values in decisions.items()}
+        self.optimizer.param_groups[0]["lr"] = config.learning_rate * (1 + elapsed * (config.final_learning_rate - 1))
+        minibatches = torch.randperm(self.minibatch * config.minibatches, device=self.device).split(self.minibatch)
+        losses = [
+            self.descend({name: values[rows] for name, values in decisions.items()})
+            for _ in range(config.epochs)
+            for rows in minibatches
+        ]
+        steps = torch.stack([torch.stack(tuple(step.values())) for step in losses]).tolist()
+        for name, number in (pair for step in steps for pair in zip(losses[0], step)):
+            if not math.isfinite(number):
+                raise Diverged(f"{name} of the learner is {number}")
+        means = {name: sum(numbers) / len(numbers) for name, numbers in zip(losses[0], zip(*steps))}
+        del means["gradient_norm"]
+        self.time = 0
+        self.timeouts.clear()
+        return self.change_of_policy(before) | {"explained_variance": explained} | means
+
+    @torch.no_grad()
+    def estimate(self, last_critic: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Advantages and returns (T, n), and the share of the returns' variance that the critic foresaw."""
+        rewards, going = self.rollout["reward"], 1.0 - self.rollout["done"]
+        self.critic.observe(self.rollout["critic"].flatten(0, 1))
+        values, following = self.critic(self.rollout["critic"]), self.critic(last_critic)
+        for t, rows, discount, final_critic in self.timeouts:
+            rewards[t, rows] += discount * self.critic(final_critic)
+        returns, advantage = torch.empty_like(rewards), torch.zeros_like(following)
+        for t in reversed(range(self.decisions)):
+            error = rewards[t] + going[t] * self.gamma * following - values[t]
+            advantage = error + going[t] * self.gamma * self.config.gae_lambda * advantage
+            returns[t], following = advantage + values[t], values[t]
+        advantages = returns - values
+        if not self.config.advantage_per_minibatch:
+            advantages = _standardized(advantages)
+        return advantages, returns, explained_variance(values, returns)
+
+    def descend(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One gradient step on b decisions {name: (b, ...)}; its losses, those of penalties without coefficients."""
+        config, advantage = self.config, batch["advantage"]
+        if config.advantage_per_minibatch:
+            advantage = _standardized(advantage)
+        ratio = (self.actor(batch["context"]).log_prob(batch["action"]).sum(dim=-1) - batch["log_prob"]).exp()
+        clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
+        surrogate = torch.max(-advantage * ratio, -advantage * clipped).mean()
+        value = (batch["return"] - self.critic(batch["critic"])).square().mean()
+        further = {penalty.name: penalty.loss(self.actor).mean() for penalty in self.penalties}
+        loss = surrogate + config.value_coefficient * value
+        loss = loss + sum(penalty.coefficient * further[penalty.name] for penalty in self.penalties)
+        self.optimizer.zero_grad()
+        loss.backward()
+        networks = (self.actor, self.critic)
+        norms = [nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm) for network in networks]
+        self.optimizer.step()
+        losses = {"value_loss": value, "surrogate_loss": surrogate, **further, "gradient_norm": sum(norms)}
+        return {name: number.detach() for name, number in losses.items()}
+
+    @torch.no_grad()
+    def change_of_policy(self, old_std: Tensor) -> dict[str, float]:
+        """The rollout's policy, of standard deviation `old_std` (d,), against the one learned from it."""
+        rollout, new = self.rollout, self.actor(self.rollout["context"])
+        old = Normal(rollout["mean"], old_std, validate_args=False)
+        ratio = (new.log_prob(rollout["action"]).sum(dim=-1) - rollout["log_prob"]).exp()
+        return {
+            "kl": float(kl_divergence(old, new).sum(dim=-1).mean()),
+            "clip_fraction": float(((ratio - 1.0).abs() > self.config.clip).float().mean()),
+            "latent_mean_square": float(new.mean.square().mean()),
+            "latent_std": float(new.stddev.mean()),
+        }
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that learning changes: tensors, and JSON-ready settings of the optimiser."""
-        optimizer, settings = optimizer_to_tensors(self.algorithm.optimizer)
-        parts = {"actor": self.actor.state_dict(), "critic": self.critic.state_dict()}
-        parts |= {"moments": self.moments.state_dict(), "optimizer": optimizer}
-        tensors = {name: value for part, values in parts.items() for name, value in with_prefix(part, values).items()}
-        return tensors, settings
+        tensors, settings = optimizer_to_tensors(self.optimizer)
+        parts = {"actor": self.actor.state_dict(), "critic": self.critic.state_dict(), "optimizer": tensors}
+        return {name: value for part in parts for name, value in with_prefix(part, parts[part]).items()}, settings
 
     def load_state(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any], source: object) -> None:
         """Put back a `state`; `source` is named in errors. Raises ScoreError where it does not fit."""
-        modules = {"actor": self.actor, "critic": self.critic, "moments": self.moments}
-        for part, module in modules.items():
-            load_module(module, take_prefix(part, tensors), source)
-        restore_optimizer(self.algorithm.optimizer, take_prefix("optimizer", tensors), settings, source)
+        load_module(self.actor, take_prefix("actor", tensors), source)
+        load_module(self.critic, take_prefix("critic", tensors), source)
+        restore_optimizer(self.optimizer, take_prefix("optimizer", tensors), settings, source)
 
-    def _compute_values(self) -> None:
-        """Update the moments, normalise the stored critic inputs, fill in values and time-out bootstraps."""
-        storage = self.algorithm.storage
-        raw = storage.observations["critic"]
-        self.moments.update(raw.flatten(0, 1))
-        storage.observations["critic"] = self._normalized(raw)
-        storage.values.copy_(self.critic(storage.observations))
-        for step, rows, discount, final_critic in self._timeouts:
-            value = self.critic({"critic": self._normalized(final_critic)})
-            storage.rewards[step, rows] += discount.unsqueeze(1) * value
-        self._timeouts.clear()
-
-    def _normalized(self, critic: Tensor) -> Tensor:
-        return self.moments(critic).clamp(-_CRITIC_LIMIT, _CRITIC_LIMIT)
-
-    def _change_of_policy(self) -> dict[str, float]:
-        """Old against new policy over the rollout, and what the new one looks like."""
-        storage = self.algorithm.storage
-        self.actor(storage.observations, stochastic_output=True)
-        kl = self.actor.get_kl_divergence(storage.distribution_params, self.actor.output_distribution_params)
-        log_prob = self.actor.get_output_log_prob(storage.actions)
-        ratio = (log_prob - storage.actions_log_prob.squeeze(-1)).exp()
-        mean, std = self.actor.output_mean, self.actor.output_std
-        return {
-            "kl": float(kl.mean()),
-            "clip_fraction": float(((ratio - 1.0).abs() > self.config.clip).float().mean()),
-            "latent_mean_square": float(mean.square().mean()),
-            "latent_std": float(std.mean()),
-        }
+    def _store(self, **values: Tensor) -> None:
+        """Write values (n, ...) of the present decision."""
+        for name, value in values.items():
+            self.rollout[name][self.time] = value
 
 
-def _storage(sizes: Sizes, device: str) -> RolloutStorage:
-    widths = {"actor": sizes.context, "critic": sizes.critic}
-    example = TensorDict(
-        {name: torch.zeros(sizes.envs, width) for name, width in widths.items()}, batch_size=[sizes.envs]
-    )
-    return RolloutStorage("rl", sizes.envs, sizes.decisions, example, (sizes.action,), device)
-
-
-class Critic(nn.Module):
-    """A value (n,) of inputs (n, p), normalised by running moments; for learners other than PPO."""
-
-    def __init__(self, inputs: int, hidden: tuple[int, ...], activation: str) -> None:
-        super().__init__()
-        self.moments = EmpiricalNormalization(inputs)
-        self.network = MLP(inputs, 1, list(hidden), activation)
-
-    def observe(self, inputs: Tensor) -> None:
-        """Update the moments with inputs (n, p)."""
-        self.moments.update(inputs)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Values (n,)."""
-        return self.network(self.moments(inputs).clamp(-_CRITIC_LIMIT, _CRITIC_LIMIT)).squeeze(-1)
-
-
-def explained_variance(values: Tensor, returns: Tensor) -> float:
-    """1 - Var(returns - values) / Var(returns); NaN where all returns are equal."""
-    variance = returns.var()
-    return float(1.0 - (returns - values).var() / variance) if variance > 0 else float("nan")
+def _standardized(advantages: Tensor) -> Tensor:
+    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)

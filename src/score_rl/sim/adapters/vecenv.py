@@ -11,10 +11,9 @@ A `VecEnv` says less than a World does, and what is missing is given by the call
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from rsl_rl.env import VecEnv
 from torch import Tensor
 
 from score_rl.contracts import COMMAND, Observation, StepResult, WorldSpec
@@ -23,6 +22,23 @@ from score_rl.core.seeding import derive_seed
 
 Groups = Mapping[str, Tensor]
 """Observation groups of a VecEnv: name -> (n, d); its TensorDict is one."""
+
+
+class VecEnv(Protocol):
+    """What is used of an rsl_rl environment; rsl_rl itself is not needed."""
+
+    num_envs: int
+    num_actions: int
+    max_episode_length: int
+    device: torch.device | str
+
+    def get_observations(self) -> Groups:
+        """The present observations."""
+        ...
+
+    def step(self, actions: Tensor) -> tuple[Groups, Tensor, Tensor, Mapping[str, Any]]:
+        """Observations, rewards (n,), dones (n,) and extras; ended rows have been reset."""
+        ...
 
 
 def seed_and_reset(env: VecEnv, seeds: Sequence[int]) -> None:

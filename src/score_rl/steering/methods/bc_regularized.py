@@ -19,7 +19,8 @@ from score_rl.core.seeding import torch_generator
 from score_rl.data.windows import WindowBatch
 from score_rl.steering.method import Method, SteeringSpec
 from score_rl.steering.methods.unconstrained import ShiftHead, UnconstrainedConfig, check_shift, shift_head
-from score_rl.steering.ppo import GaussianActor, Penalty
+from score_rl.steering.networks import GaussianActor
+from score_rl.steering.penalties import Penalty
 
 
 @dataclass(frozen=True)

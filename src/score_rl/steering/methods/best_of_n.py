@@ -13,9 +13,10 @@ V reads the privileged state, exists in training only and serves nothing but tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +29,15 @@ from score_rl.core.checkpoints import (
     take_prefix,
     with_prefix,
 )
-from score_rl.core.errors import ScoreError
+from score_rl.core.errors import Diverged, ScoreError
 from score_rl.steering.heads import Decision, LatentHead, more_noise
 from score_rl.steering.method import Decider, Method, SteeringSpec, latent_head
 from score_rl.steering.methods.unconstrained import check_coordinates
-from score_rl.steering.ppo import Critic, Penalty, PPOConfig, Sizes, explained_variance
+from score_rl.steering.networks import Critic, explained_variance
+from score_rl.steering.penalties import Penalty
+
+if TYPE_CHECKING:
+    from score_rl.steering.ppo import PPOConfig, Sizes
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ class BestOfNLearner:
 
     def resize(self, sizes: Sizes) -> None:
         """See `steering.method.Learns`."""
-        self.minibatch = max(1, sizes.envs * sizes.decisions // self.ppo.minibatches)
+        self.minibatch = self.ppo.minibatch_size(sizes.envs * sizes.decisions)
         self._rollout: list[dict[str, Tensor]] = []
 
     @torch.no_grad()
@@ -200,7 +205,10 @@ class BestOfNLearner:
                 self.optimizer.step()
                 sums += torch.stack(losses).detach().cpu()
                 steps += 1
-        return tuple((sums / steps).tolist())
+        losses = tuple((sums / steps).tolist())
+        if not all(math.isfinite(loss) for loss in losses):
+            raise Diverged(f"the losses of Q and V are {losses}")
+        return losses
 
 
 def _head(spec: SteeringSpec, device: str) -> LatentHead:

@@ -1,0 +1,162 @@
+"""Two versions of the learner side by side: the same bases, twins, seeds and budgets; success, area, time.
+
+    git worktree add ../before COMMIT                      # the version to compare with, and an environment for it
+    python benchmarks/ppo.py --before ../before --before-python ../before/.venv/bin/python
+
+Bases come from few demonstrations of one development robot, twins from its calibration, all made by the present
+version. Then every (task, seed) is steered by both versions, one after the other, the order changing from pair to
+pair. A run that is there already is not made again, so that an interrupted benchmark goes on where it stopped.
+Times are wall seconds and CPU seconds of the whole process; the latter bear a machine that is shared with others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from safetensors.torch import load_file
+
+from score_rl.core.files import read_json, read_json_lines, write_json
+from score_rl.core.runs import describe_process
+
+TIMES = ("environment_s", "policy_s", "learner_s", "steps_per_second")
+LAST = 5
+"""Iterations whose mean is the final success."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The learner of the present version against that of another."""
+
+    before: Path
+    """Source tree of the other version."""
+    before_python: Path = Path(sys.executable)
+    """Interpreter of an environment that has what the other version imports; its own score-rl is not used."""
+    tasks: tuple[str, ...] = ("pinch_cube", "grasp_bottle", "push_ball")
+    """Tasks, by the recipes of the same name."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Training seeds."""
+    robot_seed: int = 105
+    """Robot of the demonstrations."""
+    episodes: int = 120
+    """Demonstrations."""
+    pretrain_steps: int = 4000
+    """Gradient steps of a base."""
+    num_envs: int = 64
+    """Environments."""
+    control_steps: int = 300_000
+    """Budget of every run."""
+    runs: Path = Path("runs/ppo")
+    """Folder of the run directories."""
+    result: Path = Path("benchmarks/results/ppo.json")
+    """Result file to write."""
+
+
+def score(python: Path, source: Path, *arguments: object) -> float:
+    """Run a command of the version in `source`; its CPU seconds."""
+    environment = {**os.environ, "PYTHONPATH": str(source / "src")}
+    command = [str(python), "-m", "score_rl.cli", *(str(argument) for argument in arguments)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"failed: {' '.join(command)}")
+    return usage.ru_utime + usage.ru_stime
+
+
+def make_base(benchmark: Benchmark, task: str) -> tuple[Path, Path]:
+    """Base policy and calibrated twin of a task."""
+    out, here = benchmark.runs / task, (Path(sys.executable), Path(__file__).resolve().parents[1])
+    collect = ("--robot-seed", benchmark.robot_seed, "--demonstrations.episodes", benchmark.episodes)
+    data = ("--dataset", out / "collect")
+    steps = ("--training.steps", benchmark.pretrain_steps)
+    score(*here, "--recipe", task, "collect", *collect, "--out", out / "collect")
+    score(*here, "--recipe", task, "pretrain", *data, *steps, "--out", out / "base")
+    score(*here, "--recipe", task, "calibrate", *data, "--out", out / "calibration")
+    return out / "base", out / "calibration" / "domain.toml"
+
+
+def steered(benchmark: Benchmark, task: str, seed: int, version: str) -> Path:
+    """Run directory of one steering run, made unless it is there; CPU seconds are kept beside it."""
+    out = benchmark.runs / task / f"{version}-{seed}"
+    note = out.with_suffix(".json")
+    if not note.exists():
+        base, twin = make_base(benchmark, task)
+        present = (Path(sys.executable), Path(__file__).resolve().parents[1])
+        python, source = (benchmark.before_python, benchmark.before) if version == "before" else present
+        budget = ("--num-envs", benchmark.num_envs, "--control-steps", benchmark.control_steps)
+        inputs = ("--policy", base, "--worlds", twin, "--learner.seed", seed)
+        options = ("--recipe", task, "steer", *inputs, *budget, "--overwrite", "--out", out)
+        write_json(note, {"cpu_s": score(python, source, *options)})
+    return out
+
+
+def figures(run: Path) -> dict[str, Any]:
+    """What a run achieved and cost."""
+    records, record = read_json_lines(run / "metrics.jsonl"), read_json(run / "run.json")
+    success, steps = [entry["success"] for entry in records], records[-1]["control_steps"]
+    wall_s, cpu_s = sum(steps_s(entry) for entry in records), read_json(run.with_suffix(".json"))["cpu_s"]
+    return {
+        "success": success,
+        "final_success": statistics.fmean(success[-LAST:]),
+        "area": statistics.fmean(success),
+        "control_steps": steps,
+        "steps_per_second": round(steps / wall_s, 1),
+        "steps_per_cpu_second": round(steps / cpu_s, 1),
+        "update_s": round(statistics.median(entry["learner_s"] for entry in records), 4),
+        "policy_s": round(statistics.median(entry["policy_s"] for entry in records), 4),
+        "commit": record["commit"],
+    }
+
+
+def steps_s(entry: dict[str, Any]) -> float:
+    """Seconds of one iteration."""
+    return entry["environment_s"] + entry["policy_s"] + entry["learner_s"]
+
+
+def same_to_the_bit(one: Path, other: Path) -> bool:
+    """Whether two runs logged the same numbers (but times) and end with the same weights, whatever their names."""
+    logs = [read_json_lines(run / "metrics.jsonl") for run in (one, other)]
+    logs = [[{key: value for key, value in entry.items() if key not in TIMES} for entry in log] for log in logs]
+    files = [load_file(run / "steering" / "steering.safetensors") for run in (one, other)]
+    weights = [sorted(files[i].values(), key=lambda tensor: (tensor.numel(), tensor.ndim)) for i in range(2)]
+    equal = len(weights[0]) == len(weights[1]) and all(torch.equal(a, b) for a, b in zip(*weights))
+    return equal and json.dumps(logs[0]) == json.dumps(logs[1])
+
+
+def table(pairs: Sequence[dict[str, Any]]) -> str:
+    """Markdown table of all pairs."""
+    lines = ["| task | seed | final success | area | control steps / CPU s | update s | same bits |"]
+    lines.append("|" + "---|" * 7)
+    for pair in pairs:
+        names = ("final_success", "area", "steps_per_cpu_second", "update_s")
+        cells = [f"{pair['before'][name]:.4g} → {pair['now'][name]:.4g}" for name in names]
+        cells = [pair["task"], str(pair["seed"]), *cells, "yes" if pair["equal"] else "no"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(benchmark: Benchmark) -> None:
+    """Make what is missing, compare, print and write."""
+    pairs: list[dict[str, Any]] = []
+    for index, (seed, task) in enumerate(product(benchmark.seeds, benchmark.tasks)):
+        order = ("before", "now") if index % 2 == 0 else ("now", "before")
+        runs = {version: steered(benchmark, task, seed, version) for version in order}
+        pair = {"task": task, "seed": seed, **{version: figures(runs[version]) for version in ("before", "now")}}
+        pairs.append(pair | {"equal": same_to_the_bit(runs["before"], runs["now"])})
+        print(table(pairs[-1:]).splitlines()[-1], flush=True)
+        write_json(benchmark.result, {"benchmark": "ppo", **describe_process(), "pairs": pairs})
+    print(table(pairs))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Benchmark, description=__doc__))

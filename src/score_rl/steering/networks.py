@@ -1,0 +1,100 @@
+"""The networks that steering learns: the actor, and a critic. All of steering that a robot needs to decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from score_rl.core.errors import ScoreError, unknown_choice
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "identity": nn.Identity,
+    "relu": nn.ReLU,
+    "selu": nn.SELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+"""Activations by name."""
+
+_INPUT_LIMIT = 10.0  # A privileged input that was constant so far has no scale yet: keep it finite.
+_SCALE_FLOOR = 1e-2  # Added to standard deviations, for the same reason.
+
+
+def check_network(hidden: tuple[int, ...], activation: str) -> None:
+    """Raise ScoreError for widths that are not positive, for none at all, and for an unknown activation."""
+    if not hidden or min(hidden) < 1:
+        raise ScoreError(f"ppo.hidden needs one or more positive widths, got {tuple(hidden)}")
+    if activation not in ACTIVATIONS:
+        raise unknown_choice("ppo.activation", activation, ACTIVATIONS)
+
+
+def mlp(inputs: int, outputs: int, hidden: tuple[int, ...], activation: str) -> nn.Sequential:
+    """Linear layers of these widths with activations in between: (..., inputs) -> (..., outputs)."""
+    check_network(hidden, activation)
+    layers: list[nn.Module] = []
+    for width, following in pairwise((inputs, *hidden)):
+        layers += [nn.Linear(width, following), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers, nn.Linear(hidden[-1], outputs))
+
+
+class GaussianActor(nn.Module):
+    """Diagonal Gaussian over actions with a state-independent log-std; it starts at exactly N(0, I)."""
+
+    def __init__(self, inputs: int, outputs: int, hidden: tuple[int, ...], activation: str) -> None:
+        super().__init__()
+        self.log_std = nn.Parameter(torch.zeros(outputs))
+        self.mlp = mlp(inputs, outputs, hidden, activation)
+        nn.init.zeros_(self.mlp[-1].weight)
+        nn.init.zeros_(self.mlp[-1].bias)
+
+    def mean_std(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (..., d) and standard deviation (d,) at inputs (..., c)."""
+        return self.mlp(inputs), self.log_std.exp()
+
+    def forward(self, inputs: Tensor) -> Normal:
+        """The distribution at inputs (..., c), of batch shape (..., d)."""
+        return Normal(*self.mean_std(inputs), validate_args=False)
+
+
+class Critic(nn.Module):
+    """The value of inputs (..., p), which it normalises by their running moments."""
+
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
+    def __init__(self, inputs: int, hidden: tuple[int, ...], activation: str) -> None:
+        super().__init__()
+        self.mlp = mlp(inputs, 1, hidden, activation)
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("variance", torch.ones(inputs))
+        self.register_buffer("count", torch.tensor(0))
+
+    def observe(self, inputs: Tensor) -> None:
+        """Update the moments with inputs (n, p)."""
+        mean, variance = inputs.mean(dim=0), inputs.var(dim=0, unbiased=False)
+        self.count += len(inputs)
+        share, change = len(inputs) / self.count, mean - self.mean
+        self.mean += share * change
+        self.variance += share * (variance - self.variance + change * (mean - self.mean))
+
+    def normalize(self, inputs: Tensor) -> Tensor:
+        """What the network sees of inputs (..., p)."""
+        scaled = (inputs - self.mean) / (self.variance.sqrt() + _SCALE_FLOOR)
+        return scaled.clamp(-_INPUT_LIMIT, _INPUT_LIMIT)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Values (...,)."""
+        return self.mlp(self.normalize(inputs)).squeeze(-1)
+
+
+def explained_variance(values: Tensor, returns: Tensor) -> float:
+    """1 - Var(returns - values) / Var(returns); NaN where all returns are equal."""
+    variance = returns.var()
+    return float(1.0 - (returns - values).var() / variance) if variance > 0 else float("nan")

@@ -1,0 +1,38 @@
+"""Penalties: further terms of the actor's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from score_rl.steering.networks import GaussianActor
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """A further term of the actor's loss: `coefficient` times the mean of `loss(actor)`."""
+
+    name: str
+    """What it is called in the log."""
+    coefficient: float
+    """Its weight."""
+    loss: Callable[[GaussianActor], Tensor]
+    """Actor -> (m,) losses, e.g. on a minibatch that it draws from torch's global generator."""
+
+
+def prior_penalty(inputs: Tensor, batch: int, coefficient: float) -> Penalty:
+    """KL to the prior on `batch` of these inputs (m, c), drawn anew for every gradient step."""
+
+    def loss(actor: GaussianActor) -> Tensor:
+        picked = torch.randint(len(inputs), (batch,), device=inputs.device)
+        return kl_to_prior(*actor.mean_std(inputs[picked]))
+
+    return Penalty("prior_kl_real", coefficient, loss)
+
+
+def kl_to_prior(mean: Tensor, std: Tensor) -> Tensor:
+    """KL(N(mean, std^2) || N(0, I)), summed over dimensions: mean (n, d), std (d,) -> (n,)."""
+    return 0.5 * (mean**2 + std**2 - 1.0 - 2.0 * std.log()).sum(dim=-1)
