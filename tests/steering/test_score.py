@@ -9,6 +9,7 @@ import pytest
 import torch
 from toys import ToyPolicy, ToyWorld
 
+from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import read_json_lines
 from score_rl.core.fingerprint import fingerprint
@@ -238,3 +239,14 @@ def test_a_checkpoint_of_another_base_policy_is_refused(tmp_path):
     other.strength.data.fill_(0.5)
     with pytest.raises(ScoreError, match="belongs to the base policy"):
         steer(other, [Stage(ToyWorld(4), 4 * 64)], CONFIG, run_of(tmp_path / "run"))
+
+
+def test_a_checkpoint_of_other_ranks_is_refused(tmp_path):
+    run = run_of(tmp_path / "run")
+    run.add_listener(lambda index, record: (_ for _ in ()).throw(KeyboardInterrupt) if index == 1 else None)
+    with pytest.raises(KeyboardInterrupt):
+        steer(ToyPolicy(), [Stage(ToyWorld(4), 4 * 64)], CONFIG, run)
+    tensors, metadata = load_tensors(run.path("checkpoint.safetensors"), "score_rl.steering_checkpoint")
+    save_tensors(run.path("checkpoint.safetensors"), tensors, {**metadata, "ranks": 2})
+    with pytest.raises(ScoreError, match="made by 2 rank"):
+        steer(ToyPolicy(), [Stage(ToyWorld(4), 4 * 64)], CONFIG, run_of(tmp_path / "run"))

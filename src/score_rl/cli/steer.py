@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from score_rl.cli.common import Flat, say, show
+from score_rl.core import ranks
 from score_rl.pipeline import stages
 from score_rl.tasks.settings import SteerSettings
 
@@ -15,7 +16,8 @@ class Steer:
     """Learn to choose the latent of a frozen base policy, by PPO on sparse rewards in simulation.
 
     OUT/steering becomes a folder that means something only together with this base policy. Iteration 0 is the
-    base policy exactly. An interrupted run resumes from its checkpoint. Other methods (--method) change what is
+    base policy exactly. An interrupted run resumes from its checkpoint. `torchrun --nproc-per-node N -m score_rl.cli
+    steer ...` learns in N processes of --num-envs environments each. Other methods (--method) change what is
     learned and nothing else: docs/methods.
     """
 
@@ -34,4 +36,6 @@ class Steer:
     def run(self) -> None:
         """Steer, and say how fast."""
         how = {"dataset": self.dataset, "overwrite": self.overwrite, "notify": say}
-        show(stages.steer(self.settings, self.policy, self.out, **how))
+        steered = stages.steer(self.settings, self.policy, self.out, **how)
+        if ranks.rank() == 0:
+            show(steered)

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from score_rl.core import ranks
+
 LOG_INTERVAL_S = 30.0
 """Seconds between two lines where the output is no terminal."""
 
@@ -41,7 +43,7 @@ def progress(
     >>> with progress("pretrain", total=2) as advance:  # doctest: +SKIP
     ...     advance(note="loss 0.12")
     """
-    console = console or Console(stderr=True)
+    console = console or Console(stderr=True, quiet=ranks.rank() > 0)
     if console.is_terminal:
         with _bar(description, total, done, console) as advance:
             yield advance

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from score_rl.core import ranks
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import JsonLines, prepare_run_dir, read_json, to_plain, write_json
 from score_rl.core.parallel import usable_cores
@@ -35,11 +36,13 @@ Listener = Callable[[int, Mapping[str, Any]], None]
 class Run:
     """One stage's run directory; made by `start_run`."""
 
-    def __init__(self, directory: Path, record: dict[str, Any], resumed: bool) -> None:
+    def __init__(self, directory: Path, record: dict[str, Any], resumed: bool, writes: bool = True) -> None:
         self.directory = directory
         self.resumed = resumed
         """Whether the directory already held this run, unfinished or finished."""
-        self.metrics = JsonLines(directory / "metrics.jsonl")
+        self.writes = writes
+        """Whether this process writes the run's files; of several ranks only the first does."""
+        self.metrics = JsonLines(directory / "metrics.jsonl") if writes else None
         self._record = record
         self._listeners: list[Listener] = []
         self._earlier_s = float(record["wall_s"])
@@ -65,7 +68,9 @@ class Run:
         return self.directory.joinpath(*parts)
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Append a record to metrics.jsonl and pass it to the listeners."""
+        """Append a record to metrics.jsonl and pass it to the listeners; nothing where the run does not write."""
+        if not self.writes:
+            return
         index = len(self.metrics)
         self.metrics.append(record)
         for listener in self._listeners:
@@ -77,7 +82,8 @@ class Run:
         What was logged after the checkpoint is dropped, since the resumed run logs it again. A resumed run that
         finds no checkpoint rewinds to 0.
         """
-        self.metrics.truncate_to(records)
+        if self.writes:
+            self.metrics.truncate_to(records)
         if wall_s is not None:
             self._earlier_s, self._start = wall_s, time.monotonic()
 
@@ -89,7 +95,8 @@ class Run:
         """Mark the run as complete and store its summary."""
         self._record.update(wall_s=self.wall_s, summary=to_plain(summary or {}), status="finished")
         self._earlier_s = self._record["wall_s"]
-        write_json(self.path("run.json"), self._record)
+        if self.writes:
+            write_json(self.path("run.json"), self._record)
 
 
 def start_run(
@@ -98,8 +105,12 @@ def start_run(
     config: Any,
     seeds: Mapping[str, int],
     overwrite: bool = False,
+    distributed: bool = False,
 ) -> Run:
     """Start, resume or reuse a run; config is a dataclass.
+
+    distributed: under torchrun all ranks share this run, and the first of them writes it; what is not distributed
+    is refused there.
 
     The same stage and configuration in an existing directory: an unfinished run is resumed, a finished one is
     returned with `finished` True. Anything else there is an error that names the fields that differ, unless
@@ -107,7 +118,19 @@ def start_run(
     """
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
         raise TypeError(f"config must be a dataclass instance, got {config!r}")
+    if ranks.launched() > 1 and not distributed:
+        raise ScoreError(f"{stage} runs in one process; only steer shares its work among {ranks.launched()} ranks")
+    if distributed:
+        ranks.join()
     directory = Path(directory)
+    if ranks.rank() > 0:
+        return Run(directory, *ranks.gather(None)[0], writes=False)
+    run = _start(directory, stage, config, seeds, overwrite)
+    ranks.gather([run._record, run.resumed])
+    return run
+
+
+def _start(directory: Path, stage: str, config: Any, seeds: Mapping[str, int], overwrite: bool) -> Run:
     resolved, seeds = to_plain(config), to_plain(seeds)
     if not overwrite and (directory / "run.json").is_file():
         return _reopen(directory, stage, resolved, seeds)

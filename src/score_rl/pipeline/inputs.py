@@ -50,13 +50,18 @@ def open_run(
     overwrite: bool = False,
     seeds: Mapping[str, int] | None = None,
     notify: Notify = silent,
+    distributed: bool = False,
 ) -> Run:
     """Start, resume or reuse a stage's run directory, and say which. Raises ScoreError; see `start_run`.
 
-    hashes: role -> hash of what the stage is given, see `content_hash` and the functions below.
+    hashes: role -> hash of what the stage is given, see `content_hash` and the functions below. distributed: ranks of
+    torchrun may share the run.
     """
     require_free_space(directory, SPACE_NEEDED)
-    run = start_run(directory, stage, StageConfig(settings, dict(hashes)), seeds or {}, overwrite=overwrite)
+    config = StageConfig(settings, dict(hashes))
+    run = start_run(directory, stage, config, seeds or {}, overwrite, distributed)
+    if not run.writes:
+        return run
     if run.finished:
         notify(f"[dim]{stage}: done already, reusing {directory}[/dim]")
     else:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from score_rl.contracts import FlowPolicy, World
+from score_rl.core import ranks
 from score_rl.core.chunks import check_fit
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import read_json
@@ -209,8 +210,9 @@ def steer(
 ) -> Steered:  # fmt: skip
     """Learn to choose the latent of a frozen base policy, or what another method learns, in simulation.
 
-    dataset: demonstrations, for the methods and options that read them.
+    dataset: demonstrations, for the methods and options that read them. Under torchrun the ranks learn together.
     """
+    ranks.join()
     method, out = find_method(settings.method, METHODS), Path(out)
     if len(settings.worlds) != len(settings.control_steps) or not settings.worlds:
         raise ScoreError(
@@ -223,13 +225,15 @@ def steer(
     hashes = {"policy": policy_hash(policy, base)} | world_hashes(*settings.worlds)
     if dataset is not None:
         hashes["dataset"] = content_hash(dataset_root(dataset))
-    worlds = [open_world(w, settings.num_envs, settings.task, nan_dump_dir=out / "nan") for w in settings.worlds]
+    dumps = out / "nan" if ranks.rank() == 0 else None
+    worlds = [open_world(world, settings.num_envs, settings.task, nan_dump_dir=dumps) for world in settings.worlds]
     try:
         plan = [loop.Stage(world, steps) for world, steps in zip(worlds, settings.control_steps)]
         loop.check_settings(base, plan, settings.learner, dataset is not None)
         spec = loop.steering_spec(base, settings.learner, method, settings.options())
         method.check(base, spec, dataset is not None)
-        run = open_run(out, "steer", settings, hashes, overwrite, {"training": settings.learner.seed}, notify)
+        seeds = {"training": settings.learner.seed}
+        run = open_run(out, "steer", settings, hashes, overwrite, seeds, notify, distributed=True)
         reused = run.finished
         if not reused:
             torch.set_num_threads(settings.threads)

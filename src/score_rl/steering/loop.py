@@ -17,6 +17,9 @@ and `score_rl.steering.methods` has rivals with other heads in the same loop.
 Each iteration starts from a reset with seeds derived from (seed, iteration), and all its random numbers are
 derived from the same pair. A checkpoint therefore holds networks, optimiser and counters, nothing of the
 simulator, and a killed run resumes to the same bits (on the CPU, with the same number of threads).
+
+Under `torchrun` every rank steps environments of its own; all learn from the mean of their gradients and stay
+identical. Rank 0 writes the files; the others read the checkpoint, so that they need the same file system.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ import torch
 from torch import Tensor
 
 from score_rl.contracts import COMMAND, FlowPolicy, Observation, Window, World, WorldSpec
+from score_rl.core import ranks
 from score_rl.core.checkpoints import load_tensors, save_tensors
 from score_rl.core.chunks import ChunkRunner, check_fit
 from score_rl.core.errors import Diverged, ScoreError, unknown_choice
@@ -93,8 +97,8 @@ class Stage:
         return max(1, self.control_steps // self.steps_per_iteration(config))
 
     def steps_per_iteration(self, config: SteerConfig) -> int:
-        """Control steps of one iteration."""
-        return self.world.spec.num_envs * config.decisions * config.execute_steps
+        """Control steps of one iteration, of all ranks."""
+        return ranks.count() * self.world.spec.num_envs * config.decisions * config.execute_steps
 
 
 def steer(
@@ -137,7 +141,8 @@ def steer(
             advance(note=f"success {record['success']:.2f}")
     steering = session.trained_policy()
     trained = {"control_steps": session.control_steps, "iterations": len(plan)}
-    save_steering(run.path(BUNDLE), steering, {"config": asdict(config), **trained})
+    if run.writes:
+        save_steering(run.path(BUNDLE), steering, {"config": asdict(config), **trained})
     run.finish({**trained, "wall_s": run.wall_s})
     return steering
 
@@ -205,10 +210,10 @@ class _Session:
         """One rollout and one update; returns the record for the log."""
         self._enter(stage)
         watch = Stopwatch()
-        key = ("steer", self.config.seed, iteration)
-        seeds = [derive_seed(*key, "episode", row) for row in range(stage.world.spec.num_envs)]
-        with seeded(*key, device=self.device):
-            rollout = self.rollout(seeds, watch)
+        key, n, rank = ("steer", self.config.seed, iteration), stage.world.spec.num_envs, ranks.rank()
+        seeds = [derive_seed(*key, "episode", row) for row in range(rank * n, rank * n + n)]
+        with seeded(*key, *(("rank", rank) if rank else ()), device=self.device):
+            rollout = self.rollout(seeds, watch).of_all_ranks()
             with watch("learner"):
                 learned = self.learner.update(_privileged(self.chunks.observation), iteration / self.iterations)
         steps = stage.steps_per_iteration(self.config)
@@ -220,8 +225,8 @@ class _Session:
             "world": stage.world.spec.name,
             "control_steps": self.control_steps,
             "filler_steps": self.filler_steps,
-            **rollout.summary(stage.world.spec.num_envs),
-            **learned,
+            **rollout.summary(n * ranks.count()),
+            **ranks.mean_figures(learned),
             **watch.summary(steps),
         }
 
@@ -234,6 +239,9 @@ class _Session:
 
     def save(self, iteration: int) -> None:
         """Write the checkpoint from which `resume` continues at `iteration`."""
+        self.saved = iteration
+        if not self.run.writes:
+            return
         tensors, settings = self.learner.state()
         counters = {"control_steps": self.control_steps, "filler_steps": self.filler_steps}
         progress_made = {"iteration": iteration, "records": len(self.run.metrics), "wall_s": self.run.wall_s}
@@ -242,24 +250,29 @@ class _Session:
             "base": self.spec.base,
             **counters,
             **progress_made,
+            "ranks": ranks.count(),
             "optimizer": settings,
         }
         save_tensors(self.run.path(CHECKPOINT), tensors, metadata)
-        self.saved = iteration
 
     def resume(self) -> int:
         """Load the checkpoint if there is one and rewind the log to it; the iteration to go on with."""
         path = self.run.path(CHECKPOINT)
+        shown = {"environments": [stage.world.spec.num_envs for stage in self.stages], "checkpoint": path.exists()}
+        ranks.agree(shown, f"their environments, or in whether they see {path}")
         if not path.exists():
             self.run.rewind(0)
             return 0
         tensors, metadata = load_tensors(path, CHECKPOINT_KIND)
         if metadata["base"] != (own := self.spec.base):
             raise ScoreError(f"{path} belongs to the base policy {metadata['base'][:12]}, not to {own[:12]}")
+        if metadata["ranks"] != ranks.count():
+            raise ScoreError(f"{path} was made by {metadata['ranks']} rank(s), here are {ranks.count()}: use as many")
         self.learner.load_state(tensors, metadata["optimizer"], path)
         self.control_steps, self.filler_steps = metadata["control_steps"], metadata["filler_steps"]
         self.run.rewind(metadata["records"], metadata["wall_s"])
         self.saved = metadata["iteration"]
+        ranks.agree(self.saved, f"the iteration of {path}")
         return self.saved
 
     def _learner(self, sizes: Sizes, penalties: tuple[Penalty, ...]) -> Learns:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from score_rl.core import ranks
 from score_rl.core.chunks import ChunkResult, Episode
 
 _LARGEST = ("peak_force_n",)  # episode maxima of which a quantile is reported; all others are averaged
@@ -54,6 +56,24 @@ class RolloutMetrics:
     def add_episodes(self, episodes: Sequence[Episode]) -> None:
         """Add finished episodes."""
         self._episodes += episodes
+
+    def of_all_ranks(self) -> RolloutMetrics:
+        """Everything that the ranks collected, in their order, at every rank."""
+        if ranks.count() == 1:
+            return self
+        merged = RolloutMetrics()
+        own = {
+            "decision_steps": self.decision_steps,
+            "jumps": torch.cat(self._jumps).tolist(),
+            "latent": torch.stack(self._latent_mean_square).tolist(),
+            "episodes": [asdict(episode) for episode in self._episodes],
+        }
+        for part in ranks.gather(own):
+            merged.decision_steps += part["decision_steps"]
+            merged._jumps.append(torch.tensor(part["jumps"]))
+            merged._latent_mean_square += torch.tensor(part["latent"]).unbind()
+            merged._episodes += [Episode(**episode) for episode in part["episodes"]]
+        return merged
 
     def summary(self, num_envs: int) -> dict[str, Any]:
         """Figures of the rollout.

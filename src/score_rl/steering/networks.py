@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from score_rl.core import ranks
 from score_rl.core.errors import ScoreError, unknown_choice
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -77,10 +78,10 @@ class Critic(nn.Module):
         self.register_buffer("count", torch.tensor(0))
 
     def observe(self, inputs: Tensor) -> None:
-        """Update the moments with inputs (n, p)."""
-        mean, variance = inputs.mean(dim=0), inputs.var(dim=0, unbiased=False)
-        self.count += len(inputs)
-        share, change = len(inputs) / self.count, mean - self.mean
+        """Update the moments with inputs (n, p), of all ranks."""
+        mean, variance, count = ranks.moments(inputs)
+        self.count += count
+        share, change = count / self.count, mean - self.mean
         self.mean += share * change
         self.variance += share * (variance - self.variance + change * (mean - self.mean))
 

@@ -8,6 +8,7 @@
 
 The reward of a decision is already discounted within its chunk. A time-out is bootstrapped exactly: with the value
 of the final observation, discounted by the control steps that were really taken. There is no entropy bonus.
+Under torchrun every rank has a rollout of its own; moments, advantages and gradients are those of all of them.
 Random numbers are torch's global ones, which the loop derives from (seed, iteration): there is no random state to
 store, and weights, moments and optimiser are plain tensors.
 """
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
+from score_rl.core import ranks
 from score_rl.core.checkpoints import load_module, optimizer_to_tensors, restore_optimizer, take_prefix, with_prefix
 from score_rl.core.errors import Diverged, ScoreError
 from score_rl.steering.networks import Critic, GaussianActor, check_network, explained_variance
@@ -194,14 +196,14 @@ class Learner:
             returns[t], following = advantage + values[t], values[t]
         advantages = returns - values
         if not self.config.advantage_per_minibatch:
-            advantages = _standardized(advantages)
+            advantages = ranks.standardized(advantages)
         return advantages, returns, explained_variance(values, returns)
 
     def descend(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One gradient step on b decisions {name: (b, ...)}; its losses, those of penalties without coefficients."""
         config, advantage = self.config, batch["advantage"]
         if config.advantage_per_minibatch:
-            advantage = _standardized(advantage)
+            advantage = ranks.standardized(advantage)
         ratio = (self.actor(batch["context"]).log_prob(batch["action"]).sum(dim=-1) - batch["log_prob"]).exp()
         clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
         surrogate = torch.max(-advantage * ratio, -advantage * clipped).mean()
@@ -212,6 +214,7 @@ class Learner:
         self.optimizer.zero_grad()
         loss.backward()
         networks = (self.actor, self.critic)
+        ranks.mean_gradients(parameter for network in networks for parameter in network.parameters())
         norms = [nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm) for network in networks]
         self.optimizer.step()
         losses = {"value_loss": value, "surrogate_loss": surrogate, **further, "gradient_norm": sum(norms)}
@@ -246,7 +249,3 @@ class Learner:
         """Write values (n, ...) of the present decision."""
         for name, value in values.items():
             self.rollout[name][self.time] = value
-
-
-def _standardized(advantages: Tensor) -> Tensor:
-    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)

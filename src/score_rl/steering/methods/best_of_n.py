@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from score_rl.contracts import FlowPolicy, Window
+from score_rl.core import ranks
 from score_rl.core.checkpoints import (
     load_module,
     optimizer_to_tensors,
@@ -221,6 +222,8 @@ def _learner(
 ) -> BestOfNLearner:
     if penalties:
         raise ScoreError("best_of_n has no actor that --learner.prior-kl-coefficient could pull back")
+    if ranks.launched() > 1:
+        raise ScoreError("best_of_n learns in one process, without torchrun: its memory is not shared among ranks")
     return BestOfNLearner(sizes, ppo, policy, spec, device)
 
 
