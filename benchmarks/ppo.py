@@ -6,7 +6,8 @@
 Bases come from few demonstrations of one development robot, twins from its calibration, all made by the present
 version. Then every (task, seed) is steered by both versions, one after the other, the order changing from pair to
 pair. A run that is there already is not made again, so that an interrupted benchmark goes on where it stopped.
-Times are wall seconds and CPU seconds of the whole process; the latter bear a machine that is shared with others.
+Times of runs are wall seconds and CPU seconds of the whole process; the latter bear a machine that is shared with
+others. What the learner alone costs is measured in CPU seconds on rollouts of random numbers, in turns.
 """
 
 from __future__ import annotations
@@ -28,6 +29,27 @@ from safetensors.torch import load_file
 
 from score_rl.core.files import read_json, read_json_lines, write_json
 from score_rl.core.runs import describe_process
+
+COST = """
+import json, time, torch
+from score_rl.steering.ppo import Learner, PPOConfig, Sizes
+torch.set_num_threads(1)
+torch.manual_seed(0)
+sizes = Sizes(context=152, critic=80, action=23, envs=128, decisions=16)
+learner, rows, no = Learner(sizes, PPOConfig(), 8), sizes.envs, torch.zeros(sizes.envs, dtype=torch.bool)
+seen = torch.randn(sizes.decisions, rows, sizes.context), torch.randn(sizes.decisions, rows, sizes.critic)
+times = []
+for _ in range(15):
+    start = time.process_time()
+    for context, critic in zip(*seen):
+        learner.act(context, critic)
+        learner.record(critic[:, 0], no, no, torch.full((rows,), 8), critic)
+    middle = time.process_time()
+    learner.update(critic)
+    times.append((1e3 * (middle - start), 1e3 * (time.process_time() - middle)))
+print(json.dumps([sorted(values)[7] for values in zip(*times)]))
+"""
+"""Prints the CPU milliseconds of a rollout's decisions and of an update: Pinch Cube's sizes, medians of 15."""
 
 TIMES = ("environment_s", "policy_s", "learner_s", "steps_per_second")
 LAST = 5
@@ -73,9 +95,31 @@ def score(python: Path, source: Path, *arguments: object) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def learner_cost(benchmark: Benchmark, repeats: int = 5) -> dict[str, dict[str, float]]:
+    """CPU milliseconds of the learner in both versions: medians over processes, which take turns."""
+    sources = {"before": (benchmark.before_python, benchmark.before), "now": present()}
+    times: dict[str, list[list[float]]] = {version: [] for version in sources}
+    for _ in range(repeats):
+        for version, (python, source) in sources.items():
+            environment = {**os.environ, "PYTHONPATH": str(source / "src"), "OMP_NUM_THREADS": "1"}
+            command = [str(python), "-c", COST]
+            done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+            times[version].append(json.loads(done.stdout))
+    names = ("act_and_record_cpu_ms", "update_cpu_ms")
+    return {
+        version: {name: round(statistics.median(column), 1) for name, column in zip(names, zip(*rows))}
+        for version, rows in times.items()
+    }
+
+
+def present() -> tuple[Path, Path]:
+    """Interpreter and source tree of this version."""
+    return Path(sys.executable), Path(__file__).resolve().parents[1]
+
+
 def make_base(benchmark: Benchmark, task: str) -> tuple[Path, Path]:
     """Base policy and calibrated twin of a task."""
-    out, here = benchmark.runs / task, (Path(sys.executable), Path(__file__).resolve().parents[1])
+    out, here = benchmark.runs / task, present()
     collect = ("--robot-seed", benchmark.robot_seed, "--demonstrations.episodes", benchmark.episodes)
     data = ("--dataset", out / "collect")
     steps = ("--training.steps", benchmark.pretrain_steps)
@@ -91,8 +135,7 @@ def steered(benchmark: Benchmark, task: str, seed: int, version: str) -> Path:
     note = out.with_suffix(".json")
     if not note.exists():
         base, twin = make_base(benchmark, task)
-        present = (Path(sys.executable), Path(__file__).resolve().parents[1])
-        python, source = (benchmark.before_python, benchmark.before) if version == "before" else present
+        python, source = (benchmark.before_python, benchmark.before) if version == "before" else present()
         budget = ("--num-envs", benchmark.num_envs, "--control-steps", benchmark.control_steps)
         inputs = ("--policy", base, "--worlds", twin, "--learner.seed", seed)
         options = ("--recipe", task, "steer", *inputs, *budget, "--overwrite", "--out", out)
@@ -112,8 +155,6 @@ def figures(run: Path) -> dict[str, Any]:
         "control_steps": steps,
         "steps_per_second": round(steps / wall_s, 1),
         "steps_per_cpu_second": round(steps / cpu_s, 1),
-        "update_s": round(statistics.median(entry["learner_s"] for entry in records), 4),
-        "policy_s": round(statistics.median(entry["policy_s"] for entry in records), 4),
         "commit": record["commit"],
     }
 
@@ -135,10 +176,9 @@ def same_to_the_bit(one: Path, other: Path) -> bool:
 
 def table(pairs: Sequence[dict[str, Any]]) -> str:
     """Markdown table of all pairs."""
-    lines = ["| task | seed | final success | area | control steps / CPU s | update s | same bits |"]
-    lines.append("|" + "---|" * 7)
+    lines = ["| task | seed | final success | area | control steps / CPU s | same bits |", "|" + "---|" * 6]
     for pair in pairs:
-        names = ("final_success", "area", "steps_per_cpu_second", "update_s")
+        names = ("final_success", "area", "steps_per_cpu_second")
         cells = [f"{pair['before'][name]:.4g} → {pair['now'][name]:.4g}" for name in names]
         cells = [pair["task"], str(pair["seed"]), *cells, "yes" if pair["equal"] else "no"]
         lines.append(f"| {' | '.join(cells)} |")
@@ -147,14 +187,15 @@ def table(pairs: Sequence[dict[str, Any]]) -> str:
 
 def main(benchmark: Benchmark) -> None:
     """Make what is missing, compare, print and write."""
-    pairs: list[dict[str, Any]] = []
+    cost, pairs = learner_cost(benchmark), []
+    print(json.dumps(cost), flush=True)
     for index, (seed, task) in enumerate(product(benchmark.seeds, benchmark.tasks)):
         order = ("before", "now") if index % 2 == 0 else ("now", "before")
         runs = {version: steered(benchmark, task, seed, version) for version in order}
         pair = {"task": task, "seed": seed, **{version: figures(runs[version]) for version in ("before", "now")}}
         pairs.append(pair | {"equal": same_to_the_bit(runs["before"], runs["now"])})
         print(table(pairs[-1:]).splitlines()[-1], flush=True)
-        write_json(benchmark.result, {"benchmark": "ppo", **describe_process(), "pairs": pairs})
+        write_json(benchmark.result, {"benchmark": "ppo", **describe_process(), "learner": cost, "pairs": pairs})
     print(table(pairs))
 
 
