@@ -24,7 +24,7 @@ def launched() -> int:
 
 def join() -> None:
     """Meet the other ranks, over gloo on the CPU and nccl on CUDA; calling it again does nothing."""
-    if launched() > 1 and not distributed.is_initialized():
+    if launched() > 1 and not _joined():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         distributed.init_process_group()
@@ -32,12 +32,16 @@ def join() -> None:
 
 def rank() -> int:
     """Number of this rank; 0, the one that writes files, also before `join`."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
+    return distributed.get_rank() if _joined() else 0
 
 
 def count() -> int:
     """How many ranks there are; 1 before `join`."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+    return distributed.get_world_size() if _joined() else 1
+
+
+def _joined() -> bool:
+    return distributed.is_available() and distributed.is_initialized()  # some builds of torch go without
 
 
 def gather(value: Any) -> list[Any]:
