@@ -65,7 +65,7 @@ class Benchmark:
     before_python: Path = Path(sys.executable)
     """Interpreter of an environment that has what the other version imports; its own score-rl is not used."""
     tasks: tuple[str, ...] = ("pinch_cube", "grasp_bottle", "push_ball")
-    """Tasks, by the recipes of the same name."""
+    """Tasks, with the settings of their recipes."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds."""
     robot_seed: int = 105
@@ -123,9 +123,9 @@ def make_base(benchmark: Benchmark, task: str) -> tuple[Path, Path]:
     collect = ("--robot-seed", benchmark.robot_seed, "--demonstrations.episodes", benchmark.episodes)
     data = ("--dataset", out / "collect")
     steps = ("--training.steps", benchmark.pretrain_steps)
-    score(*here, "--recipe", task, "collect", *collect, "--out", out / "collect")
-    score(*here, "--recipe", task, "pretrain", *data, *steps, "--out", out / "base")
-    score(*here, "--recipe", task, "calibrate", *data, "--out", out / "calibration")
+    score(*here, "--task", task, "collect", *collect, "--out", out / "collect")
+    score(*here, "--task", task, "pretrain", *data, *steps, "--out", out / "base")
+    score(*here, "--task", task, "calibrate", *data, "--out", out / "calibration")
     return out / "base", out / "calibration" / "domain.toml"
 
 
@@ -138,7 +138,7 @@ def steered(benchmark: Benchmark, task: str, seed: int, version: str) -> Path:
         python, source = (benchmark.before_python, benchmark.before) if version == "before" else present()
         budget = ("--num-envs", benchmark.num_envs, "--control-steps", benchmark.control_steps)
         inputs = ("--policy", base, "--worlds", twin, "--learner.seed", seed)
-        options = ("--recipe", task, "steer", *inputs, *budget, "--overwrite", "--out", out)
+        options = ("--task", task, "steer", *inputs, *budget, "--overwrite", "--out", out)
         write_json(note, {"cpu_s": score(python, source, *options)})
     return out
 
