@@ -10,13 +10,12 @@ file, task by task.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import mujoco
-import numpy as np
 import torch
 import tyro
 
@@ -24,16 +23,16 @@ from score_rl.core.files import write_json
 from score_rl.core.process import describe_process
 from score_rl.core.records import read_json
 from score_rl.core.statistics import wilson
-from score_rl.sim.scene import joint_addresses
 from score_rl.sim.task import task_names
-from score_rl.sim.world import CONTROL_RATE_HZ, SimulatedWorld, make_world
+from score_rl.sim.testing import SETTLED_S, untouched
+from score_rl.sim.world import make_world
 from score_rl.tasks.people.collect import demonstrate
 from score_rl.tasks.people.habits import careful
 
 FIRST_SEED = 2_000_000
 """Of the episodes; those of demonstrations and evaluations are others."""
-SETTLED_S, UNTOUCHED_S = 1.0, 10.0
-"""Soft contacts give way under what is put on them; from then on nothing should move."""
+UNTOUCHED_S = 10.0
+"""For how long nothing should move, once soft contacts have given way under what is put on them."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ def measure(task: str, name: str, benchmark: Benchmark) -> dict[str, Any]:
     world = make_world(task, name, len(seeds), robot_seed=benchmark.robot_seed, threads=benchmark.threads)
     with closing(world):
         world.reset(seeds)
-        moved_m, turned_rad = untouched(world)
+        untouched(world, SETTLED_S)
+        moved = untouched(world, UNTOUCHED_S)
         episodes = demonstrate(world, careful(), seeds, looked_at=False)
     successes = sum(bool(episode.extra["success"]) for episode in episodes)
     return {
@@ -72,35 +72,16 @@ def measure(task: str, name: str, benchmark: Benchmark) -> dict[str, Any]:
         "successes": successes,
         "wilson95": [round(bound, 4) for bound in wilson(successes, len(seeds))],
         "stops": sum(bool(episode.extra["fault"]) for episode in episodes),
-        "moved_m": round(moved_m, 6),
-        "turned_rad": round(turned_rad, 6),
+        "moved_m": round(most(moved, "body"), 6),
+        "turned_rad": round(most(moved, "joint"), 6),
         "not_applied": sorted(world.not_applied),
         "wall_s": round(time.monotonic() - start, 1),
     }
 
 
-def untouched(world: SimulatedWorld) -> tuple[float, float]:
-    """(m, rad) how far bodies move at most, and joints turn or slide, while the hand waits where it began."""
-    home = world.qpos()[:, joint_addresses(world.model, world.robot)[0]]
-    physics, model = world.task.physics(world.domain.physics), world.model
-    targets = np.tile(home[:, None], (1, physics.substeps(CONTROL_RATE_HZ), 1))
-    bodies = [item.name for item in world.task.objects]
-    hinges = np.flatnonzero(model.jnt_type != mujoco.mjtJoint.mjJNT_FREE)
-    slack = [model.joint(k).name for k in hinges if model.joint(k).name not in world.robot.joint_names]
-    moved = turned = 0.0
-    for _ in range(round(SETTLED_S * CONTROL_RATE_HZ)):
-        world.engine.advance(targets)
-    before = world.state
-    places = {name: before.body(name).position.copy() for name in bodies}
-    angles = {name: before.joint(name).position.copy() for name in slack}
-    for _ in range(round(UNTOUCHED_S * CONTROL_RATE_HZ)):
-        world.engine.advance(targets)
-        now = world.state
-        for name, place in places.items():
-            moved = max(moved, float(np.abs(now.body(name).position - place).max()))
-        for name, angle in angles.items():
-            turned = max(turned, float(np.abs(now.joint(name).position - angle).max()))
-    return moved, turned
+def most(moved: Mapping[str, float], kind: str) -> float:
+    """The largest motion of one kind of thing; 0 where there is none."""
+    return max((far for name, far in moved.items() if name.startswith(f"{kind} ")), default=0.0)
 
 
 def main(benchmark: Benchmark) -> None:

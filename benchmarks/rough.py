@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from calibration import SEEN
 from camera import place_error_mm
 
 from score_rl.core.files import write_json
@@ -31,16 +32,7 @@ from score_rl.sim.robot import Robot
 from score_rl.sim.sensors import encoder_error
 from score_rl.sim.task import get_task
 
-FOUND = (
-    "hand.joint_bias_rad",
-    "arm.joint_bias_rad",
-    "hand.backlash_rad",
-    "hand.gain_scale",
-    "arm.gain_scale",
-    "robot.lag_s",
-    "robot.delay_s",
-    "table.height_m",
-)
+FOUND = tuple(name for name in SEEN if not name.startswith("camera.") and name != "hand.torque_limit_nm")
 """Parameters whose estimates are compared; the camera's are told as errors of place."""
 EPISODES = range(400)
 """Episodes whose mean stands for what a robot is like."""

@@ -37,7 +37,7 @@ from score_rl.core.seeding import rng, torch_generator
 
 
 class ContractViolation(AssertionError):
-    """A policy or world does not do what `score_rl.contracts` promises."""
+    """Something does not do what is promised of its kind."""
 
 
 def check_policy(policy: FlowPolicy, rows: int = 5, tolerance: float = 1e-4) -> None:
@@ -50,8 +50,8 @@ def check_policy(policy: FlowPolicy, rows: int = 5, tolerance: float = 1e-4) -> 
     spec = policy.spec
     _check_spec(check_policy_spec, spec)
     name = policy.fingerprint() if callable(getattr(policy, "fingerprint", None)) else None
-    _expect(isinstance(name, str) and name, "fingerprint() must name spec and weights; see `contracts.FlowPolicy`")
-    _expect(policy.fingerprint() == name, "fingerprint() gave two names to the same policy")
+    expect(isinstance(name, str) and name, "fingerprint() must name spec and weights; see `contracts.FlowPolicy`")
+    expect(policy.fingerprint() == name, "fingerprint() gave two names to the same policy")
     draw = torch_generator("check_policy")
     window = {key: _random_array(array, rows, draw) for key, array in spec.window.items()}
     latent = torch.randn(rows, *spec.latent_shape, generator=draw)
@@ -59,26 +59,26 @@ def check_policy(policy: FlowPolicy, rows: int = 5, tolerance: float = 1e-4) -> 
 
     context = policy.encode(window)
     features = _features("encode", context, rows)
-    _expect(torch.equal(policy.encode(window).features, features), "encode: the same window gave another context")
+    expect(torch.equal(policy.encode(window).features, features), "encode: the same window gave another context")
 
     chunk = policy.decode(context, latent)
     expected = (rows, *spec.chunk_shape)
-    _expect(tuple(chunk.shape) == expected, f"decode: expected (n, h, a) = {expected}, got {tuple(chunk.shape)}")
+    expect(tuple(chunk.shape) == expected, f"decode: expected (n, h, a) = {expected}, got {tuple(chunk.shape)}")
     _expect_values("decode", chunk)
-    _expect(not chunk.requires_grad, "decode: the chunk requires a gradient; decode under torch.no_grad()")
-    _expect(torch.equal(policy.decode(context, latent), chunk), "decode: the same latent gave another chunk")
+    expect(not chunk.requires_grad, "decode: the chunk requires a gradient; decode under torch.no_grad()")
+    expect(torch.equal(policy.decode(context, latent), chunk), "decode: the same latent gave another chunk")
 
     same = all(torch.equal(window[key], before[0][key]) for key in window) and torch.equal(latent, before[1])
-    _expect(same, "encode or decode changed its input in place")
+    expect(same, "encode or decode changed its input in place")
     _check_rows(policy, window, latent, context, chunk, tolerance)
     other = policy.decode(context, torch.randn(latent.shape, generator=draw))
-    _expect(not torch.equal(other, chunk), "decode: another latent gave the same chunk, so nothing can be steered")
+    expect(not torch.equal(other, chunk), "decode: another latent gave the same chunk, so nothing can be steered")
     if callable(velocity := getattr(policy, "velocity", None)):
         shape = tuple(velocity(context, latent, torch.full((rows,), 0.5)).shape)
-        _expect(shape == latent.shape, f"velocity: expected (n, l, w) = {tuple(latent.shape)}, got {shape}")
+        expect(shape == latent.shape, f"velocity: expected (n, l, w) = {tuple(latent.shape)}, got {shape}")
     if callable(normalize := getattr(policy, "normalize", None)):
         back = policy.denormalize(context, normalize(context, chunk))
-        _expect(_close(back, chunk, 10 * tolerance), "denormalize(normalize(chunk)) is another chunk")
+        expect(_close(back, chunk, 10 * tolerance), "denormalize(normalize(chunk)) is another chunk")
 
 
 def check_world(make_world: Callable[[], World], steps: int | None = None, amplitude: float = 0.5) -> None:
@@ -95,7 +95,7 @@ def check_world(make_world: Callable[[], World], steps: int | None = None, ampli
     world = make_world()
     spec = world.spec
     _check_spec(check_world_spec, spec)
-    _expect(spec.num_envs >= 2, "check_world needs a world of at least 2 environments")
+    expect(spec.num_envs >= 2, "check_world needs a world of at least 2 environments")
     seeds = list(range(11, 11 + spec.num_envs))
     count = spec.time_limit + 3 if steps is None else steps
     actions = torch.stack([_random_actions(spec, seed, count, amplitude) for seed in seeds], dim=1)
@@ -134,23 +134,23 @@ def _check_rows(
     for row in range(len(latent)):
         own = policy.encode({key: value[row : row + 1] for key, value in window.items()})
         same = _close(own.features, context.features[row : row + 1], tolerance)
-        _expect(same, f"encode: row {row} depends on the other rows")
+        expect(same, f"encode: row {row} depends on the other rows")
         alone = policy.decode(own, latent[row : row + 1])
-        _expect(_close(alone, chunk[row : row + 1], tolerance), f"decode: row {row} depends on the other rows")
+        expect(_close(alone, chunk[row : row + 1], tolerance), f"decode: row {row} depends on the other rows")
     index = torch.tensor([len(latent) - 1, 0, 0])
     chosen = context.rows(index)
     picked = torch.equal(_features("Context.rows", chosen, 3), context.features[index])
-    _expect(picked, "Context.rows: the features are not those of the rows asked for")
+    expect(picked, "Context.rows: the features are not those of the rows asked for")
     again = policy.decode(chosen, latent[index])
-    _expect(_close(again, chunk[index], tolerance), "Context.rows: the chosen rows decode to other chunks")
+    expect(_close(again, chunk[index], tolerance), "Context.rows: the chosen rows decode to other chunks")
 
 
 def _features(where: str, context: Context, rows: int) -> Tensor:
     """The features (n, c) of a context, checked."""
     features = getattr(context, "features", None)
-    _expect(isinstance(features, Tensor), f"{where}: a context has `features`; see `contracts.Context`")
+    expect(isinstance(features, Tensor), f"{where}: a context has `features`; see `contracts.Context`")
     good = features.ndim == 2 and len(features) == rows
-    _expect(good, f"{where}: expected features (n, c) = ({rows}, c), got {tuple(features.shape)}")
+    expect(good, f"{where}: expected features (n, c) = ({rows}, c), got {tuple(features.shape)}")
     _expect_values(where, features)
     return features
 
@@ -183,14 +183,14 @@ def _play(world: World, seeds: Sequence[int], actions: Tensor) -> Trace:
     for step, action in enumerate(actions):
         sent = action.clone()
         result = world.step(sent)
-        _expect(torch.equal(sent, action), f"step {step} changed the actions in place")
+        expect(torch.equal(sent, action), f"step {step} changed the actions in place")
         _check_step(result, action, world.spec)
         live.append(_flat_step(result))
         trace.append(_cloned(live[-1]))
     for step, (now, then) in enumerate(zip(live, trace)):
         for name in then:
             unchanged = torch.equal(now[name].nan_to_num(), then[name].nan_to_num())
-            _expect(unchanged, f"{name} returned at step {step} was overwritten by a later step: return a copy")
+            expect(unchanged, f"{name} returned at step {step} was overwritten by a later step: return a copy")
     return trace
 
 
@@ -199,13 +199,13 @@ def _check_observation(where: str, observation: Observation, spec: WorldSpec) ->
         _check_frame(f"{where}: {group} group", getattr(observation, group), declared, spec.num_envs)
     for key in spec.critic.keys() & spec.interface.observation.keys():
         same = torch.equal(observation.critic[key], observation.actor[key].float())
-        _expect(same, f"{where}: the critic's '{key}' is not the actor's, which it hides: give it another name")
+        expect(same, f"{where}: the critic's '{key}' is not the actor's, which it hides: give it another name")
 
 
 def _check_frame(where: str, frame: Frame, declared: Mapping[str, ArraySpec], rows: int) -> None:
     found = {key: tuple(value.shape) for key, value in frame.items()}
     expected = {key: (rows, *array.shape) for key, array in declared.items()}
-    _expect(found == expected, f"{where} has {found}, the spec promises {expected}")
+    expect(found == expected, f"{where} has {found}, the spec promises {expected}")
     for key, value in frame.items():
         _expect_values(f"{where}: '{key}'", value, torch_dtype(declared[key]))
 
@@ -215,23 +215,23 @@ def _check_step(result: StepResult, action: Tensor, spec: WorldSpec) -> None:
     for name, dtype in [("reward", torch.float32), *((flag, torch.bool) for flag in flags)]:
         value = getattr(result, name)
         good = tuple(value.shape) == (spec.num_envs,) and value.dtype == dtype
-        _expect(good, f"step: {name} is {value.dtype} {tuple(value.shape)}, expected {dtype} ({spec.num_envs},)")
+        expect(good, f"step: {name} is {value.dtype} {tuple(value.shape)}, expected {dtype} ({spec.num_envs},)")
     _expect_values("step: reward", result.reward)
     _check_observation("step: observation", result.observation, spec)
     _check_observation("step: final_observation", result.final_observation, spec)
     for key, value in result.info.items():
-        _expect(
+        expect(
             value.shape[:1] == (spec.num_envs,), f"step: info '{key}' has shape {tuple(value.shape)}, not (n, ...)"
         )
-        _expect(bool(value.isfinite().all()), f"step: info '{key}' is not finite")
+        expect(bool(value.isfinite().all()), f"step: info '{key}' is not finite")
     now, final = _flat_observation("", result.observation), _flat_observation("", result.final_observation)
     for name in now:
         same = torch.equal(now[name][~result.done], final[name][~result.done])
-        _expect(same, f"step: where no episode ended, final_observation{name} must equal observation{name}")
+        expect(same, f"step: where no episode ended, final_observation{name} must equal observation{name}")
     if COMMAND in spec.interface.observation:
         expected = _clipped(action, spec)
         told = _close(result.final_observation.actor[COMMAND], expected, 1e-5)
-        _expect(told, f"step: '{COMMAND}' of final_observation must be the action just sent, clipped")
+        expect(told, f"step: '{COMMAND}' of final_observation must be the action just sent, clipped")
 
 
 def _check_episode_ends(trace: Trace, time_limit: int) -> None:
@@ -240,8 +240,8 @@ def _check_episode_ends(trace: Trace, time_limit: int) -> None:
         age += 1
         done = step["terminated"] | step["truncated"]
         late, early = (age >= time_limit) & ~done, step["truncated"] & (age != time_limit)
-        _expect(not late.any(), f"an episode went on beyond the time limit of {time_limit} control steps")
-        _expect(not early.any(), f"an episode was truncated before the time limit of {time_limit} control steps")
+        expect(not late.any(), f"an episode went on beyond the time limit of {time_limit} control steps")
+        expect(not early.any(), f"an episode was truncated before the time limit of {time_limit} control steps")
         age[done] = 0
 
 
@@ -270,7 +270,7 @@ def _check_clipping(world: World, seeds: Sequence[int]) -> None:
 
 def _check_views(world: World, other: World, seeds: Sequence[int], actions: Tensor) -> None:
     """Looking shows what was declared, the same however often and for whichever rows, and moves nothing."""
-    _expect(callable(getattr(world, "look", None)), "a world with views needs `look`; see `contracts.World`")
+    expect(callable(getattr(world, "look", None)), "a world with views needs `look`; see `contracts.World`")
     declared, n = world.spec.interface.views, world.spec.num_envs
     keys, row = tuple(declared), torch.tensor([n - 1, 0], device=world.spec.device)
     one = [_flat_observation("observation", world.reset(seeds))]
@@ -281,13 +281,13 @@ def _check_views(world: World, other: World, seeds: Sequence[int], actions: Tens
         some = world.look(keys, row)
         _check_frame("look at rows", some, declared, 2)
         for key in keys:
-            _expect(torch.equal(world.look((key,))[key], seen[key]), f"look: '{key}' changed by looking again")
-            _expect(torch.equal(some[key], seen[key][row]), f"look: '{key}' of chosen rows differs from all rows")
+            expect(torch.equal(world.look((key,))[key], seen[key]), f"look: '{key}' changed by looking again")
+            expect(torch.equal(some[key], seen[key][row]), f"look: '{key}' of chosen rows differs from all rows")
         if step % 2:
             late = other.look(keys)
             for key in keys:
                 same = torch.equal(late[key], seen[key])
-                _expect(same, f"look: '{key}' depends on how often one looked before")
+                expect(same, f"look: '{key}' depends on how often one looked before")
         one.append(_flat_step(world.step(action)))
         two.append(_flat_step(other.step(action)))
     _expect_same(one, two, "a world that was looked at and one that was not")
@@ -325,13 +325,13 @@ def _expect_same(expected: Trace, got: Trace, between: str) -> None:
     for step, (one, other) in enumerate(zip(expected, got, strict=True)):
         for name, value in one.items():
             equal = torch.equal(value.nan_to_num(), other[name].nan_to_num())
-            _expect(equal, f"{name} differs at step {step} between {between}")
+            expect(equal, f"{name} differs at step {step} between {between}")
 
 
 def _expect_values(where: str, value: Tensor, dtype: torch.dtype = torch.float32) -> None:
     named = str(dtype).removeprefix("torch.")
-    _expect(value.dtype == dtype, f"{where}: expected {named}, got {value.dtype}")
-    _expect(bool(value.isfinite().all()), f"{where}: values are not finite")
+    expect(value.dtype == dtype, f"{where}: expected {named}, got {value.dtype}")
+    expect(bool(value.isfinite().all()), f"{where}: values are not finite")
 
 
 def _expect_error(what: str, call: Callable[[], object]) -> None:
@@ -346,6 +346,7 @@ def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
     return one.shape == other.shape and torch.allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
-def _expect(condition: bool, message: str) -> None:
+def expect(condition: bool, message: str) -> None:
+    """Raise ContractViolation with a message unless a condition holds; for the kits of other floors, too."""
     if not condition:
         raise ContractViolation(message)

@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 
 from score_rl.core.seeding import rng
-from score_rl.core.testing import ContractViolation
+from score_rl.core.testing import expect
 from score_rl.sim.domain import Domain, load_domain
 from score_rl.sim.robot import CONTROL_RATE_HZ
 from score_rl.sim.task import Task
@@ -42,36 +42,36 @@ def check_task(task: Task, domain: Domain | None = None, episodes: int = 4, stil
         _check_spawn(task, world.model, seed)
     world.reset(range(episodes))
     _check_conditions(task, world, "when an episode begins")
-    _check_still(task, world, still_s)
+    _check_still(world, still_s)
     _check_conditions(task, world, f"after {still_s:g} s in which nothing was touched")
     world.close()
 
 
 def _check_settings(task: Task) -> None:
-    _expect(task.horizon >= 1, f"horizon is {task.horizon}, expected at least one control step")
-    _expect(1 <= task.hold_steps <= task.horizon, f"hold_steps is {task.hold_steps}, expected 1 to {task.horizon}")
+    expect(task.horizon >= 1, f"horizon is {task.horizon}, expected at least one control step")
+    expect(1 <= task.hold_steps <= task.horizon, f"hold_steps is {task.hold_steps}, expected 1 to {task.horizon}")
     amounts = {"success_reward": task.success_reward, **{name: paid for name, (paid, _) in task.milestones.items()}}
     for name, amount in amounts.items():
-        _expect(np.isfinite(amount) and amount > 0, f"{name} pays {amount}, expected a positive reward")
+        expect(np.isfinite(amount) and amount > 0, f"{name} pays {amount}, expected a positive reward")
 
 
 def _check_spawn(task: Task, model: mujoco.MjModel, seed: int) -> None:
     """Everything that is free is put somewhere, as the generator says, within the joints' limits."""
     nominal = task.parameters.nominal()
     first, again = (task.spawn(rng("check_task", seed), nominal) for _ in range(2))
-    _expect(
+    expect(
         first.keys() == again.keys() and all(np.array_equal(first[name], again[name]) for name in first),
         "spawn differs between two generators of the same state: draw everything from the one that is given",
     )
     joints = _Joints.of(model)
     for name in joints.free:
-        _expect(name in first, f"spawn puts the free body '{name}' nowhere")
+        expect(name in first, f"spawn puts the free body '{name}' nowhere")
         pose = np.asarray(first[name])
         good = pose.shape == (7,) and bool(np.isfinite(pose).all()) and abs(np.linalg.norm(pose[3:]) - 1) < 1e-6
-        _expect(good, f"spawn gives '{name}' {pose}, expected a pose (7,): xyz in m, a unit quaternion wxyz")
+        expect(good, f"spawn gives '{name}' {pose}, expected a pose (7,): xyz in m, a unit quaternion wxyz")
     for name in joints.limits.keys() & first.keys():
         (low, high), value = joints.limits[name], first[name]
-        _expect(
+        expect(
             bool(low <= value <= high), f"spawn puts the joint '{name}' at {value}, its limits are {low} to {high}"
         )
 
@@ -104,42 +104,38 @@ def _check_conditions(task: Task, world: SimulatedWorld, when: str) -> None:
     for name, condition in conditions.items():
         holds = np.asarray(condition(world.state))
         good = holds.shape == (n,) and holds.dtype == bool
-        _expect(good, f"{name} is {holds.dtype} {holds.shape}, expected bool ({n},)")
-        _expect(not holds.any(), f"{name} holds {when}, in {holds.sum()} of {n} episodes")
-        _expect(np.array_equal(world.qpos(), before), f"{name} changes the state that it reads")
+        expect(good, f"{name} is {holds.dtype} {holds.shape}, expected bool ({n},)")
+        expect(not holds.any(), f"{name} holds {when}, in {holds.sum()} of {n} episodes")
+        expect(np.array_equal(world.qpos(), before), f"{name} changes the state that it reads")
 
 
-def _check_still(task: Task, world: SimulatedWorld, still_s: float) -> None:
+def _check_still(world: SimulatedWorld, still_s: float) -> None:
     """Nothing moves while the robot holds its home."""
-    settled = _check_moved(task, world, SETTLED_S, SETTLED, _places(task, world))
-    _check_moved(task, world, still_s, STILL, settled)
+    for seconds, most in ((SETTLED_S, SETTLED), (still_s, STILL)):
+        for name, moved in untouched(world, seconds).items():
+            expect(moved < most, f"{name} moves by {moved:.2g} in {seconds:g} s although nothing touches it")
 
 
-def _check_moved(
-    task: Task, world: SimulatedWorld, seconds: float, most: float, begun: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Hold for a while; where everything is then, at most so far from where it was."""
-    substeps = task.physics(world.domain.physics).substeps(CONTROL_RATE_HZ)
+def untouched(world: SimulatedWorld, seconds: float) -> dict[str, float]:
+    """How far everything goes at most from where it is now (`body NAME`: m; `joint NAME`: rad or m), in any episode,
+    while the robot holds its home. Raises ContractViolation where the physics diverges."""
+    substeps = world.task.physics(world.domain.physics).substeps(CONTROL_RATE_HZ)
     home = np.tile(world.robot.home, (world.spec.num_envs, substeps, 1))
+    begun = _places(world)
+    moved = dict.fromkeys(begun, 0.0)
     for _ in range(round(seconds * CONTROL_RATE_HZ)):
         diverged = world.engine.advance(home).diverged
-        _expect(not diverged.any(), "the physics diverges although nothing is touched")
-        for name, place in _places(task, world).items():
-            moved = np.abs(place - begun[name]).max()
-            _expect(moved < most, f"{name} moves by {moved:.2g} in {seconds:g} s although nothing touches it")
-    return _places(task, world)
+        expect(not diverged.any(), "the physics diverges although nothing is touched")
+        for name, place in _places(world).items():
+            moved[name] = max(moved[name], float(np.abs(place - begun[name]).max()))
+    return moved
 
 
-def _places(task: Task, world: SimulatedWorld) -> dict[str, np.ndarray]:
+def _places(world: SimulatedWorld) -> dict[str, np.ndarray]:
     """Objects (n, 3), and joints (n,) that are not the robot's."""
     state = world.state
     joints = [name for name in state.joints if name not in world.robot.joint_names]
     return {
         **{f"joint {name}": state.joint(name).position.copy() for name in joints},
-        **{f"body {item.name}": state.body(item.name).position.copy() for item in task.objects},
+        **{f"body {item.name}": state.body(item.name).position.copy() for item in world.task.objects},
     }
-
-
-def _expect(condition: bool, message: str) -> None:
-    if not condition:
-        raise ContractViolation(message)

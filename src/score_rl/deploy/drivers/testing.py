@@ -11,15 +11,16 @@ was expected and what came.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from score_rl.contracts import COMMAND, Interface
+from score_rl.contracts import COMMAND, ArraySpec, Interface
 from score_rl.core.errors import ScoreError
 from score_rl.core.interfaces import check_interface
-from score_rl.core.testing import ContractViolation
+from score_rl.core.testing import ContractViolation, expect
 from score_rl.deploy.drivers.protocol import Reading, RobotDriver, RobotSpec
 
 STATE = "state"
@@ -34,9 +35,9 @@ def check_driver(driver: RobotDriver, steps: int = 10, episodes: int = 2) -> Non
     every episode; commands (a,) that come back as what was sent; views, once per decision; and `stop`, which may come
     at any time, also twice. Raises ContractViolation, and whatever the robot itself raises.
     """
-    _expect(hasattr(type(driver), "__exit__"), f"{type(driver).__name__} is no driver: `with driver:` connects it")
+    expect(hasattr(type(driver), "__exit__"), f"{type(driver).__name__} is no driver: `with driver:` connects it")
     with driver:
-        _expect(
+        expect(
             isinstance(driver, RobotDriver), f"{type(driver).__name__} lacks a method of `RobotDriver`, or its spec"
         )
         spec = driver.spec
@@ -48,13 +49,13 @@ def check_driver(driver: RobotDriver, steps: int = 10, episodes: int = 2) -> Non
 
 
 def _check_spec(spec: RobotSpec) -> None:
-    _expect(isinstance(spec, RobotSpec), f"spec is a {type(spec).__name__}, expected a RobotSpec once connected")
+    expect(isinstance(spec, RobotSpec), f"spec is a {type(spec).__name__}, expected a RobotSpec once connected")
     try:
         check_interface(spec.interface, "the robot")
     except ScoreError as error:
         raise ContractViolation(str(error)) from error
-    _expect(bool({COMMAND, STATE} & set(spec.interface.observation)), "the robot measures neither command nor state")
-    _expect(spec.speed >= 0, f"speed is {spec.speed}, expected 0 or more; hardware: 1")
+    expect(bool({COMMAND, STATE} & set(spec.interface.observation)), "the robot measures neither command nor state")
+    expect(spec.speed >= 0, f"speed is {spec.speed}, expected 0 or more; hardware: 1")
 
 
 def _check_episode(driver: RobotDriver, spec: RobotSpec, seed: int, steps: int) -> None:
@@ -66,56 +67,50 @@ def _check_episode(driver: RobotDriver, spec: RobotSpec, seed: int, steps: int) 
             _check_views(driver, spec.interface)
         sent = np.asarray(driver.command(hold.copy()))
         good = sent.shape == hold.shape and bool(np.isfinite(sent).all())
-        _expect(good, f"command returned {sent}, expected what was sent, finite, {hold.shape}")
-        _expect(
+        expect(good, f"command returned {sent}, expected what was sent, finite, {hold.shape}")
+        expect(
             np.allclose(sent, hold, atol=1e-3), f"command sent {sent}, asked for was {hold}, where the robot stands"
         )
         now = driver.observe(2.0 / spec.interface.control_rate_hz / (spec.speed or 1.0))
         _check_reading("observe", now, spec.interface)
-        _expect(now.number >= before.number, f"measurement {now.number} came behind {before.number} of one episode")
+        expect(now.number >= before.number, f"measurement {now.number} came behind {before.number} of one episode")
         later = now.measured_at >= before.measured_at
-        _expect(
-            later, f"measurement {now.number} is {before.measured_at - now.measured_at:.3g} s older than the last"
-        )
+        expect(later, f"measurement {now.number} is {before.measured_at - now.measured_at:.3g} s older than the last")
         before = now
         if now.ended:
             return
-    _expect(before.number > 0, f"no measurement was new in {steps} control periods")
+    expect(before.number > 0, f"no measurement was new in {steps} control periods")
 
 
 def _check_reading(where: str, reading: Reading, interface: Interface) -> None:
-    _expect(isinstance(reading, Reading), f"{where} returned a {type(reading).__name__}, expected a Reading")
-    for key, array in interface.observation.items():
-        _expect(key in reading.frame, f"{where}: '{key}' is missing, measured are {sorted(reading.frame)}")
-        value = np.asarray(reading.frame[key])
-        good = value.shape == array.shape and value.dtype == array.dtype
-        _expect(good, f"{where}: '{key}' is {value.dtype} {value.shape}, the spec promises {array}")
+    expect(isinstance(reading, Reading), f"{where} returned a {type(reading).__name__}, expected a Reading")
+    _check_arrays(where, reading.frame, interface.observation, "measured")
     age = time.monotonic() - reading.measured_at
-    _expect(
+    expect(
         -CLOCKS_S <= age < 60,
         f"{where}: measured_at is {age:.3g} s ago, expected time.monotonic() of the measurement",
     )
 
 
 def _check_views(driver: RobotDriver, interface: Interface) -> None:
-    _expect(callable(getattr(driver, "look", None)), "a robot with views needs `look`; see `RobotDriver`")
-    seen: dict[str, NDArray[Any]] = driver.look(tuple(interface.views))  # type: ignore[attr-defined]
-    for key, array in interface.views.items():
-        _expect(key in seen, f"look: '{key}' is missing, shown are {sorted(seen)}")
-        value = np.asarray(seen[key])
+    expect(callable(getattr(driver, "look", None)), "a robot with views needs `look`; see `RobotDriver`")
+    seen = driver.look(tuple(interface.views))  # type: ignore[attr-defined]
+    _check_arrays("look", seen, interface.views, "shown")
+
+
+def _check_arrays(where: str, given: Mapping[str, Any], promised: Mapping[str, ArraySpec], verb: str) -> None:
+    """Every promised array is there, in its shape and type."""
+    for key, array in promised.items():
+        expect(key in given, f"{where}: '{key}' is missing, {verb} are {sorted(given)}")
+        value = np.asarray(given[key])
         good = value.shape == array.shape and value.dtype == array.dtype
-        _expect(good, f"look: '{key}' is {value.dtype} {value.shape}, the spec promises {array}")
+        expect(good, f"{where}: '{key}' is {value.dtype} {value.shape}, the spec promises {array}")
 
 
 def _held(reading: Reading, interface: Interface) -> NDArray[Any]:
     """(a,) the command that keeps the robot where it is."""
     hold = np.asarray(reading.frame[COMMAND if COMMAND in interface.observation else STATE])
     expected = (interface.action_dim,)
-    _expect(hold.shape == expected, f"the robot stands at {hold.shape}, its commands are {expected}")
-    _expect(bool(np.isfinite(hold).all()), f"begin measured {hold}, where a command that holds is needed")
+    expect(hold.shape == expected, f"the robot stands at {hold.shape}, its commands are {expected}")
+    expect(bool(np.isfinite(hold).all()), f"begin measured {hold}, where a command that holds is needed")
     return hold
-
-
-def _expect(condition: bool, message: str) -> None:
-    if not condition:
-        raise ContractViolation(message)

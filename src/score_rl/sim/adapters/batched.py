@@ -17,12 +17,10 @@ from score_rl.contracts import COMMAND, ArraySpec, Interface, Observation, StepR
 from score_rl.core.errors import ScoreError
 from score_rl.core.interfaces import action_spec, check_interface
 from score_rl.core.seeding import derive_seed
-from score_rl.sim.adapters.rows import check_rows, one_per_row, returned
+from score_rl.sim.adapters.rows import STEP, check_rows, one_per_row, returned
 from score_rl.sim.adapters.success import Rule, Step, success_rule
 from score_rl.sim.adapters.vecenv import check_bounds
 
-STEP = ("observations", "rewards", "terminated", "truncated", "info")
-"""What a step of such an environment returns."""
 STATE = "state"
 """Actor key of an observation that is one tensor; entries of a mapping keep their names."""
 

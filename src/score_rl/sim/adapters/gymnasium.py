@@ -19,7 +19,7 @@ from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.extras import optional
 from score_rl.core.interfaces import action_spec, check_interface
 from score_rl.core.seeding import derive_seed
-from score_rl.sim.adapters.rows import check_rows, numbers, returned
+from score_rl.sim.adapters.rows import STEP, check_rows, numbers, returned
 from score_rl.sim.adapters.success import Rule, Step, as_flags, success_rule
 
 with optional("a Gymnasium environment"):
@@ -34,9 +34,6 @@ Reward = Literal["success", "environment"]
 
 STATE = "state"
 """Actor key of a Box observation; the entries of a Dict observation keep their own names."""
-
-STEP = ("observations", "rewards", "terminated", "truncated", "info")
-"""What a step of a vector environment returns."""
 
 ELAPSED = "elapsed"
 """Critic key of the share of the time limit that has passed, for worlds with a deadline."""

@@ -11,6 +11,9 @@ from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
 from score_rl.core.records import shown
 
+STEP = ("observations", "rewards", "terminated", "truncated", "info")
+"""What a step of a Gymnasium environment returns, and of whoever follows it."""
+
 
 def returned(result: Any, names: tuple[str, ...], what: str) -> tuple[Any, ...]:
     """The parts of what a step returned, the last of which is a mapping. Raises ScoreError for other results."""
