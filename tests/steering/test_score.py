@@ -151,19 +151,6 @@ def test_warm_start_from_another_steering_policy(tmp_path):
         steer(policy, [Stage(ToyWorld(4), 1)], other, run_of(tmp_path / "third", other), initial=first)
 
 
-def test_mirrored_environments_share_their_episodes_and_all_chance_but_the_choice(tmp_path):
-    config = replace(CONFIG, ppo=replace(CONFIG.ppo, mirrored=True), decisions=1)
-    stage, run = Stage(ToyWorld(6), 1), run_of(tmp_path / "run", config)
-    session = score._Session(ToyPolicy(), [stage], config, run, None, None)
-    session.iterate(0, stage)
-    assert session.chunks.world.seeds[:3] == session.chunks.world.seeds[3:]
-    assert len(set(session.chunks.world.seeds)) == 3
-    noise = session._noise(6)
-    assert torch.equal(noise[:3], noise[3:]) and not torch.equal(noise[0], noise[1])
-    with pytest.raises(ScoreError, match="even number of environments, got 5"):
-        check_settings(ToyPolicy(), [Stage(ToyWorld(5), 1)], config, False)
-
-
 def test_prior_kl_on_real_observations(tmp_path):
     config = replace(CONFIG, prior_kl_coefficient=0.05, prior_kl_batch=16)
     real = {"state": torch.randn(20, 2, 2), "command": torch.randn(20, 2, 1)}

@@ -96,8 +96,6 @@ def check_settings(policy: FlowPolicy, stages: Sequence[Stage], config: SteerCon
         if dict(stage.world.spec.critic) != dict(stages[0].world.spec.critic):
             raise ScoreError(f"the critic groups of the stages differ: {[dict(s.world.spec.critic) for s in stages]}")
         config.ppo.minibatch_size(stage.world.spec.num_envs * config.decisions)
-        if config.ppo.mirrored and stage.world.spec.num_envs % 2:
-            raise ScoreError(f"ppo.mirrored needs an even number of environments, got {stage.world.spec.num_envs}")
         if stage.control_steps < 1:
             raise ScoreError(f"a stage needs a positive budget of control steps, got {stage.control_steps}")
     if config.between_decisions == "hold" and COMMAND not in policy.spec.interface.observation:

@@ -249,8 +249,7 @@ class _Session:
         self._enter(stage)
         watch = Stopwatch()
         key, n, rank = ("steer", self.config.seed, iteration), stage.world.spec.num_envs, ranks.rank()
-        different = n // 2 if self.config.ppo.mirrored else n
-        seeds = [derive_seed(*key, "episode", rank * n + row % different) for row in range(n)]
+        seeds = [derive_seed(*key, "episode", rank * n + row) for row in range(n)]
         with seeded(*key, *(("rank", rank) if rank else ()), device=self.device):
             rollout = self.rollout(seeds, watch).of_all_ranks()
             with watch("learner"):
@@ -341,8 +340,7 @@ class _Session:
         return self.policy.decode(context, self._noise(len(context.features)).clamp(-bound, bound))
 
     def _noise(self, n: int) -> Tensor:
-        pairs = 2 if self.config.ppo.mirrored else 1
-        return torch.randn(n // pairs, *self.policy.spec.latent_shape, device=self.device).repeat(pairs, 1, 1)
+        return torch.randn(n, *self.policy.spec.latent_shape, device=self.device)
 
     def _sizes(self, world: WorldSpec) -> Sizes:
         return Sizes(

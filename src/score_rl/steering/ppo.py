@@ -64,9 +64,6 @@ class PPOConfig:
     noise_correlation: Share = 0.0
     """Correlation of the exploration noise of two consecutive decisions of an environment (AR(1)); every decision's
     distribution stays the actor's. 0: independent [0]. Close to 1 an episode tries one latent throughout."""
-    mirrored: bool = False
-    """Whether environments explore in pairs: the second half begins the same episodes as the first, with the same
-    chance, and explores with the opposite noise, so that within a pair only the choices make a difference [no]."""
     final_std: Positive | None = None
     """Most that the actor's standard deviation may be at the end of training; the limit falls linearly from 1, so
     that what is deployed, the mean, is what the last rollouts try. None: no limit [none]."""
@@ -302,8 +299,6 @@ class Learner:
     def _exploration(self, like: Tensor) -> Tensor:
         """Standard normal noise (n, d), correlated with that of the decision before in the same rollout."""
         fresh, share = torch.randn_like(like), self.config.noise_correlation
-        if self.config.mirrored:
-            fresh = torch.cat((fresh[: len(fresh) // 2], -fresh[: len(fresh) // 2]))
         if share > 0 and self.time > 0:
             fresh = share * self._explored + math.sqrt(1.0 - share**2) * fresh
         self._explored = fresh
