@@ -387,13 +387,3 @@ def test_the_hinge_pulls_the_actor_back():
     roll(learner, [[0.0, 0.0]] * 3)
     assert learner.update(torch.zeros(2, 2))["hinge"] == pytest.approx(9.0, rel=0.01)
     assert (learner.actor.mlp[-1].bias < 3.0).all() and (learner.actor.log_std < 0.0).all()
-
-
-@pytest.mark.parametrize(("limit", "passes"), [(None, 5), (1e-12, 1), (1e6, 5)])
-def test_passes_end_where_the_policy_has_moved_enough(monkeypatch, limit, passes):
-    learner, taken = learner_of(replace(SMALL, epochs=5, kl_limit=limit)), []
-    descend = learner.descend
-    monkeypatch.setattr(learner, "descend", lambda batch: taken.append(len(batch["return"])) or descend(batch))
-    roll(learner, [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
-    learner.update(torch.zeros(2, 2))
-    assert taken == [3] * 2 * passes  # 2 minibatches of 3 decisions

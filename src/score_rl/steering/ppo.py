@@ -45,9 +45,6 @@ class PPOConfig:
     last steps leave a policy that depends less on the last rollouts. 1: constant [1]."""
     epochs: Count = 8
     """Passes over a rollout [8]."""
-    kl_limit: Positive | None = None
-    """A pass behind which the policy has moved by more than this (KL, nats, mean over the rollout) is the last of its
-    rollout; none: all passes [none]."""
     minibatches: Count = 4
     """Minibatches per pass [4096 decisions each]; they are drawn once per rollout."""
     gamma: Share = 0.99
@@ -215,8 +212,6 @@ class Learner:
             losses += [
                 self.descend({name: values[rows] for name, values in decisions.items()}) for rows in minibatches
             ]
-            if config.kl_limit is not None and self._moved(before) > config.kl_limit:
-                break
         steps = torch.stack([torch.stack(tuple(step.values())) for step in losses]).tolist()
         for name, number in (pair for step in steps for pair in zip(losses[0], step)):
             if not math.isfinite(number):
@@ -303,10 +298,6 @@ class Learner:
             fresh = share * self._explored + math.sqrt(1.0 - share**2) * fresh
         self._explored = fresh
         return fresh
-
-    def _moved(self, old_std: Tensor) -> float:
-        """KL of the rollout's policy, of standard deviation `old_std`, to the present one, of all ranks."""
-        return ranks.mean_figures(self.change_of_policy(old_std))["kl"]
 
     @torch.no_grad()
     def _limit_std(self, most: float) -> None:
