@@ -10,7 +10,6 @@ import torch
 from toys import ToyPolicy, ToyWorld
 
 from score_rl.core.checkpoints import load_tensors, save_tensors
-from score_rl.core.chunks import ChunkResult
 from score_rl.core.errors import ScoreError
 from score_rl.core.records import read_json_lines
 from score_rl.core.runs import start_run
@@ -21,7 +20,6 @@ from score_rl.steering.latent import LatentConfig
 from score_rl.steering.loop import steer
 from score_rl.steering.policy import BaseDecider, SteeredDecider, decision_noise, load_steering
 from score_rl.steering.ppo import PPOConfig
-from score_rl.steering.rollouts import gentle_reward
 
 CONFIG = SteerConfig(
     execute_steps=4, decisions=4, ppo=PPOConfig(learning_rate=3e-3, hidden=(32,), epochs=4, minibatches=2)
@@ -159,13 +157,6 @@ def test_prior_kl_on_real_observations(tmp_path):
     assert record["prior_kl_real"] >= 0.0
     with pytest.raises(ScoreError, match="needs real_observations"):
         steer(ToyPolicy(), [Stage(ToyWorld(4), 1)], config, run_of(tmp_path / "none", config))
-
-
-def test_force_above_what_is_gentle_costs_reward():
-    result = ChunkResult(torch.ones(3), *[None] * 7, {"peak_force_n": torch.tensor([4.0, 10.0, 30.0])})
-    assert gentle_reward(result, 0.5, 10.0).tolist() == [1.0, 1.0, 1.0 - 0.5 * 2.0]
-    with pytest.raises(ScoreError, match="needs a world that reports 'peak_force_n'"):
-        gentle_reward(replace(result, info={}), 0.5, 10.0)
 
 
 def test_budget_is_never_exceeded():

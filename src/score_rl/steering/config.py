@@ -10,7 +10,7 @@ from score_rl.contracts import COMMAND, FlowPolicy, World
 from score_rl.core import ranks
 from score_rl.core.chunks import check_fit
 from score_rl.core.errors import ScoreError
-from score_rl.core.ranges import Count, NonNegative, Positive, Seed, Share
+from score_rl.core.ranges import Count, NonNegative, Seed, Share
 from score_rl.core.records import validate
 from score_rl.steering.latent import LatentConfig, LatentMap
 from score_rl.steering.networks import check_network
@@ -40,11 +40,6 @@ class SteerConfig:
     were never simulated, fall back to the base policy. Needs `real_observations`."""
     prior_kl_batch: Count = 256
     """Real observations per gradient step [256]."""
-    force_penalty: NonNegative = 0.0
-    """Reward that a decision loses for every `gentle_n` that its largest contact force of the hand (`peak_force_n` of
-    the world's info) lies above `gentle_n`; 0: none. It teaches of the robot's stop before that ends an episode."""
-    gentle_n: Positive = 10.0
-    """Force (N) that costs nothing."""
     between_decisions: Between = "base"
     """What an episode does that begins while the other rows are inside a chunk, until the next decision. base: it
     runs a chunk of the base policy. hold: it waits, repeating the robot's last command; the cheaper choice where

@@ -51,7 +51,7 @@ from score_rl.steering.metrics import RolloutMetrics, Stopwatch
 from score_rl.steering.penalties import Penalty, prior_penalty
 from score_rl.steering.policy import blank_policy, load_steering, save_steering
 from score_rl.steering.ppo import Learner, Sizes
-from score_rl.steering.rollouts import decided_success, gentle_reward
+from score_rl.steering.rollouts import decided_success
 from score_rl.steering.start import check_start, prepare, start_options
 
 CHECKPOINT, BUNDLE = "checkpoint.safetensors", "steering"
@@ -238,8 +238,7 @@ class _Session:
             final = _privileged(result.final_observation)
             check_finite(chunks.world.spec.name, {"the reward": result.reward, "the critic's input": final})
             success = decided_success(result)
-            reward = gentle_reward(result, self.config.force_penalty, self.config.gentle_n)
-            learner.record(reward, result.done, result.truncated, result.steps, final, success)
+            learner.record(result.reward, result.done, result.truncated, result.steps, final, success)
             metrics.add(result, decision.latent)
         metrics.add_episodes(chunks.take_episodes())
         return metrics
