@@ -174,9 +174,7 @@ class _Session:
         check_settings(policy, stages, config, bool(real_observations))
         self.policy, self.stages, self.config, self.run, self.method = policy, stages, config, run, method
         self.device = stages[0].world.spec.device
-        options = dict(options or {}) | start_options(
-            initial, method.name, config.latent, config.start, policy.spec.latent_shape
-        )
+        options = dict(options or {}) | start_options(initial, method.name, config.latent)
         self.spec = steering_spec(policy, config, method, options, stages[0].world.spec)
         method.check(policy, self.spec, demonstrations is not None)
         check_start(self.spec, initial, examples is not None, config.start)
