@@ -7,13 +7,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from toys import decided
 
 from score_rl.contracts import PlainContext
 from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.seeding import seeded
+from score_rl.steering.learning import generalized_advantages
+from score_rl.steering.method import Sizes
 from score_rl.steering.networks import Critic, GaussianActor
-from score_rl.steering.penalties import Penalty, hinge, kl_to_prior, prior_penalty
-from score_rl.steering.ppo import Learner, PPOConfig, Sizes, generalized_advantages
+from score_rl.steering.penalties import Penalty, hinge, hinge_penalty, kl_to_prior, prior_penalty
+from score_rl.steering.ppo import Learner, PPOConfig
 
 SIZES = Sizes(context=3, critic=2, action=4, envs=2, decisions=3)
 SMALL = PPOConfig(hidden=(8,), epochs=2, minibatches=2, gamma=0.9, gae_lambda=1.0)
@@ -38,7 +41,8 @@ def roll(learner, rewards, dones=(), truncated=(), steps=2):
         learner.act(PlainContext(torch.randn(n, SIZES.context)), torch.randn(n, SIZES.critic))
         cut = torch.tensor([(t, row) in truncated for row in range(n)])
         done = torch.tensor([(t, row) in dones for row in range(n)]) | cut
-        learner.record(torch.tensor(reward), done, cut, torch.full((n,), steps), torch.randn(n, SIZES.critic))
+        result = decided(torch.tensor(reward), done, cut, torch.full((n,), steps))
+        learner.record(result, torch.randn(n, SIZES.critic))
 
 
 def returns_of(learner):
@@ -88,7 +92,7 @@ def test_a_time_out_is_bootstrapped_with_the_final_observation_and_its_own_steps
         learner.act(PlainContext(torch.zeros(2, 3)), torch.full((2, 2), 5.0))
         cut = torch.tensor([t == 1, False])
         final = torch.tensor([[2.0, 0.0], [7.0, 0.0]])
-        learner.record(torch.tensor([1.0, 0.0]), cut, cut, torch.tensor([3, 2]), final)
+        learner.record(decided(torch.tensor([1.0, 0.0]), cut, cut, torch.tensor([3, 2])), final)
     returns = returns_of(learner)
     assert returns[1, 0].item() == pytest.approx(1 + 0.9**3 * 2.0 / scale)
     g = 0.9**2
@@ -112,7 +116,7 @@ def test_update_moves_the_mean_towards_rewarded_actions():
         for _ in range(20):
             action = learner.act(PlainContext(torch.ones(64, 1)), torch.ones(64, 1))
             reward = -((action[:, 0] - 1.5) ** 2)
-            learner.record(reward, done, ~done, torch.ones(64), torch.ones(64, 1))
+            learner.record(decided(reward, done, ~done, torch.ones(64)), torch.ones(64, 1))
             metrics = learner.update(torch.ones(64, 1))
     mean, _ = learner.actor.mean_std(torch.ones(1, 1))
     assert mean.item() == pytest.approx(1.5, abs=0.4)
@@ -178,7 +182,8 @@ def test_the_prior_penalty_pulls_the_policy_back_to_the_prior():
         with seeded("anchors"):
             for _ in range(15):
                 action = learner.act(PlainContext(torch.ones(32, 1)), torch.ones(32, 1))
-                learner.record(action.sum(dim=1), done, ~done, torch.ones(32), torch.ones(32, 1))
+                result = decided(action.sum(dim=1), done, ~done, torch.ones(32))
+                learner.record(result, torch.ones(32, 1))
                 metrics = learner.update(torch.ones(32, 1))
         return kl_to_prior(*learner.actor.mean_std(torch.ones(1, 1))).item(), metrics
 
@@ -192,8 +197,8 @@ def test_the_prior_penalty_pulls_the_policy_back_to_the_prior():
 def test_penalties_act_with_their_coefficients_and_are_logged_before_them():
     """Both pull the log-std by a constant; without rewards nothing else does, and Adam's first step is its size."""
     penalties = (
-        Penalty("one", 2.0, lambda actor: torch.tensor([1.0, 3.0]) + 0.0 * actor.log_std[0]),
-        Penalty("other", 0.5, lambda actor: 4.0 + actor.log_std[:1] - 2.0 * actor.log_std[1:2]),
+        Penalty("one", 2.0, lambda actor, policy: torch.tensor([1.0, 3.0]) + 0.0 * actor.log_std[0]),
+        Penalty("other", 0.5, lambda actor, policy: 4.0 + actor.log_std[:1] - 2.0 * actor.log_std[1:2]),
     )
     config = replace(SMALL, learning_rate=0.01, epochs=1, minibatches=1)
     learner = learner_of(config, penalties=penalties)
@@ -285,7 +290,7 @@ def test_numbers_that_are_not_finite_stop_the_update():
     learner.rollout["reward"][1, 0] = math.nan
     with pytest.raises(Diverged, match="value_loss of the learner is nan"):
         learner.update(torch.zeros(2, 2))
-    learner = learner_of(penalties=(Penalty("steep", 1.0, lambda actor: actor.log_std.abs().sqrt()),))
+    learner = learner_of(penalties=(Penalty("steep", 1.0, lambda actor, policy: actor.log_std.abs().sqrt()),))
     roll(learner, [[0.0, 0.0]] * 3)  # the square root has an infinite slope at 0: a finite loss, no gradient
     with pytest.raises(Diverged, match="gradient_norm"):
         learner.update(torch.zeros(2, 2))
@@ -362,7 +367,9 @@ def test_the_limit_of_the_standard_deviation_falls_linearly():
 
 
 def test_at_first_the_critic_may_learn_alone():
-    learner = learner_of(replace(SMALL, value_share=0.5), penalties=[Penalty("far", 1.0, lambda a: a.log_std)])
+    learner = learner_of(
+        replace(SMALL, value_share=0.5), penalties=[Penalty("far", 1.0, lambda actor, policy: actor.log_std)]
+    )
     for elapsed, still in ((0.0, True), (0.49, True), (0.5, False)):
         before = [p.clone() for p in learner.actor.parameters()], learner.critic.mlp[0].weight.clone()
         roll(learner, [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
@@ -381,7 +388,7 @@ def test_the_hinge_is_zero_inside_the_priors_typical_set():
 
 
 def test_the_hinge_pulls_the_actor_back():
-    learner = learner_of(replace(SMALL, hinge_coefficient=10.0))
+    learner = learner_of(penalties=[hinge_penalty(10.0)])
     with torch.no_grad():
         learner.actor.start_at(torch.full((4,), 3.0), 1.0)
     roll(learner, [[0.0, 0.0]] * 3)

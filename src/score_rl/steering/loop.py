@@ -46,12 +46,11 @@ from score_rl.data.windows import WindowBatch
 from score_rl.steering import reference
 from score_rl.steering.advice import Adviser
 from score_rl.steering.config import Stage, SteerConfig, check_settings
-from score_rl.steering.method import OBSERVES, SCORE, Learns, Method, SteeringSpec, Trained
+from score_rl.steering.method import OBSERVES, SCORE, Learns, Method, Sizes, SteeringSpec, Trained
 from score_rl.steering.metrics import RolloutMetrics, Stopwatch
-from score_rl.steering.penalties import Penalty, prior_penalty
+from score_rl.steering.penalties import Penalty, hinge_penalty, prior_penalty
 from score_rl.steering.policy import blank_policy, load_steering, save_steering
-from score_rl.steering.ppo import Learner, Sizes
-from score_rl.steering.rollouts import decided_success
+from score_rl.steering.ppo import Learner
 from score_rl.steering.start import check_start, prepare, start_options
 
 CHECKPOINT, BUNDLE = "checkpoint.safetensors", "steering"
@@ -192,6 +191,8 @@ class _Session:
             with torch.no_grad():
                 features = policy.encode(real_observations).features
             penalties += (prior_penalty(features, config.prior_kl_batch, config.prior_kl_coefficient),)
+        if config.hinge_coefficient > 0:
+            penalties += (hinge_penalty(config.hinge_coefficient),)
         with seeded("steer", config.seed, "weights"):
             self.learner = self._learner(self._sizes(stages[0].world.spec), penalties)
 
@@ -235,8 +236,7 @@ class _Session:
                 result = chunks.execute(decision.chunk)
             final = _privileged(result.final_observation)
             check_finite(chunks.world.spec.name, {"the reward": result.reward, "the critic's input": final})
-            success = decided_success(result)
-            learner.record(result.reward, result.done, result.truncated, result.steps, final, success)
+            learner.record(result, final)
             metrics.add(result, decision.latent)
         metrics.add_episodes(chunks.take_episodes())
         return metrics
