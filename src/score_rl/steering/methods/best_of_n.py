@@ -29,7 +29,7 @@ from score_rl.core.chunks import ChunkResult
 from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.ranges import Count, Range
 from score_rl.core.records import validate
-from score_rl.steering.heads import Decision, LatentHead, more_noise
+from score_rl.steering.heads import Decision, LatentHead, draws
 from score_rl.steering.learning import explained_variance, gradient_step
 from score_rl.steering.method import Decider, Method, Sizes, SteeringSpec, latent_head
 from score_rl.steering.methods.unconstrained import check_coordinates
@@ -102,7 +102,7 @@ class BestOfNDecider:
     def decide(self, window: Window, noise: Tensor) -> Decision:
         """See `steering.method.Decider`."""
         ranker, bound = self.trained.actor, self.trained.spec.latent.bound
-        candidates = torch.cat((noise.unsqueeze(1), more_noise(noise, ranker.count - 1)), dim=1).clamp(-bound, bound)
+        candidates = draws(noise, ranker.count).clamp(-bound, bound)
         context = self.policy.encode(window)
         best, _, _ = ranker.choose(self.policy, context, candidates)
         latent = candidates.flatten(0, 1)[best]
