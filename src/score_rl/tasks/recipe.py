@@ -73,7 +73,7 @@ def for_task(recipe: Recipe, task: str, description: str, *sees: str) -> Recipe:
 
 
 def half_budget(recipe: Recipe) -> Recipe:
-    """The recipe with 600,000 control steps, large at first and small at the end: what they give is in docs/tasks.md."""
+    """The recipe with 600,000 control steps, large at first and small at the end."""
     learner = replace(recipe.steer.learner, ppo=FALLING_STEPS)
     return replace(recipe, steer=replace(recipe.steer, control_steps=(600_000,), learner=learner))
 
