@@ -36,7 +36,7 @@ COST = """
 import json, time, torch
 from score_rl.contracts import PlainContext
 from score_rl.core.chunks import ChunkResult
-from score_rl.steering.method import Sizes
+from score_rl.steering.learning import Sizes
 from score_rl.steering.ppo import Learner, PPOConfig
 torch.set_num_threads(1)
 torch.manual_seed(0)

@@ -12,7 +12,8 @@ from score_rl.contracts import PlainContext
 from score_rl.core.errors import ScoreError
 from score_rl.core.seeding import seeded
 from score_rl.steering.latent import LatentConfig
-from score_rl.steering.method import Sizes, SteeringSpec
+from score_rl.steering.learning import Sizes
+from score_rl.steering.method import SteeringSpec
 from score_rl.steering.methods.best_of_n import BestOfNConfig, BestOfNLearner, BestOfNPolicy
 from score_rl.steering.ppo import PPOConfig
 

@@ -15,8 +15,8 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.runs import start_run
 from score_rl.core.seeding import seeded, torch_generator
 from score_rl.steering.config import Stage, SteerConfig
+from score_rl.steering.learning import Sizes
 from score_rl.steering.loop import steer
-from score_rl.steering.method import Sizes
 from score_rl.steering.ppo import Learner, PPOConfig
 
 CONFIG = SteerConfig(

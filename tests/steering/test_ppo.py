@@ -12,8 +12,7 @@ from toys import decided
 from score_rl.contracts import PlainContext
 from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.seeding import seeded
-from score_rl.steering.learning import generalized_advantages
-from score_rl.steering.method import Sizes
+from score_rl.steering.learning import Sizes, generalized_advantages
 from score_rl.steering.networks import Critic, GaussianActor
 from score_rl.steering.penalties import Penalty, hinge, hinge_penalty, kl_to_prior, prior_penalty
 from score_rl.steering.ppo import Learner, PPOConfig

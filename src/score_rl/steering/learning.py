@@ -1,15 +1,34 @@
-"""What learners share: advantages of a rollout, how well a critic foresaw it, one step down a loss."""
+"""What learners share: their sizes, advantages of a rollout, how well a critic foresaw it, steps down a loss."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from score_rl.core import ranks
 from score_rl.core.errors import Diverged
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Widths and counts of a learner."""
+
+    context: int
+    """c: width of the actor's input."""
+    critic: int
+    """p: width of the critic's input."""
+    action: int
+    """d: width of what the actor chooses."""
+    envs: int
+    """n: environments that decide together."""
+    decisions: int
+    """T: decisions per environment and rollout."""
+    iterations: int = 1
+    """Rollouts of the whole training, for learners that work in phases."""
 
 
 def generalized_advantages(

@@ -46,7 +46,8 @@ from score_rl.data.windows import WindowBatch
 from score_rl.steering import reference
 from score_rl.steering.advice import Adviser
 from score_rl.steering.config import Stage, SteerConfig, check_settings
-from score_rl.steering.method import OBSERVES, SCORE, Learns, Method, Sizes, SteeringSpec, Trained
+from score_rl.steering.learning import Sizes
+from score_rl.steering.method import OBSERVES, SCORE, Learns, Method, SteeringSpec, Trained
 from score_rl.steering.metrics import RolloutMetrics, Stopwatch
 from score_rl.steering.penalties import Penalty, hinge_penalty, prior_penalty
 from score_rl.steering.policy import blank_policy, load_steering, save_steering

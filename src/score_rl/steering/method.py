@@ -22,6 +22,7 @@ from score_rl.core.records import parse
 from score_rl.data.windows import WindowBatch
 from score_rl.steering.heads import Decision, Head, LatentHead
 from score_rl.steering.latent import LatentConfig, LatentMap
+from score_rl.steering.learning import Sizes
 from score_rl.steering.penalties import Penalty
 
 if TYPE_CHECKING:  # a robot decides without what learns
@@ -96,24 +97,6 @@ class Trained(Protocol):
     def deciders(self, policy: FlowPolicy) -> dict[str, Decider]:
         """The ways to deploy it on its base policy, by their names in result files."""
         ...
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Widths and counts of a learner."""
-
-    context: int
-    """c: width of the actor's input."""
-    critic: int
-    """p: width of the critic's input."""
-    action: int
-    """d: width of what the actor chooses."""
-    envs: int
-    """n: environments that decide together."""
-    decisions: int
-    """T: decisions per environment and rollout."""
-    iterations: int = 1
-    """Rollouts of the whole training, for learners that work in phases."""
 
 
 class Learns(Protocol):

@@ -31,8 +31,7 @@ from score_rl.core.chunks import ChunkResult
 from score_rl.core.errors import ScoreError
 from score_rl.core.ranges import Count, Length, NonNegative, Positive, Share, Width
 from score_rl.core.records import validate
-from score_rl.steering.learning import explained_variance, generalized_advantages, gradient_step, mean_losses
-from score_rl.steering.method import Sizes
+from score_rl.steering.learning import Sizes, explained_variance, generalized_advantages, gradient_step, mean_losses
 from score_rl.steering.networks import Critic, GaussianActor, check_network
 from score_rl.steering.penalties import Penalty
 

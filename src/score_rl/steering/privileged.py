@@ -17,7 +17,8 @@ from score_rl.contracts import ArraySpec, Context, FlowPolicy, PlainContext, Win
 from score_rl.core.checkpoints import load_module, take_prefix, with_prefix
 from score_rl.core.chunks import ChunkResult
 from score_rl.steering.heads import Decision, Head
-from score_rl.steering.method import Decider, Sizes, SteeringSpec
+from score_rl.steering.learning import Sizes
+from score_rl.steering.method import Decider, SteeringSpec
 from score_rl.steering.networks import GaussianActor, Moments
 from score_rl.steering.penalties import Penalty, no_place
 

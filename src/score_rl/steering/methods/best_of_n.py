@@ -30,8 +30,8 @@ from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.ranges import Count, Range
 from score_rl.core.records import validate
 from score_rl.steering.heads import Decision, LatentHead, draws
-from score_rl.steering.learning import explained_variance, gradient_step
-from score_rl.steering.method import Decider, Method, Sizes, SteeringSpec, latent_head
+from score_rl.steering.learning import Sizes, explained_variance, gradient_step
+from score_rl.steering.method import Decider, Method, SteeringSpec, latent_head
 from score_rl.steering.methods.unconstrained import check_coordinates
 from score_rl.steering.networks import Critic
 from score_rl.steering.penalties import Penalty, no_place

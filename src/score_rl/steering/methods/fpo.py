@@ -31,8 +31,8 @@ from score_rl.core.chunks import ChunkResult
 from score_rl.core.errors import Diverged
 from score_rl.core.ranges import Count, Positive
 from score_rl.core.records import validate
-from score_rl.steering.learning import explained_variance, generalized_advantages, gradient_step
-from score_rl.steering.method import Method, Sizes, SteeringSpec
+from score_rl.steering.learning import Sizes, explained_variance, generalized_advantages, gradient_step
+from score_rl.steering.method import Method, SteeringSpec
 from score_rl.steering.networks import Critic
 from score_rl.steering.own_flow import check_trainable, chunk_head, own_flow, sample
 from score_rl.steering.penalties import Penalty, no_place

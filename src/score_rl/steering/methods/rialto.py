@@ -32,8 +32,8 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.normalization import Affine, standard
 from score_rl.core.ranges import Count, NonNegative, Positive, Range
 from score_rl.steering.latent import LatentMap
-from score_rl.steering.learning import gradient_step
-from score_rl.steering.method import Learns, Method, Sizes, SteeringSpec
+from score_rl.steering.learning import Sizes, gradient_step
+from score_rl.steering.method import Learns, Method, SteeringSpec
 from score_rl.steering.networks import GaussianActor
 from score_rl.steering.own_flow import check_trainable, chunk_head, own_flow, sample
 from score_rl.steering.penalties import Penalty, no_place
