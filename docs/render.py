@@ -151,6 +151,7 @@ TABLES = {
     "rehearsal": rehearsals_table,
     "throughput": throughput_table,
     "people.json": people_table,
+    "people_physx.json": people_table,
     "stages.json": stages_table,
 }
 """Result files, or parts of them, with a table of their own; all others hold comparisons of policies."""
