@@ -20,6 +20,17 @@ def engines_table(path: Path) -> Table:
     return ("", "theory", *engines), rows
 
 
+def speed_table(path: Path) -> Table:
+    """One row a task, one column an engine at its step: control steps a second on all cores."""
+    found = read_json(path)
+    titles = {r["world"]: f"{r['engine']}, {1000 * r['timestep_s']:g} ms" for r in found["records"]}
+    rates = {(r["task"], r["world"]): r["control_steps_per_second"] for r in found["records"]}
+    low, high = sorted(found["load_average"])
+    tasks = dict.fromkeys(r["task"] for r in found["records"])
+    rows = [(f"`{task}`", *(f"{rates[task, world]:,.0f}" for world in titles)) for task in tasks]
+    return (f"task (load average {low:.1f} to {high:.1f})", *titles.values()), rows
+
+
 def _text(form: str) -> Callable[[Figures], str]:
     return lambda figures: form.format_map(figures)
 

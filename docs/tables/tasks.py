@@ -138,7 +138,7 @@ def people_table(path: Path) -> Table:
 def _world(record: Mapping[str, Any]) -> str:
     """A world, and whose physics it has where they are not its own."""
     world, physics = record["world"], record.get("physics", record["world"])
-    return world if physics == world else f"{world} with the physics of {physics}"
+    return world if physics == world else f"{world}, physics of {physics}"
 
 
 def _results(directory: Path) -> list[tuple[str, Mapping[str, Any]]]:
