@@ -3,7 +3,7 @@
     python benchmarks/engines_speed.py
 
 Only the world's steps are timed, with whatever they take (physics, sensors, episodes that end and begin), not the
-people. Meaningful on a machine that does nothing else: load averages from before and behind are in the result.
+people. Meaningful on a machine that does nothing else; the load averages in the result look back by a minute.
 """
 
 from __future__ import annotations

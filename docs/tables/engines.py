@@ -25,10 +25,9 @@ def speed_table(path: Path) -> Table:
     found = read_json(path)
     titles = {r["world"]: f"{r['engine']}, {1000 * r['timestep_s']:g} ms" for r in found["records"]}
     rates = {(r["task"], r["world"]): r["control_steps_per_second"] for r in found["records"]}
-    low, high = sorted(found["load_average"])
     tasks = dict.fromkeys(r["task"] for r in found["records"])
     rows = [(f"`{task}`", *(f"{rates[task, world]:,.0f}" for world in titles)) for task in tasks]
-    return (f"task (load average {low:.1f} to {high:.1f})", *titles.values()), rows
+    return ("task", *titles.values()), rows
 
 
 def _text(form: str) -> Callable[[Figures], str]:
@@ -64,8 +63,5 @@ ROWS: tuple[tuple[str, Callable[[Figures], str], Callable[[Figures], str]], ...]
      _text("{tap_stop_n:.0f}, {tap_50ms_n:.0f} N")),
     ("the palm hits the table: 10 ms filter, mean of 50 ms", _nothing,
      _text("{crash_stop_n:.0f}, {crash_50ms_n:.0f} N")),
-    ("control steps a second of CPU time, in that grasp", _nothing,
-     _text("{control_steps_per_cpu_second:.0f} (load average {load_average:.0f})")),
-    ("control steps a second on two cores, waving", _nothing, _text("{control_steps_per_second_two_cores:.0f}")),
 )  # fmt: skip
 """(title, theory, measured)."""
