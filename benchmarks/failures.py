@@ -92,10 +92,11 @@ def failure(episode: Episode, positions: np.ndarray, names: tuple[str, ...]) -> 
 
 
 def _cargo(positions: np.ndarray, names: tuple[str, ...]) -> str:
-    """Where an object ended that began inside the handled one."""
+    """Where an object ended that began inside the handled one and moved."""
     for i, name in enumerate(names[1:], start=1):
-        apart = np.linalg.norm(positions[:, i] - positions[:, 0], axis=1)
-        if apart[0] < ASIDE_M:
+        place = positions[:, i]
+        moved, apart = np.linalg.norm(place - place[0], axis=1), np.linalg.norm(place - positions[:, 0], axis=1)
+        if moved.max() >= MOVED_M and apart[0] < ASIDE_M:
             return f", {name} out of it" if apart[-1] > ASIDE_M else f", {name} still in it"
     return ""
 
