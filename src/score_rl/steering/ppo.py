@@ -64,6 +64,8 @@ class PPOConfig:
     noise_correlation: Share = 0.0
     """Correlation of the exploration noise of two consecutive decisions of an environment (AR(1)); every decision's
     distribution stays the actor's. 0: independent [0]. Close to 1 an episode tries one latent throughout."""
+    final_noise_correlation: Share | None = None
+    """The same at the end of training; it changes linearly on the way. None: constant [none]."""
     mirrored: bool = False
     """Whether environments explore in pairs: the second half begins the same episodes as the first, with the same
     chance, and explores with the opposite noise, so that within a pair only the choices make a difference [no]."""
@@ -156,6 +158,7 @@ class Learner:
         self.critic = Critic(sizes.critic, *config.network).to(device)
         self.optimizer = torch.optim.Adam([*self.actor.parameters(), *self.critic.parameters()])
         self.acting = True
+        self.correlation = config.noise_correlation
         """Whether the actor learns too."""
         self.resize(sizes)
 
@@ -211,6 +214,8 @@ class Learner:
         decisions = self.rollout | {"advantage": advantages, "return": returns}
         decisions = {name: values.flatten(0, 1) for name, values in decisions.items()}
         self.acting = elapsed >= config.value_share
+        if config.final_noise_correlation is not None:
+            self.correlation = config.noise_correlation + elapsed * (config.final_noise_correlation - config.noise_correlation)
         self.optimizer.param_groups[0]["lr"] = config.learning_rate * (1 + elapsed * (config.final_learning_rate - 1))
         minibatches = torch.randperm(self.minibatch * config.minibatches, device=self.device).split(self.minibatch)
         losses: list[dict[str, Tensor]] = []
@@ -301,7 +306,7 @@ class Learner:
 
     def _exploration(self, like: Tensor) -> Tensor:
         """Standard normal noise (n, d), correlated with that of the decision before in the same rollout."""
-        fresh, share = torch.randn_like(like), self.config.noise_correlation
+        fresh, share = torch.randn_like(like), self.correlation
         if self.config.mirrored:
             fresh = torch.cat((fresh[: len(fresh) // 2], -fresh[: len(fresh) // 2]))
         if share > 0 and self.time > 0:
