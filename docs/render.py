@@ -33,7 +33,7 @@ from tables.comparisons import calibration_table, camera_table, success_table, s
 from tables.deployment import latency_table, rehearsal_table, runtime_table, server_table
 from tables.engines import engines_table, speed_table
 from tables.hardware import hardware_table, rough_table, stop_table
-from tables.levers import levers_table, limit_table, lost_table, means_table
+from tables.levers import further_table, levers_table, limit_table, lost_table, means_table
 from tables.methods import method_table, tuning_table
 from tables.tasks import bases_table, people_table, rehearsals_table, stages_table, steered_table, throughput_table
 from tables.users import handover_table, newcomer_table
@@ -139,6 +139,7 @@ TABLES = {
     "clouds_cost.json": cost_table,
     "newcomer.json": newcomer_table,
     "handover.json": handover_table,
+    "levers_further.json": further_table,
     "levers_hand_built.json": levers_table,
     "levers_calibrated.json": levers_table,
     "candidates_hand_built.json": levers_table,
