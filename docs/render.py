@@ -35,7 +35,15 @@ from tables.engines import engines_table, speed_table
 from tables.hardware import hardware_table, rough_table, stop_table
 from tables.levers import further_table, levers_table, limit_table, lost_table, means_table
 from tables.methods import method_table, tuning_table
-from tables.tasks import bases_table, people_table, rehearsals_table, stages_table, steered_table, throughput_table
+from tables.tasks import (
+    bases_table,
+    camera_of_tasks_table,
+    people_table,
+    rehearsals_table,
+    stages_table,
+    steered_table,
+    throughput_table,
+)
 from tables.users import handover_table, newcomer_table
 
 from score_rl.core.files import write_text
@@ -148,6 +156,7 @@ TABLES = {
     "candidates_calibrated.json:means": means_table,
     "latent_limit.json": limit_table,
     "lost_states.json": lost_table,
+    "calibration_tasks": camera_of_tasks_table,
     "tasks": bases_table,
     "tasks:steered": steered_table,
     "rehearsal": rehearsals_table,

@@ -23,6 +23,7 @@ PAPER = {
 """Success of the paper's base policies on its robot, in per cent (arXiv 2606.27475)."""
 ELSEWHERE = ("pinch_cube",)
 """Tasks whose result file of that name is older than this table, and told elsewhere."""
+WHEN = ("uncalibrated", "earlier rule", "now")
 REFERENCES = ("base", "base_z0", "base_ticket")
 
 
@@ -152,7 +153,27 @@ def _world(record: Mapping[str, Any]) -> str:
     return world if physics == world else f"{world}, physics of {physics}"
 
 
-def _results(directory: Path) -> list[tuple[str, Mapping[str, Any]]]:
+def camera_of_tasks_table(directory: Path) -> Table:
+    """One row per task and robot: errors of the camera's place and yaw, as estimated now and by an earlier rule."""
+    place, yaw = "camera.position_bias_m", "camera.yaw_bias_rad"
+    header = ("task", "robot", *(f"{what}, {when}" for what in ("place [mm]", "yaw [mrad]") for when in WHEN))
+    rows = []
+    for task, found in _results(directory):
+        earlier = directory.parent / "history" / f"calibration_{task}.json"
+        before = read_json(earlier) if earlier.exists() else []
+        for robot in dict.fromkeys(record["robot_seed"] for record in found):
+            cells = []
+            for parameter in (place, yaw):
+                (new,) = (r for r in found if (r["robot_seed"], r["parameter"]) == (robot, parameter))
+                old = [r for r in before if (r["robot_seed"], r["parameter"]) == (robot, parameter)]
+                errors = [new["rms_error_before"], *(r["rms_error_after"] for r in old), new["rms_error_after"]]
+                told = [f"{1000 * error:.1f}" for error in errors]
+                cells += told if old else [told[0], "–", told[1]]
+            rows.append((f"`{task}`", str(robot), *cells))
+    return header, rows
+
+
+def _results(directory: Path) -> list[tuple[str, Any]]:
     """(task, what its file holds) of those tasks that have a file, in the table's order."""
     paths = {task: directory / f"{task}.json" for task in PAPER}
     return [(task, read_json(path)) for task, path in paths.items() if path.exists()]
