@@ -38,6 +38,7 @@ from tables.methods import method_table, tuning_table
 from tables.tasks import (
     bases_table,
     camera_of_tasks_table,
+    failures_table,
     people_table,
     rehearsals_table,
     stages_table,
@@ -156,6 +157,7 @@ TABLES = {
     "candidates_calibrated.json:means": means_table,
     "latent_limit.json": limit_table,
     "lost_states.json": lost_table,
+    "failures": failures_table,
     "calibration_tasks": camera_of_tasks_table,
     "tasks": bases_table,
     "tasks:steered": steered_table,

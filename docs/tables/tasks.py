@@ -127,6 +127,22 @@ def stages_table(path: Path) -> Table:
     return header, rows
 
 
+def failures_table(directory: Path) -> Table:
+    """One row per result file in the folder: what became of the episodes that SCORE lost."""
+    rows = []
+    for task in PAPER:
+        for path in sorted(directory.glob(f"{task}_*.json")):
+            found = read_json(path)
+            told = ", ".join(f"{count} {what}" for what, count in _merged(found["failures"]).items())
+            rows.append((f"`{task}`", str(found["robot_seed"]), f"{found['lost']} of {found['n']}", told))
+    return ("task", "robot", "lost", "how"), rows
+
+
+def _merged(failures: Mapping[str, int]) -> Mapping[str, int]:
+    """Failures, the most frequent first, "what, of which" as "what (of which)"."""
+    return {what.replace(", ", " (", 1) + (")" if ", " in what else ""): n for what, n in failures.items()}
+
+
 def _stage(record: Mapping[str, Any]) -> str:
     """Column of a record: `score demo` evaluates more than once."""
     return "evaluations" if record["stage"].startswith("evaluation/") else record["stage"]
