@@ -52,7 +52,7 @@ class Train:
     device: str = "cuda"
     """Torch device."""
     paper_steps: int = 80_000
-    """Optimiser steps of the paper's recipe."""
+    """Optimiser steps of the paper's recipe; 80,000 are the recipe's own."""
 
     def run(self) -> None:
         """One policy after the other."""
@@ -64,7 +64,8 @@ class Train:
     def training(self, name: str) -> PretrainConfig:
         """Settings of a variant."""
         if name == "paper":
-            return replace(get_recipe(self.task, PAPER).pretrain.training, steps=self.paper_steps)
+            training = get_recipe(self.task, PAPER).pretrain.training
+            return replace(training, steps=self.paper_steps, checkpoint_every=self.paper_steps)
         training = get_recipe(self.task, observation="cloud").pretrain.training
         return training if name == "default" else replace(training, augmentation=AUGMENTATIONS[name][1])
 
