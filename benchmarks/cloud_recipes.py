@@ -21,6 +21,7 @@ import tyro
 
 from score_rl.core.files import write_json
 from score_rl.core.run_record import read_run
+from score_rl.evaluation.spread import SpreadConfig
 from score_rl.pipeline import stages
 from score_rl.policies.flow.augmentation import AugmentConfig
 from score_rl.policies.flow.train import PretrainConfig
@@ -89,9 +90,10 @@ class Evaluate:
 
     def run(self) -> None:
         """Every variant whose policy is there; what was evaluated before is not repeated."""
-        recipe = get_recipe(self.task, observation="cloud").evaluate
-        settings = replace(recipe, world="proxy", robot_seed=self.robot_seed)
-        settings = replace(settings, evaluation=replace(settings.evaluation, episodes=self.episodes))
+        recipe = get_recipe(self.task, observation="cloud")
+        amount = replace(recipe.evaluate.evaluation, episodes=self.episodes, spread=SpreadConfig(states=32))
+        settings = replace(recipe.evaluate, world="proxy", robot_seed=self.robot_seed, evaluation=amount)
+        settings = replace(settings, execute_steps=recipe.steer.learner.execute_steps)
         records = []
         for name, label in LABELS.items():
             out = self.root / f"evaluation_{name}"
