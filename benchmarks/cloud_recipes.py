@@ -73,7 +73,7 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Let them act, and write one record per policy."""
+    """Let them act, and write one record per policy: how it was trained, and what it does."""
 
     task: str = "push_ball"
     """Task."""
@@ -82,7 +82,7 @@ class Evaluate:
     root: Path = Path("runs/cloud_recipes")
     """Where the policies are."""
     only: tuple[str, ...] = tuple(LABELS)
-    """Variants; the result holds all that were evaluated, then or before."""
+    """Variants that act; what others did before is told too, and of all how they were trained."""
     episodes: int = 100
     """n."""
     result: Path = Path("benchmarks/results/cloud_recipes.json")
@@ -95,30 +95,33 @@ class Evaluate:
         settings = replace(recipe.evaluate, world="proxy", robot_seed=self.robot_seed, evaluation=amount)
         settings = replace(settings, execute_steps=recipe.steer.learner.execute_steps)
         records = []
-        for name, label in LABELS.items():
-            out = self.root / f"evaluation_{name}"
+        for name in [name for name in LABELS if (self.root / name).exists()]:
+            out, acts = self.root / f"evaluation_{name}", []
             if name in self.only or (out / "result.json").exists():
-                done = stages.evaluate(settings, self.root / name, out, notify=print)
-                records += [{"variant": name, "label": label} | about(self.root / name) | r for r in done.records]
+                acts = stages.evaluate(settings, self.root / name, out, notify=print).records
+            records.append({"task": self.task, "variant": name, **trained(self.root / name), "evaluations": acts})
         write_json(self.result, records)
 
 
-def about(directory: Path) -> dict[str, Any]:
+def trained(directory: Path) -> dict[str, Any]:
     """What a training's own records say of it."""
     record, config = read_run(directory)
-    training = config["settings"]["training"]
-    machine, seconds = record.machine, record.wall_s
+    training, machine = config["settings"]["training"], record.machine
     return {
-        "trained_steps": training["steps"],
-        "trained_batch": training["batch_size"],
-        "trained_draws": training["draws"],
-        "trained_device": training["device"],
-        "trained_on": f"{machine['gpu'] or machine['cpu']}, {machine['cores']} CPU cores",
-        "trained_commit": record.commit,
-        "trained_torch": record.versions["torch"],
-        "trained_wall_s": round(seconds, 1),
-        "trained_examples_per_s": round(training["steps"] * training["batch_size"] / seconds, 1),
+        "label": LABELS[directory.name],
+        "steps": training["steps"],
+        "batch_size": training["batch_size"],
+        "draws": training["draws"],
+        "seed": training["seed"],
+        "device": training["device"],
+        "wall_s": round(record.wall_s, 1),
+        "examples_per_s": round(training["steps"] * training["batch_size"] / record.wall_s, 1),
         **{key: record.summary[key] for key in ("held_out_loss", "action_error", "action_error_z0")},
+        "command": record.command,
+        "commit": record.commit,
+        "machine": f"{machine['gpu'] or machine['cpu']}, {machine['cores']} CPU cores",
+        "versions": {key: record.versions[key] for key in ("score-rl", "torch", "numpy")},
+        "python": record.python,
     }
 
 

@@ -21,6 +21,7 @@ from score_rl.core.seeding import rng, seeded
 from score_rl.core.testing import check_world
 from score_rl.data.dataset import load_dataset
 from score_rl.data.writer import DatasetWriter
+from score_rl.evaluation.spread import SpreadConfig
 from score_rl.pipeline import stages
 from score_rl.policies.flow import train
 from score_rl.policies.flow.augmentation import AugmentConfig
@@ -224,6 +225,7 @@ def test_every_method_learns_resumes_and_is_evaluated_there(
     amount = EvaluateSettings(world=world_of(device))
     few = replace(amount.evaluation, episodes=3, num_envs=2, traced=1, support=method == "score")
     few = replace(few, support_test=replace(few.support_test, samples=9, level=0.1, probes=8, inversions=4))
+    few = replace(few, spread=SpreadConfig(states=4, samples=4))
     done = stages.evaluate(replace(amount, evaluation=few), base, tmp_path / "result", steering=steered.directory)
     assert [record["policy"] for record in done.records][:2] == ["base", "base_z0"] and len(done.records) > 2
     plain = stages.evaluate(

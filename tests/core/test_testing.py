@@ -199,6 +199,18 @@ class IntegerReward(ToyWorld):
         return replace(result, reward=result.reward.long())
 
 
+class OnAnotherDevice(ToyWorld):
+    def __init__(self):
+        super().__init__()
+        self.spec = replace(self.spec, device="meta")
+
+    def reset(self, seeds):
+        elsewhere, self.spec = self.spec, replace(self.spec, device="cpu")
+        observation = super().reset(seeds)
+        self.spec = elsewhere
+        return observation
+
+
 @pytest.mark.parametrize(
     ("world", "message"),
     [
@@ -214,6 +226,7 @@ class IntegerReward(ToyWorld):
         (WrongCommand, "must be the action just sent"),
         (AcceptsAnySeeds, "too few seeds"),
         (IntegerReward, "reward is torch.int64"),
+        (OnAnotherDevice, "is on the device cpu, the spec promises meta"),
     ],
 )
 def test_bad_worlds_are_named(world, message):
