@@ -20,7 +20,8 @@ from typing import Any
 import tyro
 
 from score_rl.core.files import write_json
-from score_rl.core.run_record import read_run
+from score_rl.core.records import read_json_lines
+from score_rl.core.run_record import METRICS, read_run
 from score_rl.evaluation.spread import SpreadConfig
 from score_rl.pipeline import stages
 from score_rl.policies.flow.augmentation import AugmentConfig
@@ -36,6 +37,8 @@ AUGMENTATIONS: Mapping[str, tuple[str, AugmentConfig]] = {
     "paper_augmentation": ("the paper's augmentation", AugmentConfig(jitter_m=0.02, shift_m=0.05, turn_rad=0.2)),
 }
 """Variants of the default that change its augmentation alone."""
+HELD_OUT = ("held_out_loss", "action_error", "action_error_z0")
+"""What is measured on held-out episodes, at every thousand steps (the curve: step, then these) and at the end."""
 LABELS = {"default": "default", **{name: label for name, (label, _) in AUGMENTATIONS.items()}, "paper": "the paper's"}
 """What each variant is called, in the order of the table."""
 
@@ -106,7 +109,7 @@ class Evaluate:
 def trained(directory: Path) -> dict[str, Any]:
     """What a training's own records say of it."""
     record, config = read_run(directory)
-    training, machine = config["settings"]["training"], record.machine
+    training, machine, log = config["settings"]["training"], record.machine, read_json_lines(directory / METRICS)
     return {
         "label": LABELS[directory.name],
         "steps": training["steps"],
@@ -116,7 +119,8 @@ def trained(directory: Path) -> dict[str, Any]:
         "device": training["device"],
         "wall_s": round(record.wall_s, 1),
         "examples_per_s": round(training["steps"] * training["batch_size"] / record.wall_s, 1),
-        **{key: record.summary[key] for key in ("held_out_loss", "action_error", "action_error_z0")},
+        **{key: record.summary[key] for key in HELD_OUT},
+        "curve": [[line["step"], *(line[key] for key in HELD_OUT)] for line in log if HELD_OUT[0] in line],
         "command": record.command,
         "commit": record.commit,
         "machine": f"{machine['gpu'] or machine['cpu']}, {machine['cores']} CPU cores",
