@@ -177,9 +177,9 @@ Trace = list[dict[str, Tensor]]
 def _play(world: World, seeds: Sequence[int], actions: Tensor) -> Trace:
     """Run a pass and check everything that one step alone can show."""
     observation = world.reset(seeds)
-    _check_observation("reset", observation, world.spec)
     live = [_flat_observation("observation", observation)]
     _check_device(live[0], world.spec)
+    _check_observation("reset", observation, world.spec)
     trace = [_cloned(live[0])]
     for step, action in enumerate(actions):
         sent = action.clone()
