@@ -7,7 +7,8 @@ Bases come from few demonstrations of one development robot, twins from its cali
 version. Then every (task, seed) is steered by both versions, one after the other, the order changing from pair to
 pair. A run that is there already is not made again, so that an interrupted benchmark goes on where it stopped.
 Times of runs are wall seconds and CPU seconds of the whole process; the latter bear a machine that is shared with
-others. What the learner alone costs is measured in CPU seconds on rollouts of random numbers, in turns.
+others. What the learner alone costs is measured in CPU seconds on rollouts of random numbers, in turns: of versions
+whose learners are called alike.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ from score_rl.core.records import read_json, read_json_lines
 
 COST = """
 import json, time, torch
-from score_rl.steering.ppo import Learner, PPOConfig, Sizes
+from score_rl.contracts import PlainContext
+from score_rl.core.chunks import ChunkResult
+from score_rl.steering.learning import Sizes
+from score_rl.steering.ppo import Learner, PPOConfig
 torch.set_num_threads(1)
 torch.manual_seed(0)
 sizes = Sizes(context=152, critic=80, action=23, envs=128, decisions=16)
@@ -43,8 +47,8 @@ times = []
 for _ in range(15):
     start = time.process_time()
     for context, critic in zip(*seen):
-        learner.act(context, critic)
-        learner.record(critic[:, 0], no, no, torch.full((rows,), 8), critic)
+        learner.act(PlainContext(context), critic)
+        learner.record(ChunkResult(critic[:, 0], torch.full((rows,), 8), no, no, no, *[None] * 3), critic)
     middle = time.process_time()
     learner.update(critic)
     times.append((1e3 * (middle - start), 1e3 * (time.process_time() - middle)))

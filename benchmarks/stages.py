@@ -1,9 +1,10 @@
-"""How long every stage of a task took, from the records of finished runs.
+"""How long every stage of `score demo` took, from what it left.
 
-    python benchmarks/stages.py --runs runs/tasks --load 7 9
+    for task in screw_lightbulb place_dishrack; do score --task $task demo --out runs/demos/$task; done
+    python benchmarks/stages.py --runs runs/demos --load 1 2
 
-Reads runs/tasks/TASK/{demonstrations,base,calibration,steering,verdict}/run.json; a stage that is not there is left
-out. Wall clock counts what else the machine did: `--load` says how much that was.
+Reads the run.json of every stage below runs/demos/TASK; a stage that is not there is left out. Wall clock counts what
+else the machine did: `--load` says how much that was.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from score_rl.core.process import describe_process
 from score_rl.core.records import read_json
 from score_rl.sim.task import task_names
 
-STAGES = ("demonstrations", "base", "calibration", "steering", "verdict")
+EVALUATIONS = ("uncalibrated", "twin", "proxy")
+STAGES = ("demonstrations", "base", "calibration", "steering", *(f"evaluation/{name}" for name in EVALUATIONS))
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Benchmark:
 
     load: tuple[float, float]
     """Lowest and highest load average while the runs were made."""
-    runs: Path = Path("runs/tasks")
-    """A folder per task, with a run directory per stage."""
+    runs: Path = Path("runs/demos")
+    """A folder per task: what `score demo` left."""
     result: Path = Path("benchmarks/results/stages.json")
     """Result file to write."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from score_rl.cli.collect import Collect
 from score_rl.cli.steer import Steer
 from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
+from score_rl.core.locks import command_line
 from score_rl.data.writer import DatasetWriter
 from score_rl.evaluation.run import read_evaluation
 from score_rl.pipeline.inputs import content_hash
@@ -60,6 +62,22 @@ def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[
     assert end.value.code == 0
     text = capsys.readouterr().out
     assert f"score {command}" in text and len(text.split()) > 20
+
+
+@pytest.mark.parametrize(
+    "program", ["/usr/local/bin/score", "/lib/score_rl/cli/__main__.py", "/lib/score_rl/cli/main.py", "-c"]
+)
+def test_however_it_was_started_a_command_is_recorded_as_score(program, monkeypatch):
+    recorded = []
+
+    def parse(words):
+        recorded.append((list(words), command_line()))
+        raise ScoreError("far enough")
+
+    monkeypatch.setattr(cli, "parse", parse)
+    monkeypatch.setattr(sys, "argv", [program, "info", "two words"])
+    assert cli.main() == 2
+    assert recorded == [(["info", "two words"], "score info 'two words'")]
 
 
 def test_recipes_set_the_defaults() -> None:

@@ -22,6 +22,7 @@ from score_rl.contracts import (
     StepResult,
     WorldSpec,
 )
+from score_rl.core.chunks import ChunkResult
 from score_rl.core.fingerprint import fingerprint
 from score_rl.core.interfaces import action_spec
 from score_rl.core.seeding import rng
@@ -52,6 +53,12 @@ def interface_of(keys: dict[str, int], names: tuple[str, ...], unit: str = "rad"
     return Interface(
         vectors(**keys) | ({"command": action} if keys.get("command") == len(names) else {}), action, rate_hz
     )
+
+
+def decided(reward: Tensor, done: Tensor, truncated: Tensor, steps: Tensor) -> ChunkResult:
+    """What became of a decision, (n,) each, as far as learners read it; nothing succeeded."""
+    nothing = Observation({}, {})
+    return ChunkResult(reward, steps, done & ~truncated, truncated, torch.zeros_like(done), reward, {}, nothing)
 
 
 class ToyWorld:

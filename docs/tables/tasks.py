@@ -41,7 +41,7 @@ def bases_table(directory: Path) -> Table:
 
 
 def steered_table(directory: Path) -> Table:
-    """One row per result file of a task's name beside the folder: what steering gained on one robot.
+    """One row per robot in a result file of a task's name beside the folder: what steering gained there.
 
     "best latent" is the best constant one; a dash where it was not searched.
     """
@@ -62,15 +62,20 @@ def steered_table(directory: Path) -> Table:
         path = directory.parent / f"{task}.json"
         if path.exists() and task not in ELSEWHERE:
             records = read_results(path)
-            found = {r["policy"]: r for r in records}
-            base, steered = found["base"], found["score_det"]
-            shares = (_success(found[name]) if name in found else "–" for name in (*REFERENCES, "score_det"))
-            low, high = (100 * bound for bound in steered["vs_base_z0_95"])
-            gained = f"{100 * steered['vs_base_z0_difference']:+.1f} [{low:+.0f}, {high:+.0f}]".replace("-", "−")
-            trained = f"{steered['control_steps_trained'] / 1000:.0f} k"
-            stops = f"{base['hand_faults']} → {steered['hand_faults']}"
-            rows.append((f"`{task}`", str(base["robot_seed"]), str(base["n"]), trained, *shares, gained, stops))
+            for robot in dict.fromkeys(record["robot_seed"] for record in records):
+                rows.append((f"`{task}`", *_steered({r["policy"]: r for r in records if r["robot_seed"] == robot})))
     return header, rows
+
+
+def _steered(found: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Cells of one robot, from its records by policy."""
+    base, steered = found["base"], found["score_det"]
+    shares = (_success(found[name]) if name in found else "–" for name in (*REFERENCES, "score_det"))
+    low, high = (100 * bound for bound in steered["vs_base_z0_95"])
+    gained = f"{100 * steered['vs_base_z0_difference']:+.1f} [{low:+.0f}, {high:+.0f}]".replace("-", "−")
+    trained = f"{steered['control_steps_trained'] / 1000:.0f} k"
+    stops = f"{base['hand_faults']} → {steered['hand_faults']}"
+    return str(base["robot_seed"]), str(base["n"]), trained, *shares, gained, stops
 
 
 def rehearsals_table(directory: Path) -> Table:
@@ -108,16 +113,22 @@ def throughput_table(directory: Path) -> Table:
 def stages_table(path: Path) -> Table:
     """One row per task: wall clock of its stages, beside whatever load the file tells of."""
     found = read_json(path)
-    stages = list(dict.fromkeys(record["stage"] for record in found["records"]))
+    stages = list(dict.fromkeys(_stage(record) for record in found["records"]))
     low, high = found["load_average"]
     header = ("task", *stages, "sum", "load average")
     rows = []
     for task in dict.fromkeys(record["task"] for record in found["records"]):
-        wall_s = {r["stage"]: r["wall_s"] for r in found["records"] if r["task"] == task}
-        cells = (f"{wall_s[stage]:.0f} s" if stage in wall_s else "–" for stage in stages)
-        whole = f"{sum(wall_s.values()) / 60:.1f} min" if len(wall_s) == len(stages) else "–"
+        mine = [record for record in found["records"] if record["task"] == task]
+        wall_s = {stage: sum(r["wall_s"] for r in mine if _stage(r) == stage) for stage in stages}
+        cells = (f"{wall_s[stage]:.0f} s" for stage in stages)
+        whole = f"{sum(wall_s.values()) / 60:.1f} min"
         rows.append((f"`{task}`", *cells, whole, f"{low:g} to {high:g}"))
     return header, rows
+
+
+def _stage(record: Mapping[str, Any]) -> str:
+    """Column of a record: `score demo` evaluates more than once."""
+    return "evaluations" if record["stage"].startswith("evaluation/") else record["stage"]
 
 
 def people_table(path: Path) -> Table:

@@ -8,6 +8,7 @@ from torch import nn
 
 from score_rl.core import checkpoints
 from score_rl.core.checkpoints import (
+    joined,
     load_module,
     load_tensors,
     numpy_rng_state,
@@ -81,8 +82,9 @@ def test_any_changed_byte_is_noticed(tmp_path):
 
 def test_prefixes_are_inverse():
     tensors = {"a.b": torch.ones(1), "c": torch.zeros(1)}
-    both = {**with_prefix("net", tensors), **with_prefix("network", tensors)}
-    assert take_prefix("net", both) == tensors
+    both = joined(net=tensors, network=tensors)
+    assert both == {**with_prefix("net", tensors), **with_prefix("network", tensors)}
+    assert take_prefix("net", both) == take_prefix("network", both) == tensors
 
 
 def test_load_module_is_strict():

@@ -99,6 +99,31 @@ def test_a_number_that_stands_for_no_reading(tmp_path):
     assert said(dataset) == [f"no reading? {place}; the same number stands in 5 frames, far from all others"]
 
 
+@pytest.mark.parametrize("share", [0.06, 0.5, 0.95])
+@pytest.mark.parametrize("number", [-999.0, 9999.0])
+def test_a_number_that_stands_for_no_reading_in_many_frames(tmp_path, share, number):
+    def change(episode, frames):
+        frames["observation.state"][5 : 5 + int(share * 100), 0] = number
+
+    dataset = changed(tmp_path, change, lengths=(100, 100))
+    assert spikes(dataset, "observation.state") == []
+    place = f"{number:g} in 'observation.state' (entry 0, episode 0, frame 5)"
+    count = 2 * min(int(share * 100), 95)
+    assert said(dataset) == [f"no reading? {place}; the same number stands in {count} frames, far from all others"]
+
+
+def test_two_numbers_for_no_reading_and_a_switch_that_is_none(tmp_path):
+    def change(episode, frames):
+        frames["observation.state"][10:40, 0] = -999.0
+        frames["observation.state"][40:70, 0] = 99999.0
+        frames["observation.state"][:, 1] = np.arange(100) // 10 % 2  # down and up, ten frames each
+        frames["action"][:, 0] = np.where(np.arange(100) < 50, 0.0, 0.05 + 1e-4 * np.sin(np.arange(100)))  # a gripper
+
+    first, second = said(changed(tmp_path, change, lengths=(100, 100)))
+    assert first.startswith("no reading? -999 in 'observation.state' (entry 0, episode 0, frame 10); the same")
+    assert second.startswith("no reading? 1e+05 in 'observation.state' (entry 0, episode 0, frame 40); the same")
+
+
 @pytest.mark.parametrize(("number", "found"), [(0.35, False), (-999.0, True)])
 def test_where_all_episodes_begin_is_no_spike_but_what_is_of_another_order_is_no_beginning(tmp_path, number, found):
     def change(episode, frames):

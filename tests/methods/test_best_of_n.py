@@ -6,15 +6,16 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from toys import ScaledToyPolicy
+from toys import ScaledToyPolicy, decided
 
 from score_rl.contracts import PlainContext
 from score_rl.core.errors import ScoreError
 from score_rl.core.seeding import seeded
 from score_rl.steering.latent import LatentConfig
+from score_rl.steering.learning import Sizes
 from score_rl.steering.method import SteeringSpec
 from score_rl.steering.methods.best_of_n import BestOfNConfig, BestOfNLearner, BestOfNPolicy
-from score_rl.steering.ppo import PPOConfig, Sizes
+from score_rl.steering.ppo import PPOConfig
 
 POLICY = ScaledToyPolicy()
 PPO = PPOConfig(hidden=(8,), gamma=0.9, minibatches=2)
@@ -46,7 +47,7 @@ def roll(learner, rewards, dones=(), truncated=()):
         learner.act(PlainContext(torch.randn(2, 6)), torch.zeros(2, 2))
         cut = torch.tensor([(t, row) in truncated for row in range(2)])
         done = torch.tensor([(t, row) in dones for row in range(2)]) | cut
-        learner.record(torch.tensor(reward), done, cut, torch.tensor([1, 2]), torch.zeros(2, 2))
+        learner.record(decided(torch.tensor(reward), done, cut, torch.tensor([1, 2])), torch.zeros(2, 2))
 
 
 def constant_critic(learner, value):

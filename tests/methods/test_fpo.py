@@ -12,11 +12,12 @@ from toys import LearnableToyPolicy, ToyPolicy, ToyWorld
 from score_rl.core.errors import ScoreError
 from score_rl.core.records import read_json_lines
 from score_rl.core.runs import start_run
+from score_rl.steering.learning import Sizes
 from score_rl.steering.loop import Stage, SteerConfig, steer, steering_spec
 from score_rl.steering.methods import METHODS
 from score_rl.steering.methods.fpo import FPOConfig, FPOLearner, surrogate
 from score_rl.steering.policy import BaseDecider, decision_noise
-from score_rl.steering.ppo import PPOConfig, Sizes
+from score_rl.steering.ppo import PPOConfig
 
 CONFIG = SteerConfig(execute_steps=4, decisions=4, ppo=PPOConfig(hidden=(32,), epochs=4, minibatches=2))
 FAST = asdict(FPOConfig(learning_rate=0.02, clip=0.2, draws=2))

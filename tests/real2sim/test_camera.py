@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from score_rl.core.seeding import rng
 from score_rl.data.dataset import Dataset
-from score_rl.real2sim.camera import CameraFit, fit_camera
+from score_rl.real2sim.camera import CameraFit, fit_camera, held_evidence
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.scene import kinematic_model
 from score_rl.sim.task import get_task
@@ -45,6 +45,7 @@ def grasps(episodes: int, follow_estimate: bool) -> Dataset:
             tips = np.stack([data.site(name).xpos for name in FRANKA_LEAP.fingertips])
             opposed = tips[:2].mean(0)
             position, axis = (opposed + tips[3]) / 2, opposed - tips[3]
+            hand = Rotation.from_matrix(data.site("palm").xmat.reshape(3, 3))
             if k < REST:
                 position = np.array([*position[:2], TABLE + HALF])
             elif follow_estimate:
@@ -54,7 +55,8 @@ def grasps(episodes: int, follow_estimate: bool) -> Dataset:
                     shift = error - axis * (axis @ error)
                 position = position - Rotation.from_euler("z", arm[0] - start[0]).apply(shift)
             seen = turn.apply(position) + BIAS + generator.normal(0, 0.002, 3)
-            quat = Rotation.from_rotvec(generator.normal(0, 0.02, 3)).as_quat(scalar_first=True)
+            held = hand if k >= REST else Rotation.identity()
+            quat = (Rotation.from_rotvec(generator.normal(0, 0.02, 3)) * held).as_quat(scalar_first=True)
             states.append(data.qpos.copy())
             poses.append(np.concatenate([seen, quat]))
     starts = np.arange(episodes) * (REST + CARRY)
@@ -81,3 +83,45 @@ def test_jitter() -> None:
     found = fit(grasps(60, False))
     assert found.position_jitter_m == pytest.approx(0.002, rel=0.1)
     assert found.rotation_jitter_rad == pytest.approx(0.02, rel=0.1)
+
+
+def tilted(slip: Rotation, off_m: float = 0.0) -> list[tuple[str, tuple[np.ndarray, np.ndarray]]]:
+    """A hand that moves 0.1 m along y, tilting about x by 90 degrees, with an object 0.03 m in front of the palm,
+    `off_m` from the middle of fingers and thumb; without noise. In its last third the object is turned by `slip`."""
+    poses, palms, tips = [], [], []
+    for share in np.repeat([0.0, 0.5, 1.0], 6):
+        hand, at = Rotation.from_euler("x", share * np.pi / 2), np.array([0.5, 0.1 * share, 0.3])
+        true = at + hand.apply([0.03, off_m, 0.0])
+        seen = true + BIAS + YAW * np.array([-true[1], true[0], 0.0])
+        turned = hand * slip if share == 1.0 else hand
+        poses.append([*seen, *turned.as_quat(scalar_first=True)])
+        palms.append([*at, *hand.as_quat(scalar_first=True)])
+        tips.append([at + hand.apply([0.03, y, 0.0]) for y in (0.04, -0.04)])
+    return held_evidence(np.array(poses), np.array(palms), np.array(tips), 0.06)
+
+
+def test_a_hand_that_tilts_tells_the_error_whatever_is_in_it() -> None:
+    for off_m in (0.0, 0.01):
+        (_, (centred, seen)), (kind, (rows, moved)) = tilted(Rotation.identity(), off_m)
+        # Turned by 90 degrees about x, what was y in the palm is z: z falls by b_y, and y by it where it pointed up.
+        np.testing.assert_allclose(rows[:, :3], [[0, 0, 0], [0, -1, 0], [0, -1, 0]], atol=1e-12)
+        np.testing.assert_allclose(rows[:, 6], [0, 1, -1], atol=1e-12)  # not b_z, but the sag that looks like it
+        np.testing.assert_allclose(rows @ [*BIAS, YAW, 0, 0, BIAS[2]], moved, atol=2e-4)  # psi is small, not nothing
+        assert kind == "carry"
+        # The pinch says the same only of an object that is in its middle.
+        level = centred[0] @ [*BIAS, YAW, 0, off_m, 0]
+        assert seen[0] - level == pytest.approx(BIAS[2] * np.mean([0.0, np.sqrt(0.5), 1.0]), abs=2e-4)
+
+
+def test_an_object_that_turns_in_the_hand_is_another_grasp() -> None:
+    for slip, moves in ((0.0, True), (0.1, True), (0.3, False)):
+        _, (_, (rows, _)) = tilted(Rotation.from_euler("z", slip))
+        # Without the last third the hand has tilted by 45 degrees only.
+        assert rows[1, 1] == pytest.approx(-1.0 if moves else np.sqrt(0.5) - 1.0, abs=1e-9)
+
+
+def test_what_turns_all_the_time_says_nothing() -> None:
+    loose = np.tile([0.5, 0.0, 0.3, 1.0, 0.0, 0.0, 0.0], (12, 1))
+    loose[:, 3:] = Rotation.from_euler("z", np.linspace(0, 6, 12)[:, None]).as_quat(scalar_first=True)
+    tips = np.tile([[0.5, 0.04, 0.3], [0.5, -0.04, 0.3]], (12, 1, 1))
+    assert held_evidence(loose, np.tile([0.5, 0.0, 0.3, 1.0, 0.0, 0.0, 0.0], (12, 1)), tips, 0.06) == []

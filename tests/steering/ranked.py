@@ -15,8 +15,9 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.runs import start_run
 from score_rl.core.seeding import seeded, torch_generator
 from score_rl.steering.config import Stage, SteerConfig
+from score_rl.steering.learning import Sizes
 from score_rl.steering.loop import steer
-from score_rl.steering.ppo import Learner, PPOConfig, Sizes
+from score_rl.steering.ppo import Learner, PPOConfig
 
 CONFIG = SteerConfig(
     execute_steps=4, decisions=4, ppo=PPOConfig(learning_rate=3e-3, hidden=(16,), epochs=2, minibatches=2)

@@ -151,6 +151,14 @@ def test_a_bundle_from_before_there_were_methods_is_score(tmp_path):
         load_steering(tmp_path, policy)
 
 
+def test_switches_that_were_taken_out_keep_no_policy_from_loading(tmp_path):
+    """The settings of a training are provenance: what it was told, whatever a later version can be told."""
+    policy, steering = ToyPolicy(), steering_of(ToyPolicy())
+    gone = {"ppo": {"mirrored": True, "kl_limit": 0.1}, "start": {"complement": "zero"}, "force_penalty": 0.5}
+    save_steering(tmp_path, steering, {"config": {"seed": 0, **gone}, "control_steps": 1, "iterations": 1})
+    assert load_steering(tmp_path, policy).spec == steering.spec
+
+
 def test_missing_and_corrupt_bundles_are_refused(tmp_path):
     policy = ToyPolicy()
     with pytest.raises(ScoreError, match="does not exist"):

@@ -10,7 +10,6 @@ import torch
 from toys import ToyPolicy, ToyWorld
 
 from score_rl.core.checkpoints import load_tensors, save_tensors
-from score_rl.core.chunks import ChunkResult
 from score_rl.core.errors import ScoreError
 from score_rl.core.records import read_json_lines
 from score_rl.core.runs import start_run
@@ -21,7 +20,6 @@ from score_rl.steering.latent import LatentConfig
 from score_rl.steering.loop import steer
 from score_rl.steering.policy import BaseDecider, SteeredDecider, decision_noise, load_steering
 from score_rl.steering.ppo import PPOConfig
-from score_rl.steering.rollouts import gentle_reward
 
 CONFIG = SteerConfig(
     execute_steps=4, decisions=4, ppo=PPOConfig(learning_rate=3e-3, hidden=(32,), epochs=4, minibatches=2)
@@ -151,19 +149,6 @@ def test_warm_start_from_another_steering_policy(tmp_path):
         steer(policy, [Stage(ToyWorld(4), 1)], other, run_of(tmp_path / "third", other), initial=first)
 
 
-def test_mirrored_environments_share_their_episodes_and_all_chance_but_the_choice(tmp_path):
-    config = replace(CONFIG, ppo=replace(CONFIG.ppo, mirrored=True), decisions=1)
-    stage, run = Stage(ToyWorld(6), 1), run_of(tmp_path / "run", config)
-    session = score._Session(ToyPolicy(), [stage], config, run, None, None)
-    session.iterate(0, stage)
-    assert session.chunks.world.seeds[:3] == session.chunks.world.seeds[3:]
-    assert len(set(session.chunks.world.seeds)) == 3
-    noise = session._noise(6)
-    assert torch.equal(noise[:3], noise[3:]) and not torch.equal(noise[0], noise[1])
-    with pytest.raises(ScoreError, match="even number of environments, got 5"):
-        check_settings(ToyPolicy(), [Stage(ToyWorld(5), 1)], config, False)
-
-
 def test_prior_kl_on_real_observations(tmp_path):
     config = replace(CONFIG, prior_kl_coefficient=0.05, prior_kl_batch=16)
     real = {"state": torch.randn(20, 2, 2), "command": torch.randn(20, 2, 1)}
@@ -174,11 +159,11 @@ def test_prior_kl_on_real_observations(tmp_path):
         steer(ToyPolicy(), [Stage(ToyWorld(4), 1)], config, run_of(tmp_path / "none", config))
 
 
-def test_force_above_what_is_gentle_costs_reward():
-    result = ChunkResult(torch.ones(3), *[None] * 7, {"peak_force_n": torch.tensor([4.0, 10.0, 30.0])})
-    assert gentle_reward(result, 0.5, 10.0).tolist() == [1.0, 1.0, 1.0 - 0.5 * 2.0]
-    with pytest.raises(ScoreError, match="needs a world that reports 'peak_force_n'"):
-        gentle_reward(replace(result, info={}), 0.5, 10.0)
+def test_the_hinge_is_a_penalty_of_the_actor(tmp_path):
+    config = replace(CONFIG, hinge_coefficient=0.5)
+    steer(ToyPolicy(), [Stage(ToyWorld(4), 1)], config, run_of(tmp_path / "run", config))
+    (record,) = read_json_lines(tmp_path / "run" / "metrics.jsonl")
+    assert record["hinge"] >= 0.0
 
 
 def test_budget_is_never_exceeded():

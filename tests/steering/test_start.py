@@ -177,7 +177,6 @@ def test_start_from_a_best_of_n_clones_its_successes(tmp_path):
         ({"demonstrations": 1.5}, {}, "demonstrations is 1.5, expected 0 to 1"),
         ({"reversal": "nearby"}, {}, "nearest"),
         ({"std": 0.5}, {"method": "fpo"}, "fpo cannot start from std 0.5"),
-        ({"complement": "zero"}, {"method": "fpo"}, "fpo cannot start from complement zero"),
         ({}, {"method": "fpo", "examples": examples([1.0])}, "fpo cannot start from cloned latents"),
     ],
 )
@@ -194,17 +193,3 @@ def test_a_ticket_of_another_base_policy_is_refused(tmp_path):
         learn(tmp_path / "run", initial=ticket)
     with pytest.raises(ScoreError, match="either a policy or demonstrations"):
         learn(tmp_path / "both", policy=LearnableToyPolicy(), initial=ticket, examples=examples([1.0]))
-
-
-def test_modes_that_nobody_chooses_may_be_zero_in_training_too(tmp_path):
-    """Chosen is the mean over the chunk, so that every latent is constant over it, sampled or not."""
-    config = replace(CONFIG, latent=LatentConfig("subspace", 1), start=StartConfig(complement="zero"))
-    trained = learn(tmp_path / "run", config)
-    window = {"state": torch.zeros(5, 2, 2), "command": torch.zeros(5, 2, 1)}
-    for deterministic in (True, False):
-        decider = SteeredDecider(ToyPolicy(), trained, deterministic)
-        latent = decider.decide(window, torch.randn(5, 4, 1)).latent
-        assert torch.allclose(latent, latent[:, :1].expand(5, 4, 1), atol=1e-6)
-    assert trained.spec.options["complement"] == [[0.0]] * 4
-    full = replace(config, latent=LatentConfig("full"))
-    assert not learn(tmp_path / "full", full).spec.options  # there is nothing else

@@ -170,6 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that has no dashes gets question marks
+    if arguments is None:
+        sys.argv[0] = "score"  # as runs record it, however the interpreter was started
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
         validate(command)

@@ -95,6 +95,11 @@ def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
+def joined(**parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of several parts, each named `part.name`."""
+    return {name: tensor for part in parts for name, tensor in with_prefix(part, parts[part]).items()}
+
+
 def take_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors named `prefix.name`, under `name`: the inverse of `with_prefix`."""
     start = f"{prefix}."

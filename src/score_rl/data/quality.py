@@ -142,7 +142,7 @@ def placeholders(dataset: Dataset, feature: str) -> list[tuple[Place, int]]:
 def _far(dataset: Dataset, values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """(frames, d) which numbers are `SPIKE` spans and more away from their entry's median, but where episodes begin:
     most with the same number, of the others' order."""
-    low, median, high = np.quantile(values, (SPAN_QUANTILES[0], 0.5, SPAN_QUANTILES[1]), axis=0)
+    low, median, high = np.nanquantile(_of_one_order(values), (SPAN_QUANTILES[0], 0.5, SPAN_QUANTILES[1]), axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         # An entry that stands still in nine of ten frames (a contact, a button) has no span to compare with.
         far = np.where(high > low, np.abs(values - median) / (high - low), 0.0) > SPIKE
@@ -153,6 +153,18 @@ def _far(dataset: Dataset, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         same = (values[rows] == usual) & (np.abs(usual) <= largest)
         far[rows] &= ~(same & (same.mean(axis=0) > 0.5))
     return far
+
+
+def _of_one_order(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(frames, d) the numbers, NaN for the one size of an entry that is of another order than all smaller ones, and
+    so on: -999 is no part of the span, in however many frames it stands."""
+    usual = values.copy()
+    for column in usual.T:
+        sizes = np.unique(np.abs(column))
+        while len(sizes) > 1 and sizes[-1] > SAME_ORDER * sizes[-2]:
+            column[np.abs(column) == sizes[-1]] = np.nan
+            sizes = sizes[:-1]
+    return usual
 
 
 def suspicions(dataset: Dataset, floors: dict[str, float], horizon: int) -> Iterator[str]:

@@ -8,9 +8,14 @@ The estimate is observed = Rz(psi) true + b. Three kinds of evidence, each one r
   was aimed: n . (observed - midpoint of the fingertips) = n . b + psi n . (z x p) + g, with one constant g of the
   hand. Different hand orientations tell b from g. Across the axis the object lies wherever the hand was aimed,
   which says nothing: the aim followed the very estimate that is in question.
-- carry: the observed displacement of a held object is that of the hand, turned by psi.
+- carry: in the palm's frame, where a held object sits firmly, its observed place moves for the camera's errors alone,
+  as the hand turns (b) and travels (psi): R' (observed - palm) = c + R' b + psi R' (z x p), of which the last frames
+  minus the first know no c. What sags in the fingers as they turn looks like b_z, which these rows leave alone.
 
-Fingertips are forward kinematics of the joints corrected by their estimated offsets.
+Only frames count in which the object sits in the palm as it does in most of its episode, by its orientation there and
+by its place: an object that has turned or slid in the hand is another grasp.
+
+Palm and fingertips are forward kinematics of the joints corrected by their estimated offsets.
 """
 
 from __future__ import annotations
@@ -29,15 +34,23 @@ from score_rl.sim.sensors import Kinematics
 
 PINCH_CENTRE_SD_M = 0.002
 """How far a pinched object's centre may be from the middle of the fingertip frames along the pinch axis."""
-_UNKNOWNS = ("b_x", "b_y", "b_z", "psi", "table", "g")
+_SAG_SD_M = 0.02
+"""How far an object may sink in the fingers when they turn over: nearly anything."""
+_UNKNOWNS = ("b_x", "b_y", "b_z", "psi", "table", "g", "sag")
 _LIFTED_M = 0.04
 """An object this far above where it lay is held by something."""
-_MIN_CARRY_M = 0.08
-"""Shorter horizontal displacements say nothing about a direction."""
+_STEADY_RAD, _STEADY_M = 0.15, 0.02
+"""An object sits in the palm as usual within this turn, of which jitter makes 0.1, and this distance, of which the
+camera's error makes up to twice its size as the hand turns over."""
+_UP = np.array([0.0, 0.0, 1.0])
 _REST_FRAMES = 5
-_MIN_CARRY_FRAMES = 6
-_ROW_SD = {"rest": 0.002, "grasp": 0.004, "carry": 0.03}
-"""Spread (m, m, rad) of one episode's evidence, before the data are asked; only a starting point."""
+_MIN_HELD_FRAMES = 6
+_ROW_SD = {"rest": 0.002, "grasp": 0.004, "carry": 0.003}
+"""Spread (m) of one episode's evidence, before the data are asked; only a starting point."""
+
+
+Evidence = tuple[Array, Array]
+"""One episode's rows of one kind: (k, unknowns) and what they should make (k,)."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +90,10 @@ def fit_camera(
         rest_height_m: height of the object's centre above the table where it lies untouched, nominal size.
         touching_m: fingertips this near to the object's centre, once it is lifted, hold it.
     """
-    rows: dict[str, list[tuple[Array, float]]] = {"rest": [], "grasp": [], "carry": []}
+    rows: dict[str, list[Evidence]] = {"rest": [], "grasp": [], "carry": []}
     position_jitter, rotation_jitter = [], []
-    tips = _fingertips(dataset, robot, joint_offset)
+    joints = dataset.columns[OBSERVATION + "state"] + joint_offset
+    palm, tips = Kinematics(robot, len(joints))(joints)
     for start, end in zip(dataset.starts, dataset.ends):
         pose = dataset.columns[OBSERVATION + "object_pose"][start:end].astype(np.float64)
         rest = pose[:_REST_FRAMES]
@@ -87,10 +101,10 @@ def fit_camera(
         turns = Rotation.from_quat(rest[:, 3:], scalar_first=True)
         rotation_jitter.append((turns[:-1].inv() * turns[1:]).as_rotvec() / np.sqrt(2))
         height = float(np.median(rest[:, 2]))
-        rows["rest"].append((_row(b_z=1.0, table=1.0), height - rest_height_m))
+        rows["rest"].append((_row(b_z=1.0, table=1.0)[None], np.array([height - rest_height_m])))
         held = pose[:, 2] - height > _LIFTED_M
-        for kind, row in _held_rows(pose[held, :3], tips[start:end][held], touching_m):
-            rows[kind].append(row)
+        for kind, evidence in held_evidence(pose[held], palm[start:end][held], tips[start:end][held], touching_m):
+            rows[kind].append(evidence)
     mean, covariance = _solve(rows, _prior_sd(parameters))
     sd = np.sqrt(np.diag(covariance))
     return CameraFit(
@@ -106,39 +120,57 @@ def fit_camera(
     )
 
 
-def _fingertips(dataset: Dataset, robot: Robot, joint_offset: Array) -> Array:
-    """(frames, fingers, 3) by forward kinematics of the corrected joints."""
-    joints = dataset.columns[OBSERVATION + "state"] + joint_offset
-    return Kinematics(robot, len(joints))(joints)[1].copy()
+def held_evidence(object_pose: Array, palm: Array, tips: Array, touching_m: float) -> list[tuple[str, Evidence]]:
+    """What one episode's frames with the object off the table say, by kind; nothing where it is not held firmly.
 
-
-def _held_rows(position: Array, tips: Array, touching_m: float) -> list[tuple[str, tuple[Array, float]]]:
-    """Evidence of one episode's frames (k, 3), (k, fingers, 3) with the object off the table."""
+    object_pose, palm: (k, 7) observed and by kinematics, wxyz. tips: (k, fingers, 3), the thumb last.
+    """
     *fingers, thumb = range(tips.shape[1])
-    near = np.linalg.norm(tips - position[:, None], axis=2) < touching_m
+    near = np.linalg.norm(tips - object_pose[:, None, :3], axis=2) < touching_m
     gripped = near[:, thumb] & near[:, fingers].any(1)
-    if gripped.sum() < _MIN_CARRY_FRAMES:
+    if gripped.sum() < _MIN_HELD_FRAMES:
         return []
-    position, tips = position[gripped], tips[gripped]
-    holding = near[gripped][:, fingers].mean(0) > 0.5
-    if not holding.any():
+    object_pose, palm, tips, near = (values[gripped] for values in (object_pose, palm, tips, near))
+    steady = _steady(object_pose, palm)
+    holding = near[steady][:, fingers].mean(0) > 0.5
+    if steady.sum() < _MIN_HELD_FRAMES or not holding.any():
         return []
-    opposed = tips[:, fingers][:, holding].mean(1)
-    middle = (opposed + tips[:, thumb]) / 2
-    axis = opposed - tips[:, thumb]
+    position, palm, tips = object_pose[steady, :3], palm[steady], tips[steady]
+    return [("grasp", _grasp(position, tips[:, fingers][:, holding].mean(1), tips[:, thumb])),
+            ("carry", _carry(position, palm))]  # fmt: skip
+
+
+def _steady(object_pose: Array, palm: Array) -> Array:
+    """(k,) frames in which the object sits in the palm as it usually does."""
+    hand = Rotation.from_quat(palm[:, 3:], scalar_first=True).inv()
+    place = hand.apply(object_pose[:, :3] - palm[:, :3])
+    turn = hand * Rotation.from_quat(object_pose[:, 3:], scalar_first=True)
+    turn = turn.mean().inv() * turn
+    turn = Rotation.from_rotvec(np.median(turn.as_rotvec(), axis=0)).inv() * turn
+    far = np.linalg.norm(place - np.median(place, axis=0), axis=1)
+    return (turn.magnitude() < _STEADY_RAD) & (far < _STEADY_M)
+
+
+def _grasp(position: Array, opposed: Array, thumb: Array) -> Evidence:
+    """One row: along the pinch axis the object (k, 3) is midway between fingers and thumb, (k, 3) both."""
+    middle, axis = (opposed + thumb) / 2, opposed - thumb
     axis /= np.linalg.norm(axis, axis=1, keepdims=True)
     # The axis is nearly level, and its small tilt goes with how deep the object sits in the grip, which moves its
     # centre by more than the camera's height error would: no evidence for b_z.
-    rows_of_frames = [_row(n[0], n[1], 0.0, n @ np.array([-p[1], p[0], 0.0]), g=1.0) for n, p in zip(axis, position)]
-    coefficients = np.mean(rows_of_frames, axis=0)
-    seen = float(np.mean(np.sum(axis * (position - middle), axis=1)))
-    rows = [("grasp", (coefficients, seen))]
-    third = max(len(position) // 3, 1)
-    moved, hand = (x[-third:].mean(0) - x[:third].mean(0) for x in (position, middle))
-    if np.linalg.norm(hand[:2]) >= _MIN_CARRY_M:
-        angle = np.arctan2(hand[0] * moved[1] - hand[1] * moved[0], hand[:2] @ moved[:2])
-        rows.append(("carry", (_row(psi=1.0), float(angle))))
-    return rows
+    rows = [_row(n[0], n[1], 0.0, n @ np.cross(_UP, p), g=1.0) for n, p in zip(axis, position)]
+    return np.mean(rows, axis=0)[None], np.array([np.mean(np.sum(axis * (position - middle), axis=1))])
+
+
+def _carry(position: Array, palm: Array) -> Evidence:
+    """Three rows: how the object's place in the palm moves from the first third of the frames to the last."""
+    hand = Rotation.from_quat(palm[:, 3:], scalar_first=True).inv()
+    third = len(position) // 3
+    shift, yaw, place = (
+        values[-third:].mean(0) - values[:third].mean(0)
+        for values in (hand.as_matrix(), hand.apply(np.cross(_UP, position)), hand.apply(position - palm[:, :3]))
+    )
+    rows = [_row(x, y, 0.0, turned, sag=down) for (x, y, down), turned in zip(shift, yaw)]
+    return np.array(rows), place
 
 
 def _row(*leading: float, **named: float) -> Array:
@@ -150,23 +182,23 @@ def _row(*leading: float, **named: float) -> Array:
 
 
 def _prior_sd(parameters: Mapping[str, Parameter]) -> Array:
-    """(6,) standard deviations of the unknowns before any evidence."""
+    """(unknowns,) standard deviations of the unknowns before any evidence."""
     priors = [parameters[name].prior for name in ("camera.position_bias_m", "camera.yaw_bias_rad", "table.height_m")]
     camera, yaw, table = (prior.sd for prior in priors if prior is not None)
-    return np.array([camera] * 3 + [yaw, table, PINCH_CENTRE_SD_M])
+    return np.array([camera] * 3 + [yaw, table, PINCH_CENTRE_SD_M, _SAG_SD_M])
 
 
-def _solve(rows: Mapping[str, list[tuple[Array, float]]], prior_sd: Array) -> tuple[Array, Array]:
-    """Robust (soft-L1, iteratively reweighted) maximum a posteriori estimate (6,) and its covariance (6, 6).
+def _solve(rows: Mapping[str, list[Evidence]], prior_sd: Array) -> tuple[Array, Array]:
+    """Robust (soft-L1, iteratively reweighted) maximum a posteriori estimate (u,) and its covariance (u, u).
 
     Every kind's spread is estimated from its residuals; rest rows share the mean of the objects' sizes, which is
     known to a percent or two, and so on: their systematic part is what the floors of
     priors are for.
     """
     prior = np.diag(prior_sd**-2.0)
-    matrix = np.array([row for kind in rows.values() for row, _ in kind]).reshape(-1, len(_UNKNOWNS))
-    target = np.array([value for kind in rows.values() for _, value in kind])
-    kinds = np.array([name for name, kind in rows.items() for _ in kind])
+    matrix = np.concatenate([row for kind in rows.values() for row, _ in kind])
+    target = np.concatenate([value for kind in rows.values() for _, value in kind])
+    kinds = np.array([name for name, kind in rows.items() for _, value in kind for _ in value])
     mean, sd = np.zeros(len(_UNKNOWNS)), np.array([_ROW_SD[kind] for kind in kinds])
     for _ in range(20):
         error = target - matrix @ mean

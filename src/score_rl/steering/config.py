@@ -10,7 +10,7 @@ from score_rl.contracts import COMMAND, FlowPolicy, World
 from score_rl.core import ranks
 from score_rl.core.chunks import check_fit
 from score_rl.core.errors import ScoreError
-from score_rl.core.ranges import Count, NonNegative, Positive, Seed, Share
+from score_rl.core.ranges import Count, NonNegative, Seed, Share
 from score_rl.core.records import validate
 from score_rl.steering.latent import LatentConfig, LatentMap
 from score_rl.steering.networks import check_network
@@ -40,11 +40,9 @@ class SteerConfig:
     were never simulated, fall back to the base policy. Needs `real_observations`."""
     prior_kl_batch: Count = 256
     """Real observations per gradient step [256]."""
-    force_penalty: NonNegative = 0.0
-    """Reward that a decision loses for every `gentle_n` that its largest contact force of the hand (`peak_force_n` of
-    the world's info) lies above `gentle_n`; 0: none. It teaches of the robot's stop before that ends an episode."""
-    gentle_n: Positive = 10.0
-    """Force (N) that costs nothing."""
+    hinge_coefficient: NonNegative = 0.0
+    """Weight of max(0, E|w|^2 / d - 1), by which the actor's coordinates w (d) leave the prior's typical set: a soft
+    limit, where the latent's bound is a hard one."""
     between_decisions: Between = "base"
     """What an episode does that begins while the other rows are inside a chunk, until the next decision. base: it
     runs a chunk of the base policy. hold: it waits, repeating the robot's last command; the cheaper choice where
@@ -96,8 +94,6 @@ def check_settings(policy: FlowPolicy, stages: Sequence[Stage], config: SteerCon
         if dict(stage.world.spec.critic) != dict(stages[0].world.spec.critic):
             raise ScoreError(f"the critic groups of the stages differ: {[dict(s.world.spec.critic) for s in stages]}")
         config.ppo.minibatch_size(stage.world.spec.num_envs * config.decisions)
-        if config.ppo.mirrored and stage.world.spec.num_envs % 2:
-            raise ScoreError(f"ppo.mirrored needs an even number of environments, got {stage.world.spec.num_envs}")
         if stage.control_steps < 1:
             raise ScoreError(f"a stage needs a positive budget of control steps, got {stage.control_steps}")
     if config.between_decisions == "hold" and COMMAND not in policy.spec.interface.observation:

@@ -15,7 +15,7 @@ from score_rl.contracts import FlowPolicy, Window
 from score_rl.core.arrays import repeat_rows
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.ranges import Range
-from score_rl.steering.heads import Decision, LatentHead, more_noise
+from score_rl.steering.heads import Decision, LatentHead, draws
 from score_rl.steering.latent import LATENT_BOUND
 from score_rl.steering.method import Decider, Trained
 from score_rl.steering.methods.best_of_n import BestOfNPolicy
@@ -67,8 +67,7 @@ class MostSupportedDecider:
 
     def decide(self, window: Window, noise: Tensor) -> Decision:
         """See `Decider`; the first of the samples is the base policy's own choice."""
-        latents = torch.cat((noise.unsqueeze(1), more_noise(noise, self.samples - 1)), dim=1)
-        latents = latents.clamp(-self.bound, self.bound)
+        latents = draws(noise, self.samples).clamp(-self.bound, self.bound)
         context = self.policy.encode(window)
         repeated = repeat_rows(context, self.samples)
         chunks = self.policy.decode(repeated, latents.flatten(0, 1))
@@ -100,11 +99,11 @@ class RankedDecider:
     @torch.no_grad()
     def decide(self, window: Window, noise: Tensor) -> Decision:
         """See `Decider`; the first of the draws is the steering policy's own."""
-        head, count = self.steering.head, self.ranker.count
+        head = self.steering.head
         context = self.policy.encode(window)
         mean, std = self.steering.actor.mean_std(context.features)
-        draws = torch.cat((noise.unsqueeze(1), more_noise(noise, count - 1)), dim=1).transpose(0, 1)
-        latents = torch.stack([head.latent(mean + std * head.exploration(one), one) for one in draws], dim=1)
+        drawn = draws(noise, self.ranker.count).unbind(dim=1)
+        latents = torch.stack([head.latent(mean + std * head.exploration(one), one) for one in drawn], dim=1)
         best, _, _ = self.ranker.choose(self.policy, context, latents)
         latent = latents.flatten(0, 1)[best]
         return Decision(self.policy.decode(context, latent), latent)

@@ -15,7 +15,7 @@ from torch import Tensor
 from score_rl.contracts import Context, FlowPolicy, Window
 from score_rl.core.arrays import repeat_rows
 from score_rl.core.errors import ScoreError
-from score_rl.steering.heads import Decision, LatentHead, more_noise
+from score_rl.steering.heads import Decision, LatentHead, draws
 from score_rl.steering.latent import LATENT_BOUND
 from score_rl.steering.method import Trained
 
@@ -48,22 +48,21 @@ class HandOver:
         if running is None or not running.shape[1]:
             latent = self._latents(context, noise, noise[:, None])[:, 0]
             return Decision(self.policy.decode(context, latent), latent)
-        draws = torch.cat((noise[:, None], more_noise(noise, self.samples - 1)), dim=1)
-        latents = self._latents(context, noise, draws)
+        latents = self._latents(context, noise, draws(noise, self.samples))
         repeated = repeat_rows(context, self.samples)
         chunks = self.policy.decode(repeated, latents.flatten(0, 1)).unflatten(0, (len(noise), self.samples))
         best = nearest(chunks, running, self._scale(context, chunks))
         rows = torch.arange(len(noise), device=noise.device)
         return Decision(chunks[rows, best], latents[rows, best])
 
-    def _latents(self, context: Context, noise: Tensor, draws: Tensor) -> Tensor:
+    def _latents(self, context: Context, noise: Tensor, drawn: Tensor) -> Tensor:
         """Latents (n, m, l, w): the first is the policy's own decision, the others have what it leaves to chance from
-        draws (n, m, l, w)."""
+        drawn (n, m, l, w)."""
         if self.steering is None:
-            return draws.clamp(-LATENT_BOUND, LATENT_BOUND)
+            return drawn.clamp(-LATENT_BOUND, LATENT_BOUND)
         head, mean = self.steering.head, self.steering.actor.mean_std(context.features)[0]
         own = head.latent(mean, head.at_rest(noise))
-        others = [head.latent(mean, draws[:, k]) for k in range(1, draws.shape[1])]
+        others = [head.latent(mean, drawn[:, k]) for k in range(1, drawn.shape[1])]
         return torch.stack([own, *others], dim=1)
 
     def _scale(self, context: Context, chunks: Tensor) -> Tensor:

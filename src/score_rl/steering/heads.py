@@ -114,3 +114,8 @@ def more_noise(noise: Tensor, count: int) -> Tensor:
     keys = [np.frombuffer(hashlib.sha256(row.tobytes()).digest(), np.uint32) for row in rows]
     drawn = [np.random.default_rng(key).standard_normal(shape, dtype=np.float32) for key in keys]
     return torch.from_numpy(np.stack(drawn)).to(noise.device)
+
+
+def draws(noise: Tensor, count: int) -> Tensor:
+    """`count` draws (n, count, l, w) of a decision: its noise (n, l, w), then further ones, see `more_noise`."""
+    return torch.cat((noise.unsqueeze(1), more_noise(noise, count - 1)), dim=1)

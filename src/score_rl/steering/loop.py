@@ -46,12 +46,12 @@ from score_rl.data.windows import WindowBatch
 from score_rl.steering import reference
 from score_rl.steering.advice import Adviser
 from score_rl.steering.config import Stage, SteerConfig, check_settings
+from score_rl.steering.learning import Sizes
 from score_rl.steering.method import OBSERVES, SCORE, Learns, Method, SteeringSpec, Trained
 from score_rl.steering.metrics import RolloutMetrics, Stopwatch
-from score_rl.steering.penalties import Penalty, prior_penalty
+from score_rl.steering.penalties import Penalty, hinge_penalty, prior_penalty
 from score_rl.steering.policy import blank_policy, load_steering, save_steering
-from score_rl.steering.ppo import Learner, Sizes
-from score_rl.steering.rollouts import decided_success, gentle_reward
+from score_rl.steering.ppo import Learner
 from score_rl.steering.start import check_start, prepare, start_options
 
 CHECKPOINT, BUNDLE = "checkpoint.safetensors", "steering"
@@ -174,9 +174,7 @@ class _Session:
         check_settings(policy, stages, config, bool(real_observations))
         self.policy, self.stages, self.config, self.run, self.method = policy, stages, config, run, method
         self.device = stages[0].world.spec.device
-        options = dict(options or {}) | start_options(
-            initial, method.name, config.latent, config.start, policy.spec.latent_shape
-        )
+        options = dict(options or {}) | start_options(initial, method.name, config.latent)
         self.spec = steering_spec(policy, config, method, options, stages[0].world.spec)
         method.check(policy, self.spec, demonstrations is not None)
         check_start(self.spec, initial, examples is not None, config.start)
@@ -194,6 +192,8 @@ class _Session:
             with torch.no_grad():
                 features = policy.encode(real_observations).features
             penalties += (prior_penalty(features, config.prior_kl_batch, config.prior_kl_coefficient),)
+        if config.hinge_coefficient > 0:
+            penalties += (hinge_penalty(config.hinge_coefficient),)
         with seeded("steer", config.seed, "weights"):
             self.learner = self._learner(self._sizes(stages[0].world.spec), penalties)
 
@@ -237,9 +237,7 @@ class _Session:
                 result = chunks.execute(decision.chunk)
             final = _privileged(result.final_observation)
             check_finite(chunks.world.spec.name, {"the reward": result.reward, "the critic's input": final})
-            success = decided_success(result)
-            reward = gentle_reward(result, self.config.force_penalty, self.config.gentle_n)
-            learner.record(reward, result.done, result.truncated, result.steps, final, success)
+            learner.record(result, final)
             metrics.add(result, decision.latent)
         metrics.add_episodes(chunks.take_episodes())
         return metrics
@@ -249,8 +247,7 @@ class _Session:
         self._enter(stage)
         watch = Stopwatch()
         key, n, rank = ("steer", self.config.seed, iteration), stage.world.spec.num_envs, ranks.rank()
-        different = n // 2 if self.config.ppo.mirrored else n
-        seeds = [derive_seed(*key, "episode", rank * n + row % different) for row in range(n)]
+        seeds = [derive_seed(*key, "episode", rank * n + row) for row in range(n)]
         with seeded(*key, *(("rank", rank) if rank else ()), device=self.device):
             rollout = self.rollout(seeds, watch).of_all_ranks()
             with watch("learner"):
@@ -341,8 +338,7 @@ class _Session:
         return self.policy.decode(context, self._noise(len(context.features)).clamp(-bound, bound))
 
     def _noise(self, n: int) -> Tensor:
-        pairs = 2 if self.config.ppo.mirrored else 1
-        return torch.randn(n // pairs, *self.policy.spec.latent_shape, device=self.device).repeat(pairs, 1, 1)
+        return torch.randn(n, *self.policy.spec.latent_shape, device=self.device)
 
     def _sizes(self, world: WorldSpec) -> Sizes:
         return Sizes(

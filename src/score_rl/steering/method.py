@@ -15,16 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from score_rl.contracts import Context, FlowPolicy, PolicySpec, Window
+from score_rl.core.chunks import ChunkResult
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.ranges import Count, Length, Width
 from score_rl.core.records import parse
 from score_rl.data.windows import WindowBatch
 from score_rl.steering.heads import Decision, Head, LatentHead
 from score_rl.steering.latent import LatentConfig, LatentMap
+from score_rl.steering.learning import Sizes
 from score_rl.steering.penalties import Penalty
 
 if TYPE_CHECKING:  # a robot decides without what learns
-    from score_rl.steering.ppo import PPOConfig, Sizes
+    from score_rl.steering.ppo import PPOConfig
 
 COMPLEMENT = "complement"
 """Option of SCORE: the latent (h, a), as lists, whose unchosen modes every decision keeps."""
@@ -113,19 +115,8 @@ class Learns(Protocol):
         """
         ...
 
-    def record(
-        self,
-        reward: Tensor,
-        done: Tensor,
-        truncated: Tensor,
-        steps: Tensor,
-        final_critic: Tensor,
-        success: Tensor | None = None,
-    ) -> None:
-        """Store what became of the last `act`, per row: see `chunks.ChunkResult`.
-
-        success (n,) bool: the decision ended its episode in success; for learners that imitate successes.
-        """
+    def record(self, result: ChunkResult, final_critic: Tensor) -> None:
+        """Store what became of the last `act`; final_critic (n, p): critic inputs where the decision ended."""
         ...
 
     def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:

@@ -79,6 +79,11 @@ class GaussianActor(nn.Module):
         """Give every dimension this standard deviation."""
         self.log_std.fill_(math.log(std))
 
+    @torch.no_grad()
+    def limit_std(self, most: float) -> None:
+        """Let no standard deviation exceed `most`."""
+        self.log_std.clamp_(max=math.log(most))
+
     def forward(self, inputs: Tensor) -> Normal:
         """The distribution at inputs (..., c), of batch shape (..., d)."""
         return Normal(*self.mean_std(inputs), validate_args=False)
@@ -121,9 +126,3 @@ class Critic(Moments):
     def forward(self, inputs: Tensor) -> Tensor:
         """Values (...,)."""
         return self.mlp(self.normalize(inputs)).squeeze(-1)
-
-
-def explained_variance(values: Tensor, returns: Tensor) -> float:
-    """1 - Var(returns - values) / Var(returns); NaN where all returns are equal."""
-    variance = returns.var()
-    return float(1.0 - (returns - values).var() / variance) if variance > 0 else float("nan")

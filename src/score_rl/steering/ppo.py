@@ -21,17 +21,19 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from score_rl.contracts import Context, Window
 from score_rl.core import ranks
-from score_rl.core.checkpoints import load_module, optimizer_to_tensors, restore_optimizer, take_prefix, with_prefix
-from score_rl.core.errors import Diverged, ScoreError
+from score_rl.core.checkpoints import joined, load_module, optimizer_to_tensors, restore_optimizer, take_prefix
+from score_rl.core.chunks import ChunkResult
+from score_rl.core.errors import ScoreError
 from score_rl.core.ranges import Count, Length, NonNegative, Positive, Share, Width
 from score_rl.core.records import validate
-from score_rl.steering.networks import Critic, GaussianActor, check_network, explained_variance
-from score_rl.steering.penalties import Penalty, hinge
+from score_rl.steering.learning import Sizes, explained_variance, generalized_advantages, gradient_step, mean_losses
+from score_rl.steering.networks import Critic, GaussianActor, check_network
+from score_rl.steering.penalties import Penalty
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,6 @@ class PPOConfig:
     last steps leave a policy that depends less on the last rollouts. 1: constant [1]."""
     epochs: Count = 8
     """Passes over a rollout [8]."""
-    kl_limit: Positive | None = None
-    """A pass behind which the policy has moved by more than this (KL, nats, mean over the rollout) is the last of its
-    rollout; none: all passes [none]."""
     minibatches: Count = 4
     """Minibatches per pass [4096 decisions each]; they are drawn once per rollout."""
     gamma: Share = 0.99
@@ -64,15 +63,9 @@ class PPOConfig:
     noise_correlation: Share = 0.0
     """Correlation of the exploration noise of two consecutive decisions of an environment (AR(1)); every decision's
     distribution stays the actor's. 0: independent [0]. Close to 1 an episode tries one latent throughout."""
-    mirrored: bool = False
-    """Whether environments explore in pairs: the second half begins the same episodes as the first, with the same
-    chance, and explores with the opposite noise, so that within a pair only the choices make a difference [no]."""
     final_std: Positive | None = None
     """Most that the actor's standard deviation may be at the end of training; the limit falls linearly from 1, so
     that what is deployed, the mean, is what the last rollouts try. None: no limit [none]."""
-    hinge_coefficient: NonNegative = 0.0
-    """Weight of max(0, E|w|^2 / d - 1), by which the actor's coordinates w (d) leave the prior's typical set [0]: a
-    soft limit, where the latent's bound is a hard one."""
     value_share: Share = 0.0
     """Share of training, at its beginning, in which only the critic learns [0]."""
     advantage_per_minibatch: bool = True
@@ -97,40 +90,6 @@ class PPOConfig:
                 f"2 are the least, so at most {decisions // 2} minibatches"
             )
         return size
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Widths and counts of a learner."""
-
-    context: int
-    """c: width of the actor's input."""
-    critic: int
-    """p: width of the critic's input."""
-    action: int
-    """d: width of what the actor chooses."""
-    envs: int
-    """n: environments that decide together."""
-    decisions: int
-    """T: decisions per environment and rollout."""
-    iterations: int = 1
-    """Rollouts of the whole training, for learners that work in phases."""
-
-
-def generalized_advantages(
-    rewards: Tensor, going: Tensor, values: Tensor, following: Tensor, gamma: float, gae_lambda: float
-) -> Tensor:
-    """Generalised advantage estimates (T, n) of rewards and values (T, n).
-
-    going (T, n): 0.0 where the episode ended with the decision, else 1.0; following (n,): value of what comes next;
-    gamma: discount per decision. Source: Schulman et al. 2016, arXiv 1506.02438.
-    """
-    advantages, estimate = torch.empty_like(rewards), torch.zeros_like(following)
-    for t in reversed(range(len(rewards))):
-        error = rewards[t] + going[t] * gamma * following - values[t]
-        advantages[t] = estimate = error + going[t] * gamma * gae_lambda * estimate
-        following = values[t]
-    return advantages
 
 
 class Learner:
@@ -164,7 +123,7 @@ class Learner:
         self.minibatch = self.config.minibatch_size(sizes.envs * sizes.decisions)
         widths = {"context": (sizes.context,), "critic": (sizes.critic,), "action": (sizes.action,)}
         widths |= {"mean": (sizes.action,), "log_prob": (), "reward": (), "done": ()}
-        shape, self.time, self.decisions = (sizes.decisions, sizes.envs), 0, sizes.decisions
+        shape, self.time = (sizes.decisions, sizes.envs), 0
         self.rollout = {name: torch.zeros(*shape, *width, device=self.device) for name, width in widths.items()}
         """Name -> (T, n, ...)."""
         self.timeouts: list[tuple[int, Tensor, Tensor, Tensor]] = []
@@ -179,23 +138,16 @@ class Learner:
         self._store(context=context.features, critic=critic, action=action, mean=policy.mean, log_prob=log_prob)
         return action
 
-    def record(
-        self,
-        reward: Tensor,
-        done: Tensor,
-        truncated: Tensor,
-        steps: Tensor,
-        final_critic: Tensor,
-        success: Tensor | None = None,
-    ) -> None:
-        """Store what became of the last `act`, per row: see `chunks.ChunkResult`. PPO learns from rewards alone.
+    def record(self, result: ChunkResult, final_critic: Tensor) -> None:
+        """Store what became of the last `act`; final_critic (n, p): critic inputs where the decision ended.
 
-        Where `truncated`, gamma^steps V(final_critic) is added to the reward at the end of the rollout.
+        Where time ran out, gamma^steps V(final_critic) is added to the reward at the end of the rollout.
         """
-        self._store(reward=reward, done=done)
-        rows = truncated.nonzero().flatten()
+        self._store(reward=result.reward, done=result.done)
+        rows = result.truncated.nonzero().flatten()
         if len(rows):
-            self.timeouts.append((self.time, rows, self.config.gamma ** steps[rows].float(), final_critic[rows]))
+            discount = self.config.gamma ** result.steps[rows].float()
+            self.timeouts.append((self.time, rows, discount, final_critic[rows]))
         self.time += 1
 
     def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
@@ -204,33 +156,27 @@ class Learner:
         `elapsed`, 0 to 1: share of training that lies behind, for the step size. Raises ScoreError for a rollout
         that is not full, and Diverged for a loss or gradient that is not finite.
         """
-        if self.time != self.decisions:
-            raise ScoreError(f"rollout has {self.time} of {self.decisions} decisions")
-        config, before = self.config, self.actor.log_std.detach().exp()
+        if self.time != (whole := len(self.rollout["reward"])):
+            raise ScoreError(f"rollout has {self.time} of {whole} decisions")
+        config, old_std = self.config, self.actor.log_std.detach().exp()
         advantages, returns, explained = self.estimate(last_critic)
         decisions = self.rollout | {"advantage": advantages, "return": returns}
         decisions = {name: values.flatten(0, 1) for name, values in decisions.items()}
         self.acting = elapsed >= config.value_share
         self.optimizer.param_groups[0]["lr"] = config.learning_rate * (1 + elapsed * (config.final_learning_rate - 1))
         minibatches = torch.randperm(self.minibatch * config.minibatches, device=self.device).split(self.minibatch)
-        losses: list[dict[str, Tensor]] = []
-        for _ in range(config.epochs):
-            losses += [
-                self.descend({name: values[rows] for name, values in decisions.items()}) for rows in minibatches
-            ]
-            if config.kl_limit is not None and self._moved(before) > config.kl_limit:
-                break
-        steps = torch.stack([torch.stack(tuple(step.values())) for step in losses]).tolist()
-        for name, number in (pair for step in steps for pair in zip(losses[0], step)):
-            if not math.isfinite(number):
-                raise Diverged(f"{name} of the learner is {number}")
-        means = {name: sum(numbers) / len(numbers) for name, numbers in zip(losses[0], zip(*steps))}
+        losses = [
+            self.descend({name: values[rows] for name, values in decisions.items()})
+            for _ in range(config.epochs)
+            for rows in minibatches
+        ]
+        means = mean_losses(losses)
         del means["gradient_norm"]
         if config.final_std is not None:
-            self._limit_std(1 + elapsed * (config.final_std - 1))
+            self.actor.limit_std(1 + elapsed * (config.final_std - 1))
         self.time = 0
         self.timeouts.clear()
-        return self.change_of_policy(before) | {"explained_variance": explained} | means
+        return self.change_of_policy(old_std) | {"explained_variance": explained} | means
 
     @torch.no_grad()
     def estimate(self, last_critic: Tensor) -> tuple[Tensor, Tensor, float]:
@@ -257,21 +203,12 @@ class Learner:
         clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
         surrogate = torch.max(-advantage * ratio, -advantage * clipped).mean()
         value = (batch["return"] - self.critic(batch["critic"])).square().mean()
-        further = {penalty.name: penalty.loss(self.actor).mean() for penalty in self.penalties}
+        further = {penalty.name: penalty.loss(self.actor, policy).mean() for penalty in self.penalties}
         loss = config.value_coefficient * value
         if self.acting:
-            loss = surrogate + loss
-            loss = loss + sum(penalty.coefficient * further[penalty.name] for penalty in self.penalties)
-        if self.acting and config.hinge_coefficient > 0:
-            further["hinge"] = hinge(policy.mean, policy.stddev).mean()
-            loss = loss + config.hinge_coefficient * further["hinge"]
-        self.optimizer.zero_grad()
-        loss.backward()
-        networks = (self.actor, self.critic)
-        ranks.mean_gradients(parameter for network in networks for parameter in network.parameters())
-        norms = [nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm) for network in networks]
-        self.optimizer.step()
-        losses = {"value_loss": value, "surrogate_loss": surrogate, **further, "gradient_norm": sum(norms)}
+            loss = surrogate + loss + sum(penalty.coefficient * further[penalty.name] for penalty in self.penalties)
+        norm = gradient_step(self.optimizer, loss, (self.actor, self.critic), config.max_grad_norm)
+        losses = {"value_loss": value, "surrogate_loss": surrogate, **further, "gradient_norm": norm}
         return {name: number.detach() for name, number in losses.items()}
 
     @torch.no_grad()
@@ -290,8 +227,7 @@ class Learner:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that learning changes: tensors, and JSON-ready settings of the optimiser."""
         tensors, settings = optimizer_to_tensors(self.optimizer)
-        parts = {"actor": self.actor.state_dict(), "critic": self.critic.state_dict(), "optimizer": tensors}
-        return {name: value for part in parts for name, value in with_prefix(part, parts[part]).items()}, settings
+        return joined(actor=self.actor.state_dict(), critic=self.critic.state_dict(), optimizer=tensors), settings
 
     def load_state(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any], source: object) -> None:
         """Put back a `state`; `source` is named in errors. Raises ScoreError where it does not fit."""
@@ -301,22 +237,11 @@ class Learner:
 
     def _exploration(self, like: Tensor) -> Tensor:
         """Standard normal noise (n, d), correlated with that of the decision before in the same rollout."""
-        fresh, share = torch.randn_like(like), self.config.noise_correlation
-        if self.config.mirrored:
-            fresh = torch.cat((fresh[: len(fresh) // 2], -fresh[: len(fresh) // 2]))
+        noise, share = torch.randn_like(like), self.config.noise_correlation
         if share > 0 and self.time > 0:
-            fresh = share * self._explored + math.sqrt(1.0 - share**2) * fresh
-        self._explored = fresh
-        return fresh
-
-    def _moved(self, old_std: Tensor) -> float:
-        """KL of the rollout's policy, of standard deviation `old_std`, to the present one, of all ranks."""
-        return ranks.mean_figures(self.change_of_policy(old_std))["kl"]
-
-    @torch.no_grad()
-    def _limit_std(self, most: float) -> None:
-        """Let no standard deviation of the actor exceed `most`."""
-        self.actor.log_std.clamp_(max=math.log(most))
+            noise = share * self._explored + math.sqrt(1.0 - share**2) * noise
+        self._explored = noise
+        return noise
 
     def _store(self, **values: Tensor) -> None:
         """Write values (n, ...) of the present decision."""

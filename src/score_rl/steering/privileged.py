@@ -15,14 +15,15 @@ from torch import Tensor, nn
 
 from score_rl.contracts import ArraySpec, Context, FlowPolicy, PlainContext, Window
 from score_rl.core.checkpoints import load_module, take_prefix, with_prefix
-from score_rl.core.errors import ScoreError
+from score_rl.core.chunks import ChunkResult
 from score_rl.steering.heads import Decision, Head
+from score_rl.steering.learning import Sizes
 from score_rl.steering.method import Decider, SteeringSpec
 from score_rl.steering.networks import GaussianActor, Moments
-from score_rl.steering.penalties import Penalty
+from score_rl.steering.penalties import Penalty, no_place
 
 if TYPE_CHECKING:
-    from score_rl.steering.ppo import PPOConfig, Sizes
+    from score_rl.steering.ppo import PPOConfig
 
 
 class PrivilegedActor(nn.Module):
@@ -66,17 +67,9 @@ class PrivilegedLearner:
         self._seen.append(critic)
         return self.learner.act(PlainContext(self.actor.moments.normalize(critic)), critic)
 
-    def record(
-        self,
-        reward: Tensor,
-        done: Tensor,
-        truncated: Tensor,
-        steps: Tensor,
-        final_critic: Tensor,
-        success: Tensor | None = None,
-    ) -> None:
+    def record(self, result: ChunkResult, final_critic: Tensor) -> None:
         """See `steering.method.Learns`."""
-        self.learner.record(reward, done, truncated, steps, final_critic, success)
+        self.learner.record(result, final_critic)
 
     def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
         """See `steering.method.Learns`."""
@@ -100,8 +93,7 @@ def privileged_learner(
     sizes: Sizes, ppo: PPOConfig, penalties: Sequence[Penalty], policy: FlowPolicy, spec: SteeringSpec, device: str
 ) -> PrivilegedLearner:
     """The learner of a method whose actor is privileged. Raises ScoreError for penalties, which are on contexts."""
-    if penalties:
-        raise ScoreError("an actor that reads privileged state cannot be pulled back on real observations")
+    no_place(penalties, "an actor that reads privileged state sees no real observations")
     return PrivilegedLearner(sizes, ppo, spec.execute_steps, device)
 
 

@@ -10,10 +10,6 @@ from torch import Tensor
 
 from score_rl.contracts import COMMAND, PolicySpec, Window, World
 from score_rl.core.chunks import ChunkResult, ChunkRunner, Episode, Filler
-from score_rl.core.errors import ScoreError
-
-FORCE = "peak_force_n"
-"""Entry of a world's info: the largest contact force of the hand (N)."""
 
 Decide = Callable[[Window, int], Tensor]
 """Chunks (n, h, a) for a window and the number of the decision in its episodes."""
@@ -85,16 +81,6 @@ def decided_success(result: ChunkResult) -> Tensor:
     flags = [result.info[name] > 0 for name in ("fault", "nan") if name in result.info]
     failed = torch.stack([torch.zeros_like(result.done), *flags]).any(dim=0)
     return result.done & result.success & ~failed
-
-
-def gentle_reward(result: ChunkResult, force_penalty: float, gentle_n: float) -> Tensor:
-    """(n,) what a learner gets of decisions: the world's reward less the penalty of force, see `SteerConfig`."""
-    if force_penalty == 0:
-        return result.reward
-    if FORCE not in result.info:
-        raise ScoreError(f"force_penalty > 0 needs a world that reports {FORCE!r}, not {[*result.info]}")
-    above = (result.info[FORCE] / gentle_n - 1.0).clamp(min=0.0)
-    return result.reward - force_penalty * above
 
 
 def batch_cost(world: World, execute_steps: int) -> int:

@@ -26,7 +26,7 @@ from score_rl.core.seeding import derive_seed, torch_generator
 from score_rl.data.dataset import Dataset
 from score_rl.data.windows import WindowBatch
 from score_rl.steering.heads import LatentHead
-from score_rl.steering.latent import Complement, LatentConfig, LatentMap
+from score_rl.steering.latent import LatentConfig, LatentMap
 from score_rl.steering.method import COMPLEMENT, SCORE, Decider, SteeringSpec, Trained
 from score_rl.steering.networks import GaussianActor
 from score_rl.steering.policy import decision_noise
@@ -45,9 +45,6 @@ class StartConfig:
 
     std: Positive = 1.0
     """Standard deviation of the actor; 1 is the prior's. A smaller one explores around a ticket or cloned latents."""
-    complement: Complement = "noise"
-    """What every decision has, in training too, in the modes that steering does not choose: noise, or 0 as in
-    deployment. With 0 training is quieter, and starts beside the base policy. A ticket brings its own."""
     demonstrations: Share = 0.0
     """Share of the successful demonstrations, the shortest first, whose inverted latents are cloned. 0: none."""
     episodes: Count = 128
@@ -71,15 +68,11 @@ class StartConfig:
     """Adam step size of the cloning."""
 
 
-def start_options(
-    initial: Trained | None, method: str, latent: LatentConfig, config: StartConfig, shape: tuple[int, int]
-) -> dict[str, Any]:
-    """SCORE's option `complement`, where it keeps a latent (l, w) of which it chooses a part only: that of the ticket
-    that it starts from, or once started from, or 0."""
-    if method != SCORE.name or latent.kind == "full":
+def start_options(initial: Trained | None, method: str, latent: LatentConfig) -> dict[str, Any]:
+    """SCORE's option `complement`, where it chooses a part of the latent only: the ticket (l, w) that it starts from,
+    or once started from."""
+    if initial is None or method != SCORE.name or latent.kind == "full":
         return {}
-    if initial is None:
-        return {COMPLEMENT: [[0.0] * shape[1]] * shape[0]} if config.complement == "zero" else {}
     if not isinstance(initial, TicketPolicy):
         return {name: value for name, value in initial.spec.options.items() if name == COMPLEMENT}
     return {COMPLEMENT: [[float(value) for value in row] for row in initial.latent.cpu()]}
@@ -96,9 +89,10 @@ def check_start(spec: SteeringSpec, initial: Trained | None, cloned: bool, confi
         raise ScoreError(f"cannot start from another policy: {initial.spec} is not {spec}")
     if spec.method == SCORE.name:
         return
-    changed = f"std {config.std}" if config.std != 1.0 else "complement zero" if config.complement == "zero" else ""
-    if (initial is not None and initial.spec != spec) or cloned or changed:
-        given = "cloned latents" if cloned else changed if initial is None else f"{initial.spec}"
+    given = "cloned latents" if cloned else f"std {config.std}" if config.std != 1.0 else ""
+    if initial is not None and initial.spec != spec:
+        given = f"{initial.spec}"
+    if given:
         raise ScoreError(f"{spec.method} cannot start from {given}: the starts of steering are those of score")
 
 

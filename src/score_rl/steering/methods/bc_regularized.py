@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.distributions import Normal
 
 from score_rl.contracts import FlowPolicy
 from score_rl.core.errors import ScoreError
@@ -52,7 +53,7 @@ def cloning_penalty(
     movable = head.basis.abs().sum(dim=1) > 0
     counted = (~demonstrations.is_pad & movable).unsqueeze(-1).expand_as(missing)
 
-    def loss(actor: GaussianActor) -> Tensor:
+    def loss(actor: GaussianActor, policy: Normal) -> Tensor:
         rows = torch.randint(len(features), (batch,), device=features.device)
         error = (head.shift(actor.mean_std(features[rows])[0]) - missing[rows]).square()
         return (error * counted[rows]).sum().view(1) / counted[rows].sum()

@@ -24,24 +24,20 @@ from torch import Tensor, nn
 from score_rl.contracts import Context, FlowPolicy, Window
 from score_rl.core import ranks
 from score_rl.core.arrays import repeat_rows
-from score_rl.core.checkpoints import (
-    load_module,
-    optimizer_to_tensors,
-    restore_optimizer,
-    take_prefix,
-    with_prefix,
-)
+from score_rl.core.checkpoints import joined, load_module, optimizer_to_tensors, restore_optimizer, take_prefix
+from score_rl.core.chunks import ChunkResult
 from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.ranges import Count, Range
 from score_rl.core.records import validate
-from score_rl.steering.heads import Decision, LatentHead, more_noise
+from score_rl.steering.heads import Decision, LatentHead, draws
+from score_rl.steering.learning import Sizes, explained_variance, gradient_step
 from score_rl.steering.method import Decider, Method, SteeringSpec, latent_head
 from score_rl.steering.methods.unconstrained import check_coordinates
-from score_rl.steering.networks import Critic, explained_variance
-from score_rl.steering.penalties import Penalty
+from score_rl.steering.networks import Critic
+from score_rl.steering.penalties import Penalty, no_place
 
 if TYPE_CHECKING:
-    from score_rl.steering.ppo import PPOConfig, Sizes
+    from score_rl.steering.ppo import PPOConfig
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ class BestOfNDecider:
     def decide(self, window: Window, noise: Tensor) -> Decision:
         """See `steering.method.Decider`."""
         ranker, bound = self.trained.actor, self.trained.spec.latent.bound
-        candidates = torch.cat((noise.unsqueeze(1), more_noise(noise, ranker.count - 1)), dim=1).clamp(-bound, bound)
+        candidates = draws(noise, ranker.count).clamp(-bound, bound)
         context = self.policy.encode(window)
         best, _, _ = ranker.choose(self.policy, context, candidates)
         latent = candidates.flatten(0, 1)[best]
@@ -144,18 +140,10 @@ class BestOfNLearner:
         return candidates.flatten(0, 1)[best].flatten(1)
 
     @torch.no_grad()
-    def record(
-        self,
-        reward: Tensor,
-        done: Tensor,
-        truncated: Tensor,
-        steps: Tensor,
-        final_critic: Tensor,
-        success: Tensor | None = None,
-    ) -> None:
+    def record(self, result: ChunkResult, final_critic: Tensor) -> None:
         """See `steering.method.Learns`; the bootstrap of a time-out is taken at once, with the V of the rollout."""
-        beyond = self.ppo.gamma ** steps.float() * self.critic(final_critic)
-        self._step |= {"reward": reward + torch.where(truncated, beyond, 0.0), "done": done}
+        beyond = self.ppo.gamma ** result.steps.float() * self.critic(final_critic)
+        self._step |= {"reward": result.reward + torch.where(result.truncated, beyond, 0.0), "done": result.done}
         self._rollout.append(self._step)
 
     def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
@@ -177,8 +165,7 @@ class BestOfNLearner:
         optimizer, settings = optimizer_to_tensors(self.optimizer)
         parts = {"actor": self.actor.state_dict(), "critic": self.critic.state_dict(), "optimizer": optimizer}
         parts |= {f"memory{index}": kept for index, kept in enumerate(self._memory)}
-        tensors = {name: value for part, values in parts.items() for name, value in with_prefix(part, values).items()}
-        return tensors, {"optimizer": settings, "iteration": self.iteration, "memory": len(self._memory)}
+        return joined(**parts), {"optimizer": settings, "iteration": self.iteration, "memory": len(self._memory)}
 
     def load_state(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any], source: object) -> None:
         """See `steering.method.Learns`."""
@@ -211,11 +198,8 @@ class BestOfNLearner:
             for rows in torch.randperm(len(data["returns"])).to(self.device).split(self.minibatch):
                 target = data["returns"][rows]
                 losses = [(network(data[key][rows]) - target).square().mean() for network, key in networks]
-                self.optimizer.zero_grad()
-                sum(losses).backward()
-                for network, _ in networks:
-                    nn.utils.clip_grad_norm_(network.parameters(), self.ppo.max_grad_norm)
-                self.optimizer.step()
+                trained = [network for network, _ in networks]
+                gradient_step(self.optimizer, sum(losses), trained, self.ppo.max_grad_norm)
                 sums += torch.stack(losses).detach().cpu()
                 steps += 1
         losses = tuple((sums / steps).tolist())
@@ -232,8 +216,7 @@ def _head(spec: SteeringSpec, device: str) -> LatentHead:
 def _learner(
     sizes: Sizes, ppo: PPOConfig, penalties: Sequence[Penalty], policy: FlowPolicy, spec: SteeringSpec, device: str
 ) -> BestOfNLearner:
-    if penalties:
-        raise ScoreError("best_of_n has no actor that --learner.prior-kl-coefficient could pull back")
+    no_place(penalties, "best_of_n has no actor")
     if ranks.launched() > 1:
         raise ScoreError("best_of_n learns in one process, without torchrun: its memory is not shared among ranks")
     return BestOfNLearner(sizes, ppo, policy, spec, device)

@@ -21,22 +21,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from score_rl.contracts import Context, FlowPolicy, Window
 from score_rl.core import ranks
 from score_rl.core.arrays import repeat_rows
-from score_rl.core.checkpoints import load_module, optimizer_to_tensors, restore_optimizer, take_prefix, with_prefix
-from score_rl.core.errors import Diverged, ScoreError
+from score_rl.core.checkpoints import joined, load_module, optimizer_to_tensors, restore_optimizer, take_prefix
+from score_rl.core.chunks import ChunkResult
+from score_rl.core.errors import Diverged
 from score_rl.core.ranges import Count, Positive
 from score_rl.core.records import validate
+from score_rl.steering.learning import Sizes, explained_variance, generalized_advantages, gradient_step
 from score_rl.steering.method import Method, SteeringSpec
-from score_rl.steering.networks import Critic, explained_variance
+from score_rl.steering.networks import Critic
 from score_rl.steering.own_flow import check_trainable, chunk_head, own_flow, sample
-from score_rl.steering.penalties import Penalty
+from score_rl.steering.penalties import Penalty, no_place
 
 if TYPE_CHECKING:
-    from score_rl.steering.ppo import PPOConfig, Sizes
+    from score_rl.steering.ppo import PPOConfig
 
 TrustRegion = Literal["clip", "asymmetric"]
 
@@ -102,18 +104,10 @@ class FPOLearner:
         self._step = {"critic": critic, "x": x}
         return x.flatten(1)
 
-    def record(
-        self,
-        reward: Tensor,
-        done: Tensor,
-        truncated: Tensor,
-        steps: Tensor,
-        final_critic: Tensor,
-        success: Tensor | None = None,
-    ) -> None:
+    def record(self, result: ChunkResult, final_critic: Tensor) -> None:
         """See `steering.method.Learns`."""
-        discount = torch.where(truncated, self.ppo.gamma ** steps.float(), 0.0)
-        self._step |= {"reward": reward, "done": done, "final": final_critic, "bootstrap": discount}
+        discount = torch.where(result.truncated, self.ppo.gamma ** result.steps.float(), 0.0)
+        self._step |= {"reward": result.reward, "done": result.done, "final": final_critic, "bootstrap": discount}
         self._rollout.append(self._step)
 
     def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
@@ -146,8 +140,7 @@ class FPOLearner:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `steering.method.Learns`."""
         optimizer, settings = optimizer_to_tensors(self.optimizer)
-        parts = {"actor": self.actor.state_dict(), "critic": self.critic.state_dict(), "optimizer": optimizer}
-        return {name: v for part, values in parts.items() for name, v in with_prefix(part, values).items()}, settings
+        return joined(actor=self.actor.state_dict(), critic=self.critic.state_dict(), optimizer=optimizer), settings
 
     def load_state(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any], source: object) -> None:
         """See `steering.method.Learns`."""
@@ -158,8 +151,6 @@ class FPOLearner:
     @torch.no_grad()
     def _prepared(self, last_critic: Tensor) -> tuple[dict[str, Tensor], float]:
         """Decisions of the rollout, flat, with advantages, returns and draws; how well the critic foresaw them."""
-        from score_rl.steering.ppo import generalized_advantages  # a robot decides without what learns
-
         steps = self._rollout
         self.critic.observe(torch.cat([step["critic"] for step in steps]))
         value = torch.stack([self.critic(step["critic"]) for step in steps])
@@ -198,13 +189,7 @@ class FPOLearner:
             advantage = ranks.standardized(advantage)
         objective = surrogate(ratio, advantage, self.config.clip, self.config.trust_region).mean()
         value = (self.critic(data["critic"][rows]) - data["return"][rows]).square().mean()
-        self.optimizer.zero_grad()
-        (value - objective).backward()
-        networks = (self.actor, self.critic)
-        ranks.mean_gradients(parameter for network in networks for parameter in network.parameters())
-        for network in networks:
-            nn.utils.clip_grad_norm_(network.parameters(), self.ppo.max_grad_norm)
-        self.optimizer.step()
+        gradient_step(self.optimizer, value - objective, (self.actor, self.critic), self.ppo.max_grad_norm)
         clipped = ((ratio - 1.0).abs() > self.config.clip).float().mean()
         return torch.stack((value, objective, clipped, -change.mean())).detach().cpu()
 
@@ -212,8 +197,7 @@ class FPOLearner:
 def _learner(
     sizes: Sizes, ppo: PPOConfig, penalties: Sequence[Penalty], policy: FlowPolicy, spec: SteeringSpec, device: str
 ) -> FPOLearner:
-    if penalties:
-        raise ScoreError("fpo has no Gaussian actor that --learner.prior-kl-coefficient could pull back")
+    no_place(penalties, "fpo has no Gaussian actor")
     return FPOLearner(sizes, ppo, policy, spec, device)
 
 

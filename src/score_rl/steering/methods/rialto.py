@@ -26,18 +26,21 @@ from torch import Tensor, nn
 from score_rl.contracts import Context, FlowPolicy, PlainContext, PolicySpec, Window
 from score_rl.core import ranks
 from score_rl.core.arrays import blank_window
-from score_rl.core.checkpoints import load_module, take_prefix, with_prefix
+from score_rl.core.checkpoints import joined, load_module, take_prefix, with_prefix
+from score_rl.core.chunks import ChunkResult
 from score_rl.core.errors import ScoreError
 from score_rl.core.normalization import Affine, standard
 from score_rl.core.ranges import Count, NonNegative, Positive, Range
 from score_rl.steering.latent import LatentMap
+from score_rl.steering.learning import Sizes, gradient_step
 from score_rl.steering.method import Learns, Method, SteeringSpec
 from score_rl.steering.networks import GaussianActor
 from score_rl.steering.own_flow import check_trainable, chunk_head, own_flow, sample
-from score_rl.steering.penalties import Penalty
+from score_rl.steering.penalties import Penalty, no_place
+from score_rl.steering.rollouts import decided_success
 
 if TYPE_CHECKING:
-    from score_rl.steering.ppo import PPOConfig, Sizes
+    from score_rl.steering.ppo import PPOConfig
 
 Observes = Literal["privileged", "actor"]
 Phase = Literal["collect", "improve", "distil"]
@@ -121,7 +124,7 @@ class RialtoLearner:
         self.demonstrations, self.lessons = (Lessons.none(sizes, policy.spec, device) for _ in range(2))
         width = sizes.critic if self.config.teacher == "privileged" else sizes.context
         self.inputs = Affine(torch.zeros(width), torch.ones(width)).to(device)
-        penalties = (Penalty("bc_loss", self.config.coefficient, self._cloning_loss),)
+        penalties = (Penalty("bc_loss", self.config.coefficient, lambda actor, policy: self._cloning_loss(actor)),)
         self.teacher = Learner(self._teachers(sizes), ppo, spec.execute_steps, penalties, device)
         self.teacher.actor.set_std(self.config.std)
         self.actor: nn.Module = policy.fresh().to(device)
@@ -153,20 +156,12 @@ class RialtoLearner:
         self._step = {"features": context.features, "critic": critic, "x": x, **with_prefix("window", window)}
         return x.flatten(1)
 
-    def record(
-        self,
-        reward: Tensor,
-        done: Tensor,
-        truncated: Tensor,
-        steps: Tensor,
-        final_critic: Tensor,
-        success: Tensor | None = None,
-    ) -> None:
+    def record(self, result: ChunkResult, final_critic: Tensor) -> None:
         """See `steering.method.Learns`."""
         if self.phase == "improve":
-            self.teacher.record(reward, done, truncated, steps, final_critic)
+            self.teacher.record(result, final_critic)
         else:
-            self._rollout.append(self._step | {"done": done, "success": success})
+            self._rollout.append(self._step | {"done": result.done, "success": decided_success(result)})
 
     def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
         """See `steering.method.Learns`."""
@@ -196,7 +191,7 @@ class RialtoLearner:
             x, context = taught.tensors["x"][rows], self.actor.encode(taught.window(rows))
             noise, t = torch.randn_like(x), torch.rand(len(rows), device=self.device)
             loss = self.actor.matching_error(context, x, noise, t).mean()
-            _descend(optimizer, self.actor, loss)
+            gradient_step(optimizer, loss, (self.actor,), 1.0)
             schedule.step()
         return {"distilled": len(taught), "distilled_from_teacher": bool(len(self.lessons))}
 
@@ -205,8 +200,7 @@ class RialtoLearner:
         teacher, settings = self.teacher.state()
         parts = {"teacher": teacher, "student": self.actor.state_dict(), "inputs": self.inputs.state_dict()}
         parts |= {"demonstrations": self.demonstrations.tensors, "lessons": self.lessons.tensors}
-        tensors = {name: v for part, values in parts.items() for name, v in with_prefix(part, values).items()}
-        return tensors, {"teacher": settings, "iteration": self.iteration}
+        return joined(**parts), {"teacher": settings, "iteration": self.iteration}
 
     def load_state(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any], source: object) -> None:
         """See `steering.method.Learns`."""
@@ -238,7 +232,7 @@ class RialtoLearner:
         optimizer = torch.optim.Adam(self.teacher.actor.parameters(), lr=self.config.learning_rate)
         for _ in range(self.config.clone_steps):
             loss = self._cloning_loss(self.teacher.actor).mean()
-            _descend(optimizer, self.teacher.actor, loss)
+            gradient_step(optimizer, loss, (self.teacher.actor,), 1.0)
         return {"bc_loss": float(loss.detach())}
 
     def _cloning_loss(self, actor: GaussianActor) -> Tensor:
@@ -267,19 +261,10 @@ def phase_lengths(config: RialtoConfig, iterations: int) -> tuple[int, int]:
     return first, last
 
 
-def _descend(optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
-    with torch.enable_grad():
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-
-
 def _learner(
     sizes: Sizes, ppo: PPOConfig, penalties: Sequence[Penalty], policy: FlowPolicy, spec: SteeringSpec, device: str
 ) -> RialtoLearner:
-    if penalties:
-        raise ScoreError("rialto's teacher is no latent that --learner.prior-kl-coefficient could pull back")
+    no_place(penalties, "rialto's teacher chooses no latent")
     if ranks.launched() > 1:
         raise ScoreError("rialto learns in one process, without torchrun: its lessons are not shared among ranks")
     return RialtoLearner(sizes, ppo, policy, spec, device)

@@ -29,13 +29,14 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.ranges import Positive
 from score_rl.steering.heads import Decision, Head, more_noise
 from score_rl.steering.latent import LatentMap
+from score_rl.steering.learning import Sizes
 from score_rl.steering.method import Learns, Method, SteeringSpec, Trained
 from score_rl.steering.penalties import Penalty
 from score_rl.steering.policy import steering_policy
 from score_rl.steering.privileged import PrivilegedPolicy, privileged_learner
 
 if TYPE_CHECKING:
-    from score_rl.steering.ppo import PPOConfig, Sizes
+    from score_rl.steering.ppo import PPOConfig
 
 Form = Literal["chunk", "per_step"]
 Centre = Literal["zero", "noise", "data"]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from score_rl.tasks.pinch_cube.recipe import pinch_cube
-from score_rl.tasks.recipe import Recipe, for_task, recipes_of
-from score_rl.tasks.settings import FALLING_STEPS
+from score_rl.tasks.recipe import Recipe, for_task, half_budget, recipes_of
 
 DESCRIPTION = "Franka + LEAP screws a bulb into a lamp; demonstrations, calibration and verdict on one robot"
 
 
 def screw_lightbulb() -> Recipe:
     """Nothing is lifted here: calibration learns of the camera from bulbs at rest, and keeps its prior otherwise."""
-    recipe = for_task(pinch_cube(), "screw_lightbulb", DESCRIPTION)
-    return replace(recipe, steer=replace(recipe.steer, learner=replace(recipe.steer.learner, ppo=FALLING_STEPS)))
+    return half_budget(for_task(pinch_cube(), "screw_lightbulb", DESCRIPTION))
 
 
 RECIPES = recipes_of(screw_lightbulb)
