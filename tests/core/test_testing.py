@@ -200,15 +200,9 @@ class IntegerReward(ToyWorld):
 
 
 class OnAnotherDevice(ToyWorld):
-    def __init__(self):
-        super().__init__()
-        self.spec = replace(self.spec, device="meta")
-
     def reset(self, seeds):
-        elsewhere, self.spec = self.spec, replace(self.spec, device="cpu")
         observation = super().reset(seeds)
-        self.spec = elsewhere
-        return observation
+        return Observation({key: value.to("meta") for key, value in observation.actor.items()}, observation.critic)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +220,7 @@ class OnAnotherDevice(ToyWorld):
         (WrongCommand, "must be the action just sent"),
         (AcceptsAnySeeds, "too few seeds"),
         (IntegerReward, "reward is torch.int64"),
-        (OnAnotherDevice, "is on the device cpu, the spec promises meta"),
+        (OnAnotherDevice, "is on the device meta, the spec promises cpu"),
     ],
 )
 def test_bad_worlds_are_named(world, message):
