@@ -9,8 +9,6 @@ holds it for ten seconds.
 
 from __future__ import annotations
 
-import os
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -225,7 +223,7 @@ def grasping(domain: Domain, episodes: int, robot_seed: int) -> dict[str, float]
     person.reset(range(episodes), range(episodes), {k: x.numpy() for k, x in observation.actor.items()})
     thumb = world.engine.links.index("thumb_distal")
     held, commands = np.zeros(episodes, int), np.zeros((episodes, 23))
-    poses, forces, spent = [], [], time.process_time()
+    poses, forces = [], []
     for _ in range(250):
         _, sent = person.act({k: x.numpy() for k, x in observation.actor.items()})
         commands = np.where((held > 10)[:, None], commands, sent)  # a second to settle, then the same command
@@ -234,7 +232,6 @@ def grasping(domain: Domain, episodes: int, robot_seed: int) -> dict[str, float]
         held = np.where(success, held + 1, 0)
         poses.append(_in_palm(world))
         forces.append(world._force[:, thumb].copy())
-    spent = time.process_time() - spent
     kept = np.flatnonzero(held > 120)
     first, last = np.array(poses)[-101, kept], np.array(poses)[-1, kept]
     turned = np.abs((first[:, 3:] * last[:, 3:]).sum(1)).clip(max=1)
@@ -244,7 +241,6 @@ def grasping(domain: Domain, episodes: int, robot_seed: int) -> dict[str, float]
         "slip_m": float(np.linalg.norm(first[:, :3] - last[:, :3], axis=1).max()),
         "slip_rad": float(2 * np.arccos(turned).max()),
         "thumb_force_n": float(np.array(forces)[-100:, kept].mean()),
-        "control_steps_per_cpu_second": 250 * episodes / spent,
     }
 
 
@@ -255,16 +251,6 @@ def _in_palm(world: SimulatedWorld) -> np.ndarray:
     back = rotations.inverse(palm[:, 3:])
     place = rotations.rotate(back, cube.position - palm[:, :3])
     return np.concatenate([place, rotations.multiply(back, cube.quaternion)], axis=1)
-
-
-def wall_rate(domain: Domain, robot_seed: int, num_envs: int = 16, periods: int = 20) -> float:
-    """Control steps per second of two cores, hand and arm waving above the table."""
-    world = SimulatedWorld(get_task("pinch_cube"), domain, num_envs, robot_seed, threads=2)
-    world.reset(range(num_envs))
-    generator, start = np.random.default_rng(0), time.perf_counter()
-    for _ in range(periods):
-        world.step(torch.tensor(FRANKA_LEAP.home + generator.uniform(-0.2, 0.2, (num_envs, 23))))
-    return num_envs * periods / (time.perf_counter() - start)
 
 
 def main(config: Benchmark) -> None:
@@ -282,8 +268,6 @@ def main(config: Benchmark) -> None:
             "hand_apart_rad": float(apart[:, 7:].max()),
             **sliding(physics), **rolling(physics), **energy(physics), **impacts(physics),
             **grasping(domain, config.episodes, config.robot_seed),
-            "control_steps_per_second_two_cores": wall_rate(domain, config.robot_seed),
-            "load_average": os.getloadavg()[0],
         }  # fmt: skip
         table[name] = {key: value if isinstance(value, (str, int)) else float(value) for key, value in row.items()}
         print(name, table[name], flush=True)

@@ -1,6 +1,7 @@
 """Whether scenes and people are sound, in every engine: careful people at every task, and scenes that nobody touches.
 
     python benchmarks/people.py --tasks pick_card --worlds twin proxy_physx --episodes 40
+    python benchmarks/people.py --worlds twin --physics proxy_physx --result benchmarks/results/people_physx.json
 
 A careful person always takes the task's surest way; where such a person fails, the scene is at fault or out of reach.
 Untouched for ten seconds, nothing should drift or jitter once it has settled. Results are added to the
@@ -12,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from score_rl.core.files import write_json
 from score_rl.core.process import describe_process
 from score_rl.core.records import read_json
 from score_rl.core.statistics import wilson
+from score_rl.sim.domain import load_domain
 from score_rl.sim.task import task_names
 from score_rl.sim.testing import SETTLED_S, untouched
 from score_rl.sim.world import make_world
@@ -43,6 +45,8 @@ class Benchmark:
     """Which tasks."""
     worlds: tuple[str, ...] = ("twin", "proxy_physx")
     """Domains: shipped names or paths of TOML files."""
+    physics: str = ""
+    """Domain whose engine, step and settings take the place of the worlds' own; their robots and objects stay."""
     episodes: int = 40
     """Episodes of every task in every world."""
     robot_seed: int = 101
@@ -56,7 +60,10 @@ class Benchmark:
 def measure(task: str, name: str, benchmark: Benchmark) -> dict[str, Any]:
     """One record."""
     seeds, start = [FIRST_SEED + k for k in range(benchmark.episodes)], time.monotonic()
-    world = make_world(task, name, len(seeds), robot_seed=benchmark.robot_seed, threads=benchmark.threads)
+    domain = load_domain(name)
+    if benchmark.physics:
+        domain = replace(domain, physics=load_domain(benchmark.physics).physics)
+    world = make_world(task, domain, len(seeds), robot_seed=benchmark.robot_seed, threads=benchmark.threads)
     with closing(world):
         world.reset(seeds)
         untouched(world, SETTLED_S)
@@ -66,6 +73,7 @@ def measure(task: str, name: str, benchmark: Benchmark) -> dict[str, Any]:
     return {
         "task": task,
         "world": name,
+        "physics": benchmark.physics or name,
         "robot_seed": benchmark.robot_seed,
         "first_seed": FIRST_SEED,
         "n": len(seeds),

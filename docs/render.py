@@ -31,9 +31,9 @@ from tables.claim import (
 from tables.clouds import clouds_table, cost_table, recipes_table
 from tables.comparisons import calibration_table, camera_table, success_table, support_table, variant_table
 from tables.deployment import latency_table, rehearsal_table, runtime_table, server_table
-from tables.engines import engines_table
+from tables.engines import engines_table, speed_table
 from tables.hardware import hardware_table, rough_table, stop_table
-from tables.levers import levers_table, limit_table, lost_table, means_table
+from tables.levers import further_table, levers_table, limit_table, lost_table, means_table
 from tables.methods import method_table, tuning_table
 from tables.tasks import bases_table, people_table, rehearsals_table, stages_table, steered_table, throughput_table
 from tables.users import handover_table, newcomer_table
@@ -129,6 +129,7 @@ TABLES = {
     "rehearsal.json": rehearsal_table,
     "latency.json": latency_table,
     "engines.json": engines_table,
+    "engines_speed.json": speed_table,
     "hardware.json": hardware_table,
     "hardware_calibration.json": rough_table,
     "rough.json": hardware_table,
@@ -139,6 +140,7 @@ TABLES = {
     "cloud_recipes.json": recipes_table,
     "newcomer.json": newcomer_table,
     "handover.json": handover_table,
+    "levers_further.json": further_table,
     "levers_hand_built.json": levers_table,
     "levers_calibrated.json": levers_table,
     "candidates_hand_built.json": levers_table,
@@ -152,6 +154,7 @@ TABLES = {
     "rehearsal": rehearsals_table,
     "throughput": throughput_table,
     "people.json": people_table,
+    "people_physx.json": people_table,
     "stages.json": stages_table,
 }
 """Result files, or parts of them, with a table of their own; all others hold comparisons of policies."""

@@ -20,6 +20,16 @@ def engines_table(path: Path) -> Table:
     return ("", "theory", *engines), rows
 
 
+def speed_table(path: Path) -> Table:
+    """One row a task, one column an engine at its step: control steps a second on all cores."""
+    found = read_json(path)
+    titles = {r["world"]: f"{r['engine']}, {1000 * r['timestep_s']:g} ms" for r in found["records"]}
+    rates = {(r["task"], r["world"]): r["control_steps_per_second"] for r in found["records"]}
+    tasks = dict.fromkeys(r["task"] for r in found["records"])
+    rows = [(f"`{task}`", *(f"{rates[task, world]:,.0f}" for world in titles)) for task in tasks]
+    return ("task", *titles.values()), rows
+
+
 def _text(form: str) -> Callable[[Figures], str]:
     return lambda figures: form.format_map(figures)
 
@@ -53,8 +63,5 @@ ROWS: tuple[tuple[str, Callable[[Figures], str], Callable[[Figures], str]], ...]
      _text("{tap_stop_n:.0f}, {tap_50ms_n:.0f} N")),
     ("the palm hits the table: 10 ms filter, mean of 50 ms", _nothing,
      _text("{crash_stop_n:.0f}, {crash_50ms_n:.0f} N")),
-    ("control steps a second of CPU time, in that grasp", _nothing,
-     _text("{control_steps_per_cpu_second:.0f} (load average {load_average:.0f})")),
-    ("control steps a second on two cores, waving", _nothing, _text("{control_steps_per_second_two_cores:.0f}")),
 )  # fmt: skip
 """(title, theory, measured)."""

@@ -36,6 +36,19 @@ def means_table(path: Path) -> Table:
     return header, [_mean_row(label, records) for label, records in _grouped(path, _label).items()]
 
 
+def further_table(path: Path) -> Table:
+    """One row per record: single trainings that no experiment's file holds."""
+    header = ("task", "lever", "control steps", "in", "SCORE", "stops")
+    rows = []
+    for record in read_json(path)["records"]:
+        trained = f"{record['control_steps_trained'] / 1000:.0f} k"
+        low, high = (100 * bound for bound in record["wilson95"])
+        share = f"{100 * record['success_rate']:.1f} % [{low:.0f}, {high:.0f}] of {record['n']}"
+        where = (trained, record["world"], share, str(record["hand_faults"]))
+        rows.append((f"`{record['task']}`", record["lever"], *where))
+    return header, rows
+
+
 def _grouped(path: Path, key: Callable[[Mapping[str, Any]], Any]) -> dict[Any, dict[str, list[Mapping[str, Any]]]]:
     """Key -> world -> records of policies at their means, in the order of the file."""
     groups: dict[Any, dict[str, list[Mapping[str, Any]]]] = {}

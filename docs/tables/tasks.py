@@ -134,8 +134,8 @@ def _stage(record: Mapping[str, Any]) -> str:
 def people_table(path: Path) -> Table:
     """One row per task: how often careful people succeed, and how far things move that nobody touches."""
     records = read_json(path)["records"]
-    worlds = list(dict.fromkeys(record["world"] for record in records))
-    found = {(record["task"], record["world"]): record for record in records}
+    found = {(record["task"], _world(record)): record for record in records}
+    worlds = list(dict.fromkeys(world for _, world in found))
     header = ("task", *(f"careful, {world}" for world in worlds), *(f"moves in 10 s, {world}" for world in worlds))
     rows = []
     for task in dict.fromkeys(record["task"] for record in records):
@@ -144,6 +144,12 @@ def people_table(path: Path) -> Table:
         moves = ["–" if r is None else f"{1000 * r['moved_m']:.2f} mm" for r in mine]
         rows.append((f"`{task}`", *succeed, *moves))
     return header, rows
+
+
+def _world(record: Mapping[str, Any]) -> str:
+    """A world, and whose physics it has where they are not its own."""
+    world, physics = record["world"], record.get("physics", record["world"])
+    return world if physics == world else f"{world}, physics of {physics}"
 
 
 def _results(directory: Path) -> list[tuple[str, Mapping[str, Any]]]:

@@ -29,6 +29,14 @@ def test_rotations_agree_with_scipy() -> None:
     expected = Rotation.from_rotvec(vectors).as_quat(scalar_first=True)
     assert rotations.from_rotation_vector(vectors) == pytest.approx(expected, abs=1e-12)
     assert rotations.about_z(np.array([np.pi / 2]))[0] == pytest.approx(QUARTER_Z)
+    assert rotations.rotate(a, vectors[:1] + [[1.0, -2.0, 3.0]]) == pytest.approx(scipy_a.apply([1.0, -2.0, 3.0]))
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (5, 5), (5, 1), (1, 5)])
+def test_cross_products_are_numpys_to_the_bit(n: int, m: int) -> None:
+    generator = np.random.default_rng(3)
+    a, b = generator.normal(size=(n, 3)), generator.normal(size=(m, 3))
+    assert np.array_equal(rotations.cross(a, b), np.cross(a, b))
 
 
 def test_a_perfect_camera_reports_the_truth() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from score_rl.core.clouds import CLOUD, CLOUD_SEEN, CloudConfig, views_of
 from score_rl.core.testing import check_world
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
 from score_rl.sim.domain import Distribution, Domain, Physics, load_domain
@@ -147,6 +148,22 @@ def test_fingertips_of_physx_grow_in_their_radius_alone() -> None:
 def test_the_hardware_plays_an_episode() -> None:
     pytest.importorskip("sapien")
     check_world(lambda: make_world("pinch_cube", "hardware", 2, robot_seed=101), steps=4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", task_names())
+def test_every_task_is_seen_on_the_hardware(name: str) -> None:
+    pytest.importorskip("sapien")
+    observed = len(get_task(name).observed)
+    views = views_of("cloud", CloudConfig(), observed)
+    made = make_world(name, "hardware", 1, robot_seed=101, threads=1, views=views)
+    made.reset([0])
+    result = made.step(HOME[None])
+    seen = made.look(tuple(made.spec.interface.views))
+    assert not made.not_applied and not result.info["nan"].any() and not result.done.any()
+    assert seen[CLOUD].isfinite().all() and seen[CLOUD].std(1).min() > 0.005
+    # From over the table: all but the ball in the cup, of which the walls leave nothing.
+    assert seen[CLOUD_SEEN].tolist() == [[1.0] * 2 + [0.0] if name == "pour_ball" else [1.0] * observed]
 
 
 def test_nobody_is_told_of_what_no_domain_says() -> None:

@@ -182,7 +182,7 @@ class Configuration:
         first = int(model.body_jntadr[body])
         for joint in range(first, first + int(model.body_jntnum[body])):
             place = self._moved(joint, place)
-        linear = place.sliding + sum(np.cross(spin, place.position - centre) for spin, centre in place.turning)
+        linear = place.sliding + sum(rotations.cross(spin, place.position - centre) for spin, centre in place.turning)
         angular = rotations.rotate(rotations.inverse(place.quaternion), sum(spin for spin, _ in place.turning))
         return BodyState(place.position, place.quaternion, linear, angular)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -46,6 +47,10 @@ class _Free:
     """The smallest, kg m^2."""
 
 
+_Heard = tuple[Sequence[tuple[int, float]], Sequence[tuple[np.ndarray, float]]]
+"""Where a force counts: rows of links and pairs with its sign, and forces (3,) of what does not move likewise."""
+
+
 class PhysxScene:
     """One environment with the parameters of an episode, from its start to its end."""
 
@@ -80,6 +85,9 @@ class PhysxScene:
                     self._build_tree(body)
         self._resting = {item.name: np.zeros(3) for item in self._free if item.rolling_m > 0}
         """Body -> force of what does not move on it, newtons, in the last step."""
+        self._centres = np.array([item.centre for item in self._free]).reshape(-1, 3)
+        self._heard: dict[tuple[physx.PhysxRigidBaseComponent, ...], _Heard] = {}
+        """Two bodies that were in contact -> what becomes of the force on the first; their names are slow to read."""
 
     # ---- building -------------------------------------------------------------------------------------------
 
@@ -232,26 +240,30 @@ class PhysxScene:
         for item in self._free:
             pose, twist = qpos[item.qpos : item.qpos + 7], qvel[item.qvel : item.qvel + 6]
             item.component.entity.pose = Pose(pose[:3], pose[3:])
-            spin = rotations.rotate(pose[None, 3:], twist[None, 3:])[0]
-            arm = rotations.rotate(pose[None, 3:], item.centre[None])[0]
-            item.component.linear_velocity = (twist[:3] + np.cross(spin, arm)).astype(np.float32)
-            item.component.angular_velocity = spin.astype(np.float32)
+            spin = rotations.rotate(pose[None, 3:], twist[None, 3:])
+            arm = rotations.rotate(pose[None, 3:], item.centre[None])
+            item.component.linear_velocity = (twist[:3] + rotations.cross(spin, arm)[0]).astype(np.float32)
+            item.component.angular_velocity = spin[0].astype(np.float32)
 
     def read(self, qpos: np.ndarray, qvel: np.ndarray) -> None:
         """Write the state into (nq,) and (nv,)."""
         for tree in self._trees:
             tree.read(qpos, qvel)
-        for item in self._free:
-            pose = item.component.entity.pose
-            quaternion = np.asarray(pose.q, float)
-            if quaternion @ qpos[item.qpos + 3 : item.qpos + 7] < 0:  # of the two, the one that goes on smoothly
-                quaternion = -quaternion
-            spin = np.asarray(item.component.angular_velocity, float)
-            arm = rotations.rotate(quaternion[None], item.centre[None])[0]
-            qpos[item.qpos : item.qpos + 3], qpos[item.qpos + 3 : item.qpos + 7] = pose.p, quaternion
-            qvel[item.qvel : item.qvel + 3] = item.component.linear_velocity - np.cross(spin, arm)
-            turned = rotations.rotate(rotations.inverse(quaternion[None]), spin[None])[0]
-            qvel[item.qvel + 3 : item.qvel + 6] = turned
+        if not self._free:
+            return
+        components = [item.component for item in self._free]
+        poses = [component.entity.pose for component in components]
+        quaternion = np.array([pose.q for pose in poses], float)
+        spin = np.array([component.angular_velocity for component in components], float)
+        arm = rotations.rotate(quaternion, self._centres)
+        sliding = np.array([component.linear_velocity for component in components]) - rotations.cross(spin, arm)
+        turning = rotations.rotate(rotations.inverse(quaternion), spin)
+        for k, item in enumerate(self._free):
+            place, turn, velocity = slice(item.qpos, item.qpos + 3), slice(item.qpos + 3, item.qpos + 7), item.qvel
+            if quaternion[k] @ qpos[turn] < 0:  # of the two, the one that goes on smoothly
+                quaternion[k] *= -1
+            qpos[place], qpos[turn] = poses[k].p, quaternion[k]
+            qvel[velocity : velocity + 3], qvel[velocity + 3 : velocity + 6] = sliding[k], turning[k]
 
     # ---- steps ----------------------------------------------------------------------------------------------
 
@@ -277,27 +289,32 @@ class PhysxScene:
 
     def _add_forces(self, net: np.ndarray) -> None:
         """Add the normal forces of all contacts to (b + c, 3)."""
-        slots, resting, rate = self.blueprint.slots, self._resting, 1 / self.blueprint.timestep_s
-        for force in resting.values():
+        rate, heard = 1 / self.blueprint.timestep_s, self._heard
+        for force in self._resting.values():
             force[:] = 0
         for contact in self._system.get_contacts():
-            first, second = (body.name for body in contact.bodies)
-            mine = slots.get((first, second))
-            rolls = bool(resting) and (first in resting or second in resting)
-            if mine is None and not rolls:
+            pair = tuple(contact.bodies)
+            if pair not in heard:
+                heard[pair] = self._listen(*(body.name for body in pair))
+            rows, resting = heard[pair]
+            if not (rows or resting):
                 continue
             points = contact.points
             if not points:
                 continue
             force = sum(point.impulse for point in points) * rate
-            for row, sign in mine or ():
+            for row, sign in rows:
                 net[row] += sign * force
-            if rolls:
-                still = (TABLE_GEOM, self.blueprint.names[0])
-                if first in resting and second in still:
-                    resting[first] += force
-                elif second in resting and first in still:
-                    resting[second] -= force
+            for total, sign in resting:
+                total += sign * force
+
+    def _listen(self, first: str, second: str) -> _Heard:
+        """What becomes of the force on the first of two bodies in contact."""
+        still = (TABLE_GEOM, self.blueprint.names[0])
+        sides = (first, second, 1.0), (second, first, -1.0)
+        total = self._resting
+        resting = [(total[one], sign) for one, other, sign in sides if one in total and other in still]
+        return self.blueprint.slots.get((first, second), []), resting
 
     def _resist(self, item: _Free) -> None:
         """Rolling friction, which PhysX has not: a torque against rolling, of at most the coefficient times the force

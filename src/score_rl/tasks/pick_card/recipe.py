@@ -12,10 +12,14 @@ DESCRIPTION = "Franka + LEAP picks a card from a block; demonstrations, calibrat
 
 
 def pick_card() -> Recipe:
-    """What a card changes: the policy sees the block, and hands over the block's height are free of contact."""
+    """What a card changes: the policy sees the block, and hands over the block's height are free of contact.
+
+    Steering has two modes, so that what it chooses may change within a chunk: see docs/tasks.md.
+    """
     recipe = for_task(pinch_cube(), "pick_card", DESCRIPTION, "block_pose")
     fit = replace(recipe.calibrate.fit, table_clearance_m=0.14, touching_m=0.06)
-    learner = replace(recipe.steer.learner, ppo=FALLING_STEPS)
+    learner = recipe.steer.learner
+    learner = replace(learner, ppo=FALLING_STEPS, latent=replace(learner.latent, modes=2))
     return replace(recipe, calibrate=replace(recipe.calibrate, fit=fit), steer=replace(recipe.steer, learner=learner))
 
 
