@@ -64,7 +64,7 @@ def decided(reward: Tensor, done: Tensor, truncated: Tensor, steps: Tensor) -> C
 class ToyWorld:
     """Position += 0.1 action per step; success within 0.05 of the goal at +-1; terminates there."""
 
-    def __init__(self, num_envs: int = 4, time_limit: int = 16, name: str = "toy") -> None:
+    def __init__(self, num_envs: int = 4, time_limit: int = 16, name: str = "toy", device: str = "cpu") -> None:
         self.spec = WorldSpec(
             num_envs=num_envs,
             interface=INTERFACE,
@@ -72,6 +72,7 @@ class ToyWorld:
             action_low=(-1.0,),
             action_high=(1.0,),
             time_limit=time_limit,
+            device=device,
             name=name,
         )
 
@@ -80,8 +81,8 @@ class ToyWorld:
             raise ValueError(f"expected {self.spec.num_envs} seeds, got {len(seeds)}")
         n = self.spec.num_envs
         self.seeds, self.episode = list(seeds), [0] * n
-        self.position, self.goal, self.command = torch.zeros(3, n)
-        self.age = torch.zeros(n, dtype=torch.int64)
+        self.position, self.goal, self.command = torch.zeros(3, n, device=self.spec.device)
+        self.age = torch.zeros(n, dtype=torch.int64, device=self.spec.device)
         for row in range(n):
             self._begin(row)
         return self._observe()
@@ -98,7 +99,7 @@ class ToyWorld:
         success = (self.position - self.goal).abs() < 0.05
         truncated = (self.age >= self.spec.time_limit) & ~success
         final = self._observe()
-        info = {"peak_force_n": self.position.abs() * 10.0, "fault": torch.zeros(n, dtype=torch.bool)}
+        info = {"peak_force_n": self.position.abs() * 10.0, "fault": torch.zeros_like(success)}
         done = success | truncated
         for row in done.nonzero().flatten().tolist():
             self.episode[row] += 1

@@ -199,6 +199,12 @@ class IntegerReward(ToyWorld):
         return replace(result, reward=result.reward.long())
 
 
+class OnAnotherDevice(ToyWorld):
+    def reset(self, seeds):
+        observation = super().reset(seeds)
+        return Observation({key: value.to("meta") for key, value in observation.actor.items()}, observation.critic)
+
+
 @pytest.mark.parametrize(
     ("world", "message"),
     [
@@ -214,6 +220,7 @@ class IntegerReward(ToyWorld):
         (WrongCommand, "must be the action just sent"),
         (AcceptsAnySeeds, "too few seeds"),
         (IntegerReward, "reward is torch.int64"),
+        (OnAnotherDevice, "is on the device meta, the spec promises cpu"),
     ],
 )
 def test_bad_worlds_are_named(world, message):

@@ -34,7 +34,7 @@ def map_rows(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     if torch.compiler.is_compiling():  # a graph for any number of rows knows no blocks
         return _without_gradients(function, tensors)
     n = len(tensors[0])
-    if n <= ROWS_PER_BLOCK or tensors[0].is_cuda:
+    if n <= ROWS_PER_BLOCK or tensors[0].device.type != "cpu":
         return _without_gradients(function, tensors)
     blocks = zip(*(tensor.split(ROWS_PER_BLOCK) for tensor in tensors))
     return torch.cat(list(_workers().map(lambda block: _without_gradients(function, block), blocks)))

@@ -33,10 +33,14 @@ def torch_generator(*key: int | str, device: str | torch.device = "cpu") -> torc
 
 @contextmanager
 def seeded(*key: int | str, device: str = "cpu") -> Iterator[None]:
-    """Run the body with torch's global generator seeded by the key; the outer state comes back unchanged."""
-    devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(derive_seed(*key))
+    """Run the body with torch's global generators, of the CPU and of the device, seeded by the key; their outer state
+    comes back unchanged."""
+    cuda = torch.device(device).type == "cuda"
+    with torch.random.fork_rng(devices=[torch.device(device)] if cuda else []):
+        torch.default_generator.manual_seed(derive_seed(*key))
+        if cuda:  # not `torch.manual_seed`, which also seeds devices whose state would not come back
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(derive_seed(*key))
         yield
 
 

@@ -86,7 +86,7 @@ def check_world(make_world: Callable[[], World], steps: int | None = None, ampli
 
     Shapes and types, finite numbers and bounds, determinism from seeds, rows independent of each other and of their
     index (unless `spec.row_seeds` is False), auto-reset, time limit, clipping, the `command` key, critic keys that
-    hide no actor's, errors before anything moves, no tensor that changes after it was returned. Of views:
+    hide no actor's, errors before anything moves, the device, no tensor that changes after it was returned. Of views:
     repeatable, the same for chosen rows, and nothing moves by looking.
 
     steps: control steps per pass, by default enough to see an auto-reset. amplitude: actions span this share of
@@ -177,21 +177,29 @@ Trace = list[dict[str, Tensor]]
 def _play(world: World, seeds: Sequence[int], actions: Tensor) -> Trace:
     """Run a pass and check everything that one step alone can show."""
     observation = world.reset(seeds)
-    _check_observation("reset", observation, world.spec)
     live = [_flat_observation("observation", observation)]
+    _check_device(live[0], world.spec)
+    _check_observation("reset", observation, world.spec)
     trace = [_cloned(live[0])]
     for step, action in enumerate(actions):
         sent = action.clone()
         result = world.step(sent)
         expect(torch.equal(sent, action), f"step {step} changed the actions in place")
-        _check_step(result, action, world.spec)
         live.append(_flat_step(result))
+        _check_device(live[-1], world.spec)
+        _check_step(result, action, world.spec)
         trace.append(_cloned(live[-1]))
     for step, (now, then) in enumerate(zip(live, trace)):
         for name in then:
             unchanged = torch.equal(now[name].nan_to_num(), then[name].nan_to_num())
             expect(unchanged, f"{name} returned at step {step} was overwritten by a later step: return a copy")
     return trace
+
+
+def _check_device(returned: Mapping[str, Tensor], spec: WorldSpec) -> None:
+    for name, value in returned.items():
+        there = value.device.type == torch.device(spec.device).type
+        expect(there, f"{name} is on the device {value.device}, the spec promises {spec.device}")
 
 
 def _check_observation(where: str, observation: Observation, spec: WorldSpec) -> None:

@@ -89,7 +89,7 @@ def run_evaluation(
             )
             played, trace = outcome.episodes, outcome.trace
             if spread:
-                measured = chunk_spread(decider, outcome.executed.window, config.spread)
+                measured = chunk_spread(decider, outcome.executed.window, config.spread, world.spec.device)
                 trace = trace | {SPREAD + key: value for key, value in measured.items()}
             if meter is not None:
                 advance(0, note=f"support of {name}")

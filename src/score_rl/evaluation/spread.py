@@ -33,17 +33,19 @@ class SpreadConfig:
 
 
 @torch.no_grad()
-def chunk_spread(decider: Decider, window: Window, config: SpreadConfig) -> dict[str, Tensor]:
+def chunk_spread(
+    decider: Decider, window: Window, config: SpreadConfig, device: str | torch.device = "cpu"
+) -> dict[str, Tensor]:
     """Standard deviation over m chunks drawn in one state, mean over states: `action` (h, a) in action units.
 
     `normalized` (h, a) likewise in the normalised coordinates of the decider's policy, where it has any. window {key:
-    (n, frames, d)}: states to take a sample of; `states` and `samples` (1,) say of how many.
+    (n, frames, d)}: states to take a sample of; `states` and `samples` (1,) say of how many. device: the decider's.
     """
     n = len(next(iter(window.values())))
     rows = torch.linspace(0, n - 1, min(config.states, n)).round().long().repeat_interleave(config.samples)
-    repeated = {key: values[rows] for key, values in window.items()}
+    repeated = {key: values[rows].to(device) for key, values in window.items()}
     noise = torch.randn(len(rows), *decider.spec.latent_shape, generator=torch_generator("spread"))
-    chunk = decider.decide(repeated, noise.to(next(iter(window.values())).device)).chunk
+    chunk = decider.decide(repeated, noise.to(device)).chunk
 
     def spread(values: Tensor) -> Tensor:
         return values.view(-1, config.samples, *values.shape[1:]).std(dim=1).mean(dim=0).cpu()

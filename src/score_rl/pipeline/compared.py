@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from score_rl.contracts import FlowPolicy, World
 from score_rl.core.errors import ScoreError
 from score_rl.core.outputs import RECORD
@@ -18,8 +21,8 @@ from score_rl.pipeline.inputs import content_hash, steering_bundle
 from score_rl.sim.open import is_domain, world_label
 from score_rl.steering.controls import control, ranked
 from score_rl.steering.method import Decider, Trained
-from score_rl.steering.methods import load_trained
-from score_rl.steering.policy import compulsory_deciders, read_description
+from score_rl.steering.methods import METHODS, load_trained
+from score_rl.steering.policy import compulsory_deciders, moved, read_description
 from score_rl.steering.ticket import TicketPolicy
 from score_rl.tasks.settings import EvaluateSettings
 
@@ -38,6 +41,17 @@ def open_ticket(path: str | Path | None, base: FlowPolicy) -> tuple[TicketPolicy
     if found is not None and not isinstance(found, TicketPolicy):
         raise ScoreError(f"{path} holds a policy of {found.spec.method}, no ticket: search one with `score ticket`")
     return found, hashes
+
+
+def on_device(
+    device: str, base: FlowPolicy, *trained: Trained | None
+) -> tuple[FlowPolicy, *tuple[Trained | None, ...]]:
+    """A base policy and what was trained for it where a world computes. What is no torch module stays where it is,
+    and answers on the device that it is asked on."""
+    if torch.device(device).type == "cpu":
+        return base, *trained
+    base = base.to(device) if isinstance(base, nn.Module) else base
+    return base, *(one and moved(one, base, METHODS[one.spec.method], device) for one in trained)
 
 
 def all_deciders(

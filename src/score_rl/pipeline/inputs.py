@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from score_rl.contracts import FlowPolicy
+from score_rl.contracts import FlowPolicy, PolicySpec
 from score_rl.core.errors import ScoreError
 from score_rl.core.extras import installed, require
 from score_rl.core.files import require_free_space, sha256
@@ -20,10 +20,12 @@ from score_rl.core.tracking import TensorBoardListener, WandbListener
 from score_rl.data.dataset import Dataset, load_dataset
 from score_rl.data.layout import INFO_PATH
 from score_rl.data.merge import merge
+from score_rl.data.windows import WindowBatch, Windows
 from score_rl.policies.open import policy_folder
 from score_rl.sim.open import domain_file
 from score_rl.steering.loop import BUNDLE
 from score_rl.steering.policy import DESCRIPTION
+from score_rl.steering.start import best_episodes
 
 Notify = Callable[[str], None]
 """Told what a stage begins, resumes or reuses."""
@@ -123,6 +125,15 @@ def dataset_roots(paths: Datasets) -> list[Path]:
 def load_datasets(roots: Sequence[Path]) -> Dataset:
     """Datasets of one robot as one. Raises ScoreError."""
     return merge([load_dataset(root) for root in roots])
+
+
+def all_windows(policy: PolicySpec, dataset: Datasets, device: str, best: float = 0.0) -> WindowBatch:
+    """All windows of datasets as a policy would read them, and the chunks executed there, on its device.
+
+    best: of this share of its successful episodes, the shortest; 0: of all.
+    """
+    read = load_datasets(dataset_roots(dataset))
+    return Windows(read, policy, best_episodes(read, best) if best > 0 else None, device).all()
 
 
 def tell_unread(dataset: Dataset, notify: Notify) -> None:

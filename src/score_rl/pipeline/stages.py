@@ -28,7 +28,6 @@ from score_rl.core.progress import progress
 from score_rl.core.records import validate
 from score_rl.data.dataset import load_dataset
 from score_rl.data.proposal import Proposal, propose
-from score_rl.data.windows import WindowBatch, Windows
 from score_rl.data.writer import DatasetWriter
 from score_rl.deploy.bundle.bundle import default_steps
 from score_rl.deploy.guard.guard import summarize_counts
@@ -36,11 +35,12 @@ from score_rl.deploy.guard.guarded_world import GuardedWorld
 from score_rl.deploy.guard.limits import guard_limits
 from score_rl.evaluation.run import read_evaluation, run_evaluation
 from score_rl.evaluation.support.meter import SupportConfig, SupportMeter
-from score_rl.pipeline.compared import all_deciders, labels_of, open_ticket, open_trained
+from score_rl.pipeline.compared import all_deciders, labels_of, on_device, open_ticket, open_trained
 from score_rl.pipeline.inputs import (
     DATASET,
     Datasets,
     Notify,
+    all_windows,
     content_hash,
     dataset_hashes,
     dataset_inputs,
@@ -66,7 +66,6 @@ from score_rl.steering import loop
 from score_rl.steering.config import Stage, check_settings
 from score_rl.steering.method import Decider, Trained, find_method
 from score_rl.steering.methods import METHODS, load_trained
-from score_rl.steering.start import best_episodes
 from score_rl.tasks.people.settings import routine_names
 from score_rl.tasks.settings import (
     CalibrateSettings,
@@ -270,7 +269,9 @@ def steer(
     try:
         plan = [Stage(world, steps) for world, steps in zip(worlds, settings.control_steps)]
         check_settings(base, plan, settings.learner, dataset is not None)
-        spec = loop.steering_spec(base, settings.learner, method, settings.options())
+        device = worlds[0].spec.device
+        base, initial = on_device(device, base, initial)
+        spec = loop.steering_spec(base, settings.learner, method, settings.options(), worlds[0].spec)
         method.check(base, spec, dataset is not None)
         inputs = {"policy": policy, "start": start} | dataset_inputs(dataset_roots(dataset or ()))
         inputs |= {f"world {number}": world for number, world in enumerate(settings.worlds)}
@@ -280,7 +281,7 @@ def steer(
         reused = run.finished
         if not reused:
             torch.set_num_threads(settings.threads)
-            recorded = _windows(base, dataset) if dataset is not None else None
+            recorded = all_windows(base.spec, dataset, device) if dataset is not None else None
             share = settings.learner.start.demonstrations
             loop.steer(
                 base,
@@ -292,7 +293,7 @@ def steer(
                 options=spec.options,
                 demonstrations=recorded,
                 initial=initial,
-                examples=_windows(base, dataset, share) if share > 0 else None,
+                examples=all_windows(base.spec, dataset, device, share) if share > 0 else None,
                 notify=notify,
             )
         return Steered(run.directory, reused, run.summary)
@@ -319,8 +320,9 @@ def evaluate(
     ranks, further = open_trained("ranker", ranker, base)
     hashes |= world_hashes(settings.world) | more | further
     steps = settings.execute_steps or default_steps(base.spec, steered or found)
-    deciders = chosen(all_deciders(settings, base, found, steered, ranks), settings.policies)
     with closing(_evaluation_world(settings, base.spec, Path(out), steps if guard else None)) as world:
+        base, found, steered, ranks = on_device(world.spec.device, base, found, steered, ranks)
+        deciders = chosen(all_deciders(settings, base, found, steered, ranks), settings.policies)
         check_fit(base.spec, world.spec, steps)
         config = settings.evaluation
         meter = support_meter(base, steered, world, config.support_test) if config.support else None
@@ -361,7 +363,7 @@ def open_parts(policy: str | Path, steering: str | Path | None) -> tuple[FlowPol
 def support_meter(base: FlowPolicy, steered: Trained | None, world: World, config: SupportConfig) -> SupportMeter:
     """Measures the support of what is executed in a world."""
     latent = steered.spec.latent if steered is not None else None
-    return SupportMeter(base, world.spec.action_low, world.spec.action_high, config, latent)
+    return SupportMeter(base, world.spec.action_low, world.spec.action_high, config, latent, world.spec.device)
 
 
 def chosen(deciders: Mapping[str, Decider], wanted: Sequence[str]) -> dict[str, Decider]:
@@ -377,15 +379,6 @@ def chosen(deciders: Mapping[str, Decider], wanted: Sequence[str]) -> dict[str, 
         for known, decider in deciders.items()
         if not wanted or any(known == name or known.endswith(f"_{name}") for name in wanted)
     }
-
-
-def _windows(policy: FlowPolicy, dataset: Datasets, best: float = 0.0) -> WindowBatch:
-    """All windows of datasets as the policy would read them, and the chunks executed there.
-
-    best: of this share of its successful episodes, the shortest; 0: of all.
-    """
-    read = load_datasets(dataset_roots(dataset))
-    return Windows(read, policy.spec, best_episodes(read, best) if best > 0 else None).all()
 
 
 def _evaluation_world(settings: EvaluateSettings, policy: PolicySpec, out: Path, guarded_steps: int | None) -> World:

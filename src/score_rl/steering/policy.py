@@ -129,6 +129,13 @@ def load_steering(
     return steering
 
 
+def moved(steering: Trained, policy: FlowPolicy, method: Method, device: str) -> Trained:
+    """A copy on a device, for its base policy there."""
+    copied = blank_policy(policy, steering.spec, method, device)
+    copied.actor.load_state_dict(steering.actor.state_dict())
+    return copied
+
+
 class BaseDecider:
     """The base policy: its latent is the noise, clamped as in steering; or z = 0, where `zero`."""
 

@@ -73,18 +73,18 @@ def invert_executed(meter: SupportMeter, executed: Executed) -> Latents | None:
     drawn = drawn.clamp(-LATENT_BOUND, LATENT_BOUND)
     base = meter.base_chunks(context, drawn)[:, 0]
     drawn = drawn[:, 0]
-    clipped = (policy.decode(context, drawn) != base).any(2).any(1)
-    known = _invert(policy, context, base, config.inversion_iterations)
+    clipped = (meter.decode(context, drawn) != base).any(2).any(1)
+    known = _invert(meter, context, base)
     sound = known.isfinite().all(2).all(1)
     nudge = RESOLUTION * torch.where(drawn > 0, 1.0, -1.0)
     expansion = torch.full((count,), torch.inf)
     if sound.any():
         known_rows = context.rows(sound.nonzero().flatten())
-        moved = _invert(policy, known_rows, (base + nudge)[sound], config.inversion_iterations)
+        moved = _invert(meter, known_rows, (base + nudge)[sound])
         expansion[sound] = _rms(moved - known[sound]) / RESOLUTION
     found = torch.full_like(known, torch.nan)
     if usable(known, config.level):
-        found = _invert(policy, context, chunk, config.inversion_iterations)
+        found = _invert(meter, context, chunk)
     return Latents(
         episode=executed.episode[rows],
         executed=_rms(found) ** 2,
@@ -101,10 +101,11 @@ def usable(base: Tensor, level: float) -> bool:
     return float(base.flatten(1).isfinite().all(1).float().mean()) >= 1 - level
 
 
-def _invert(policy: Invertible, context: Context, chunk: Tensor, iterations: int) -> Tensor:
+def _invert(meter: SupportMeter, context: Context, chunk: Tensor) -> Tensor:
     """Latents (q, h, a), infinite where the inversion does not converge."""
-    inversion = policy.invert(context, chunk, tolerance=1e-5, max_iterations=iterations)
-    return inversion.latent.masked_fill(~inversion.converged[:, None, None], torch.inf)
+    policy: Invertible = meter.policy
+    inversion = policy.invert(context, chunk.to(meter.device), 1e-5, meter.config.inversion_iterations)
+    return inversion.latent.masked_fill(~inversion.converged[:, None, None], torch.inf).cpu()
 
 
 def _rms(x: Tensor) -> Tensor:

@@ -152,10 +152,12 @@ class SupportMeter:
         action_high: Sequence[float],
         config: SupportConfig | None = None,
         latent: LatentConfig | None = None,
+        device: str = "cpu",
     ) -> None:
         """Actions of base samples are clipped to the bounds; `latent` names the steered coordinates (default: those
-        of SCORE). Raises ScoreError where the level cannot be met exactly with so many samples."""
-        self.policy, self.config = policy, config or SupportConfig()
+        of SCORE). device: the policy's; all else is measured on the CPU. Raises ScoreError where the level cannot be
+        met exactly with so many samples."""
+        self.policy, self.config, self.device = policy, config or SupportConfig(), device
         validate(self.config)
         alarms = self.config.level * (self.config.samples + 1)
         if round(alarms) < 1 or abs(alarms - round(alarms)) > 1e-9 or alarms > 0.5 * (self.config.samples + 1):
@@ -193,12 +195,16 @@ class SupportMeter:
         decoded in n contexts and clipped to the action limits."""
         n, s = latent.shape[:2]
         flat = repeat_rows(context, s)
-        chunk = self.policy.decode(flat, latent.flatten(0, 1).clamp(-LATENT_BOUND, LATENT_BOUND))
+        chunk = self.decode(flat, latent.flatten(0, 1).clamp(-LATENT_BOUND, LATENT_BOUND))
         return chunk.unflatten(0, (n, s)).clamp(self._low, self._high)
+
+    def decode(self, context: Context, latent: Tensor) -> Tensor:
+        """The policy's chunks (n, h, a) of latents (n, l, w)."""
+        return self.policy.decode(context, latent.to(self.device)).cpu()
 
     def context(self, executed: Executed, rows: Tensor) -> Context:
         """What the base policy sees at chosen decisions."""
-        return self.policy.encode({key: values[rows] for key, values in executed.window.items()})
+        return self.policy.encode({key: values[rows].to(self.device) for key, values in executed.window.items()})
 
     def noise(self, executed: Executed, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (r, samples + probes, l, w) of chosen decisions and lots (r, 2 + k) in [0, 1); each decision's

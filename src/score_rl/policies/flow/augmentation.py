@@ -34,7 +34,7 @@ def augmented(window: Window, config: AugmentConfig, generator: torch.Generator)
     cloud = window[CLOUD]
 
     def uniform(size: float, *shape: int) -> Tensor:
-        return size * (2 * torch.rand(len(cloud), *shape, generator=generator) - 1).to(cloud.device)
+        return size * (2 * torch.rand(len(cloud), *shape, generator=generator).to(cloud.device) - 1)
 
     if config.turn_rad:
         middle = cloud.mean(dim=2, keepdim=True)

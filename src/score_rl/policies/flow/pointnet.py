@@ -62,7 +62,7 @@ class PointNet(nn.Module):
     def forward(self, window: Window) -> Tensor:
         """(n, 1, 64)."""
         points, seen = self._inputs(window), self._seen(window)
-        if torch.compiler.is_exporting():  # a graph has no blocks
+        if torch.compiler.is_exporting() or points.device.type != "cpu":  # neither a graph nor a GPU knows blocks
             pooled = self._pooled(points, seen)
         else:
             rows = max(1, BLOCK_POINTS // points.shape[1])

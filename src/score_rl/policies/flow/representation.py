@@ -131,12 +131,12 @@ def fit_representation(
     is_pad: (n, h) bool, actions behind an episode's end, of which nothing is learned: no statistics either. Where it
     is given, there must be one window for every frame.
     """
-    representation = Representation(spec, config)
+    representation = Representation(spec, config).to(chunk.device)
     for encoder in representation.encoders:
         encoder.fit(window)
     to_coordinates, _ = ACTIONS[config.action]
     coordinates = to_coordinates(chunk, window[COMMAND][:, -1] if config.action in FROM_COMMAND else None)
-    real = torch.ones(chunk.shape[:2], dtype=torch.bool) if is_pad is None else ~is_pad
+    real = torch.ones_like(chunk[..., 0], dtype=torch.bool) if is_pad is None else ~is_pad
     if config.action == "modes":  # every mode is of the whole chunk
         whole = real.all(1)
         real = (whole if whole.any() else ~whole)[:, None].expand(real.shape)

@@ -221,7 +221,7 @@ def initial_state(spec: PolicySpec, training: Windows, config: PretrainConfig) -
     """Fresh weights, and normalisers fitted to the training windows."""
     examples = training.all()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)
         representation = fit_representation(
             spec, config.policy.representation, examples.observation, examples.action, examples.is_pad
         )

@@ -1,0 +1,133 @@
+"""Recipes for point clouds beside one another: the default's, each augmentation by itself, and the paper's.
+
+    score --task push_ball --observation cloud collect --robot-seed 101 --out runs/cloud_recipes/demonstrations
+    score --task push_ball --recipe paper collect --robot-seed 101 --out runs/cloud_recipes/demonstrations_paper
+    python benchmarks/cloud_recipes.py train --device cuda
+    python benchmarks/cloud_recipes.py evaluate
+
+Both collections are of the same episodes, number for number; the paper's shows 512 points of object and hand.
+Trainings may run side by side (`train --only ...`) and on another machine than evaluations: what is told of them
+comes from their own records. Policies act in the proxy of that robot, base and z = 0, on the same seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from score_rl.core.files import write_json
+from score_rl.core.records import read_json_lines
+from score_rl.core.run_record import METRICS, read_run
+from score_rl.evaluation.spread import SpreadConfig
+from score_rl.pipeline import stages
+from score_rl.policies.flow.augmentation import AugmentConfig
+from score_rl.policies.flow.train import PretrainConfig
+from score_rl.tasks.recipe import PAPER, get_recipe
+from score_rl.tasks.settings import PretrainSettings
+
+AUGMENTATIONS: Mapping[str, tuple[str, AugmentConfig]] = {
+    "jitter": ("points moved by up to 5 mm", AugmentConfig(jitter_m=0.005)),
+    "shift": ("clouds moved by up to 10 mm", AugmentConfig(shift_m=0.01)),
+    "turn": ("clouds turned by up to 0.1 rad", AugmentConfig(turn_rad=0.1)),
+    "hidden": ("a tenth out of sight", AugmentConfig(hidden=0.1)),
+    "paper_augmentation": ("the paper's augmentation", AugmentConfig(jitter_m=0.02, shift_m=0.05, turn_rad=0.2)),
+}
+"""Variants of the default that change its augmentation alone."""
+HELD_OUT = ("held_out_loss", "action_error", "action_error_z0")
+"""What is measured on held-out episodes, at every thousand steps (the curve: step, then these) and at the end."""
+LABELS = {"default": "default", **{name: label for name, (label, _) in AUGMENTATIONS.items()}, "paper": "the paper's"}
+"""What each variant is called, in the order of the table."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train base policies."""
+
+    task: str = "push_ball"
+    """Task."""
+    root: Path = Path("runs/cloud_recipes")
+    """Where the demonstrations are and the policies go."""
+    only: tuple[str, ...] = tuple(LABELS)
+    """Variants."""
+    device: str = "cuda"
+    """Torch device."""
+    paper_steps: int = 80_000
+    """Optimiser steps of the paper's recipe; 80,000 are the recipe's own."""
+
+    def run(self) -> None:
+        """One policy after the other."""
+        for name in self.only:
+            shown = "demonstrations_paper" if name == "paper" else "demonstrations"
+            settings = PretrainSettings(replace(self.training(name), device=self.device))
+            stages.pretrain(settings, self.root / shown, self.root / name, notify=print)
+
+    def training(self, name: str) -> PretrainConfig:
+        """Settings of a variant."""
+        if name == "paper":
+            training = get_recipe(self.task, PAPER).pretrain.training
+            return replace(training, steps=self.paper_steps, checkpoint_every=self.paper_steps)
+        training = get_recipe(self.task, observation="cloud").pretrain.training
+        return training if name == "default" else replace(training, augmentation=AUGMENTATIONS[name][1])
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Let them act, and write one record per policy: how it was trained, and what it does."""
+
+    task: str = "push_ball"
+    """Task."""
+    robot_seed: int = 101
+    """Robot of the proxy, whose demonstrations they saw."""
+    root: Path = Path("runs/cloud_recipes")
+    """Where the policies are."""
+    only: tuple[str, ...] = tuple(LABELS)
+    """Variants that act; what others did before is told too, and of all how they were trained."""
+    episodes: int = 100
+    """n."""
+    result: Path = Path("benchmarks/results/cloud_recipes.json")
+    """Result file to write."""
+
+    def run(self) -> None:
+        """Every variant whose policy is there; what was evaluated before is not repeated."""
+        recipe = get_recipe(self.task, observation="cloud")
+        amount = replace(recipe.evaluate.evaluation, episodes=self.episodes, spread=SpreadConfig(states=32))
+        settings = replace(recipe.evaluate, world="proxy", robot_seed=self.robot_seed, evaluation=amount)
+        settings = replace(settings, execute_steps=recipe.steer.learner.execute_steps)
+        records = []
+        for name in [name for name in LABELS if (self.root / name).exists()]:
+            out, acts = self.root / f"evaluation_{name}", []
+            if name in self.only or (out / "result.json").exists():
+                acts = stages.evaluate(settings, self.root / name, out, notify=print).records
+            records.append({"task": self.task, "variant": name, **trained(self.root / name), "evaluations": acts})
+        write_json(self.result, records)
+
+
+def trained(directory: Path) -> dict[str, Any]:
+    """What a training's own records say of it."""
+    record, config = read_run(directory)
+    training, machine, log = config["settings"]["training"], record.machine, read_json_lines(directory / METRICS)
+    return {
+        "label": LABELS[directory.name],
+        "steps": training["steps"],
+        "batch_size": training["batch_size"],
+        "draws": training["draws"],
+        "seed": training["seed"],
+        "device": training["device"],
+        "wall_s": round(record.wall_s, 1),
+        "examples_per_s": round(training["steps"] * training["batch_size"] / record.wall_s, 1),
+        **{key: record.summary[key] for key in HELD_OUT},
+        "curve": [[line["step"], *(line[key] for key in HELD_OUT)] for line in log if HELD_OUT[0] in line],
+        "command": record.command,
+        "commit": record.commit,
+        "machine": f"{machine['gpu'] or machine['cpu']}, {machine['cores']} CPU cores",
+        "versions": {key: record.versions[key] for key in ("score-rl", "torch", "numpy")},
+        "python": record.python,
+    }
+
+
+if __name__ == "__main__":
+    tyro.cli(Train | Evaluate, description=__doc__).run()
