@@ -16,17 +16,18 @@ POLICIES = ("base", "base_z0", "score_det")
 
 
 def clouds_table(path: Path) -> Table:
-    """One row per world and sight: base policy, z = 0 and SCORE."""
-    rows: dict[tuple[int, str, str], dict[str, Mapping[str, Any]]] = {}
+    """One row per task, robot, world and sight: base policy, z = 0 and SCORE."""
+    rows: dict[tuple[str, int, str, bool], dict[str, Mapping[str, Any]]] = {}
     for record in read_results(path):
-        sight = "clouds" if record["variant"].startswith("cloud") else "poses"
-        rows.setdefault((record["robot_seed"], record["evaluation"], sight), {})[record["policy"]] = record
-    robots = {record["robot_seed"] for record in read_results(path) if record["evaluation"] == "proxy"}
-    (robot,) = robots
-    cells = [(place, sight, found) for (_, place, sight), found in rows.items()]
-    cells.sort(key=lambda cell: (list(PLACES).index(cell[0]), cell[1] == "clouds"))
-    header = (f"robot {robot}", "sees", "n", "base", "z = 0", "SCORE", "stops of SCORE")
-    return header, [(PLACES[place], sight, *_cells(found)) for place, sight, found in cells]
+        seen = record["variant"].startswith("cloud")
+        key = (record["task"], record["robot_seed"], record["evaluation"], seen)
+        rows.setdefault(key, {})[record["policy"]] = record
+    order = sorted(rows, key=lambda key: (*key[:2], list(PLACES).index(key[2]), key[3]))
+    header = ("task, robot", "in", "sees", "n", "base", "z = 0", "SCORE", "stops of SCORE")
+    return header, [
+        (f"`{task}`, {robot}", PLACES[place], "clouds" if seen else "poses", *_cells(rows[task, robot, place, seen]))
+        for task, robot, place, seen in order
+    ]
 
 
 def cost_table(path: Path) -> Table:
