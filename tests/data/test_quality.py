@@ -124,6 +124,15 @@ def test_two_numbers_for_no_reading_and_a_switch_that_is_none(tmp_path):
     assert second.startswith("no reading? 1e+05 in 'observation.state' (entry 0, episode 0, frame 40); the same")
 
 
+def test_a_number_for_no_reading_among_those_of_a_switch(tmp_path):
+    def change(episode, frames):
+        frames["observation.state"][:, 0] = np.arange(100) // 10 % 2  # down and up, ten frames each
+        frames["observation.state"][20:23, 0] = -999.0
+
+    (line,) = said(changed(tmp_path, change, lengths=(100, 100)))
+    assert line.startswith("no reading? -999 in 'observation.state' (entry 0, episode 0, frame 20); the same")
+
+
 @pytest.mark.parametrize(("number", "found"), [(0.35, False), (-999.0, True)])
 def test_where_all_episodes_begin_is_no_spike_but_what_is_of_another_order_is_no_beginning(tmp_path, number, found):
     def change(episode, frames):

@@ -157,13 +157,17 @@ def _far(dataset: Dataset, values: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _of_one_order(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """(frames, d) the numbers, NaN for the one size of an entry that is of another order than all smaller ones, and
-    so on: -999 is no part of the span, in however many frames it stands."""
+    so on: -999 is no part of the span, in however many frames it stands. Nothing is of another order than 0."""
     usual = values.copy()
     for column in usual.T:
-        sizes = np.unique(np.abs(column))
-        while len(sizes) > 1 and sizes[-1] > SAME_ORDER * sizes[-2]:
-            column[np.abs(column) == sizes[-1]] = np.nan
-            sizes = sizes[:-1]
+        sizes = np.abs(column)
+        while True:
+            largest = sizes.max(initial=0.0)
+            smaller = sizes[sizes < largest]
+            if largest <= SAME_ORDER * smaller.max(initial=0.0) or not smaller.any():
+                break
+            column[np.abs(column) == largest] = np.nan
+            sizes = smaller
     return usual
 
 
