@@ -1,4 +1,19 @@
 """Tables of the documents, made from result files; see `render.py`."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from score_rl.report.page import percent
+
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Header and rows."""
+
+
+def success(record: Mapping[str, Any] | None) -> str:
+    """Success with its 95 % interval, as cells show it; a dash for no record."""
+    if record is None:
+        return "–"
+    low, high = record["wilson95"]
+    return f"{percent(record)} [{100 * low:.0f}, {100 * high:.0f}]"

@@ -8,8 +8,7 @@ from typing import Any
 
 from score_rl.core.records import read_json
 from score_rl.evaluation.results import read_results
-from score_rl.report.page import percent
-from tables import Table
+from tables import Table, success
 
 PLACES = {"twin": "calibrated twin", "proxy": "proxy, seen by its depth camera"}
 POLICIES = ("base", "base_z0", "score_det")
@@ -47,7 +46,7 @@ def recipes_table(path: Path) -> Table:
         base = acts.get("base")
         fits = [f"{1000 * record[key]:.1f}" for key in ("action_error", "action_error_z0")]
         fits.append(f"{1000 * base['spread_action']:.1f}" if base else "–")
-        does = (_success(base), _success(acts.get("base_z0")))
+        does = (success(base), success(acts.get("base_z0")))
         n, stops = (str(base["n"]), str(base["hand_faults"])) if base else ("–", "–")
         rows.append((record["label"], f"{record['steps']:,}", f"{record['wall_s']:.0f} s", *fits, n, *does, stops))
     return header, rows
@@ -57,11 +56,4 @@ def _cells(found: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     steered = found.get("score_det")
     stops = "–" if steered is None else str(steered["hand_faults"])
     n = str(next(iter(found.values()))["n"])
-    return (n, *(_success(found.get(policy)) for policy in POLICIES), stops)
-
-
-def _success(record: Mapping[str, Any] | None) -> str:
-    if record is None:
-        return "–"
-    low, high = record["wilson95"]
-    return f"{percent(record)} [{100 * low:.0f}, {100 * high:.0f}]"
+    return (n, *(success(found.get(policy)) for policy in POLICIES), stops)

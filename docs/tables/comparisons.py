@@ -8,8 +8,7 @@ from typing import Any
 
 from score_rl.core.records import read_json
 from score_rl.evaluation.results import read_results
-from score_rl.report.page import percent
-from tables import Table
+from tables import Table, success
 
 SUCCESS = ("base", "z = 0", "SCORE, sampled", "SCORE", "SCORE − base", "SCORE − (z = 0)")
 VARIANT_HEADER = ("variant", "n", "base", "z = 0", "action error, sampled", "at z = 0")
@@ -31,8 +30,8 @@ def variant_table(path: Path) -> Table:
         (
             name,
             str(policies["base"]["n"]),
-            _success(policies["base"]),
-            _success(policies["base_z0"]),
+            success(policies["base"]),
+            success(policies["base_z0"]),
             f"{1000 * policies['base']['action_error']:.0f} mrad",
             f"{1000 * policies['base']['action_error_z0']:.0f} mrad",
         )
@@ -122,19 +121,12 @@ def _row(world: str, robot: Any, seed: Any, policies: Mapping[str, Mapping[str, 
     steered = policies.get("score_det", {})
     cells = [world, *("–" if value is None else str(value) for value in (robot, seed))]
     cells.append(str(next(iter(policies.values()))["n"]))
-    cells += [_success(policies.get(name)) for name in ("base", "base_z0", "score_stoch", "score_det")]
+    cells += [success(policies.get(name)) for name in ("base", "base_z0", "score_stoch", "score_det")]
     cells += [_difference(steered, "base"), _difference(steered, "base_z0")]
     fewer = steered.get("vs_base_steps_reduction")
     cells.append("–" if fewer is None else f"{100 * fewer:.0f} %")
     stops = [str(policies[name]["hand_faults"]) for name in ("base", "score_det") if name in policies]
     return [*cells, " → ".join(stops)]
-
-
-def _success(record: Mapping[str, Any] | None) -> str:
-    if record is None:
-        return "–"
-    low, high = record["wilson95"]
-    return f"{percent(record)} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _difference(record: Mapping[str, Any], reference: str) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 
 from score_rl.core.records import read_json
 from score_rl.evaluation.results import read_results
-from score_rl.report.page import percent
-from tables import Table
+from tables import Table, success
 
 PLACES = {"twin": "calibrated twin", "proxy": "robot", "proxy_raw": "robot, no stop"}
 POLICIES = {"base": "base", "base_z0": "z = 0", "score_det": "SCORE", "unconstrained_det": "unconstrained"}
@@ -75,18 +74,11 @@ def _cells(found: Mapping[str, Record]) -> tuple[str, ...]:
     known = [found.get(policy) for policy in POLICIES]
     n = str(next(iter(found.values()))["n"])
     stops, forces = (_listed(known, key) for key in ("hand_faults", "peak_force_p95_n"))
-    return (n, *map(_success, known), stops, forces)
+    return (n, *map(success, known), stops, forces)
 
 
 def _listed(records: Sequence[Record | None], key: str) -> str:
     return ", ".join("–" if record is None else f"{record[key]:.0f}" for record in records)
-
-
-def _success(record: Record | None) -> str:
-    if record is None:
-        return "–"
-    low, high = record["wilson95"]
-    return f"{percent(record)} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _arrow(before: float, after: float, digits: int = 1) -> str:

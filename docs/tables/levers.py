@@ -42,9 +42,7 @@ def further_table(path: Path) -> Table:
     rows = []
     for record in read_json(path)["records"]:
         trained = f"{record['control_steps_trained'] / 1000:.0f} k"
-        low, high = (100 * bound for bound in record["wilson95"])
-        share = f"{100 * record['success_rate']:.1f} % [{low:.0f}, {high:.0f}] of {record['n']}"
-        where = (trained, record["world"], share, str(record["hand_faults"]))
+        where = (trained, record["world"], _success([record]), str(record["hand_faults"]))
         rows.append((f"`{record['task']}`", record["lever"], *where))
     return header, rows
 
