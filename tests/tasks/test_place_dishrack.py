@@ -53,7 +53,8 @@ def test_spawn_covers_the_papers_range() -> None:
     assert rack.max(0) == pytest.approx([0.59, 0.16, 0], abs=2e-3)
     assert plate[:, 0] == pytest.approx(holder[:, 0])
     sides = plate[:, 1] - holder[:, 1]
-    assert np.abs(sides) == pytest.approx(0.0066, abs=2e-4) and np.mean(sides > 0) == pytest.approx(0.5, abs=0.05)
+    # A lean of 9.6 degrees: 80 mm sin + 5 mm cos from its foot's far corner, which is 10 mm beside the middle.
+    assert np.abs(sides) == pytest.approx(0.0083, abs=2e-4) and np.mean(sides > 0) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("scale", [0.96, 1.0, 1.04])
@@ -64,6 +65,11 @@ def test_a_leaning_plate_stands_on_the_floor_of_its_slot(scale: float, side: flo
     # The lowest point of a disc is half its thickness along the axis and a radius down its face.
     lowest = pose[2] - scale * PLATE_RADIUS_M * np.sqrt(1 - axis[2] ** 2) - scale * 0.005 * abs(axis[2])
     assert lowest == pytest.approx(FLOOR_M, abs=1e-9) and side * pose[1] > 0.005
+    # Its foot's upper corner touches one divider (y = 10 mm), its face the upper edge of the other (0.07 m high).
+    lean, half, radius = np.arcsin(abs(axis[2])), scale * 0.005, scale * PLATE_RADIUS_M
+    corner = side * pose[1] - radius * np.sin(lean) - half * np.cos(lean)
+    face = corner + 2 * half * np.cos(lean) + (0.07 - FLOOR_M) * np.tan(lean)
+    assert corner == pytest.approx(-0.010, abs=1e-9) and face == pytest.approx(0.010, abs=1e-6)
 
 
 def test_in_the_rack_on_both_sides_of_every_threshold() -> None:
@@ -104,7 +110,7 @@ def test_untouched_for_ten_seconds_the_plate_stays_as_it_stands() -> None:
     assert np.ptp(before[:, 1] - world.state.body("holder").position[:, 1]) > 0.01  # one leans either way
     wait(world, 100)
     now = world.state.body("plate")
-    assert np.linalg.norm(now.position - before, axis=1).max() < 1e-3
+    assert np.linalg.norm(now.position - before, axis=1).max() < 2e-4  # soft contacts give way a little
     assert np.abs(now.linear_velocity).max() < 1e-3 and not RACK.success(world.state).any()
     world.close()
 
