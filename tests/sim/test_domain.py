@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -144,12 +145,22 @@ def test_the_randomised_twin_draws_as_wide_as_robots_differ_in_every_episode() -
     twin, proxy, drawn = (load_domain(name) for name in ("twin", "proxy", "twin_randomised"))
     assert not drawn.robot and drawn.physics == twin.physics and drawn.protective_stop == proxy.protective_stop
     assert {**proxy.episode, **proxy.robot, **drawn.episode} == {**proxy.episode, **proxy.robot}
-    own = {"camera.cloud_shift_m", "camera.cloud_turn_rad"}  # the depth camera's error of place is no twin's to know
+    own = {"camera.cloud_shift_m", "camera.cloud_turn_rad"}  # the depth camera's error of place, which only clouds tell
     assert proxy.robot.keys() - drawn.episode.keys() - own == {"contact.time_constant_s", "hand.dry_friction_nm"}
 
 
+def test_the_twin_off_centre_is_the_twin_but_for_centres_of_mass() -> None:
+    twin, other = load_domain("twin"), load_domain("twin_off_centre")
+    offset = {name: draw for name, draw in other.episode.items() if name not in twin.episode}
+    assert list(offset) == ["object.com_offset_m"] and offset == {
+        name: draw for name, draw in load_domain("proxy_rough").episode.items() if name in offset
+    }
+    assert replace(other, name="twin", episode=twin.episode) == twin
+    assert {name: draw for name, draw in other.episode.items() if name in twin.episode} == dict(twin.episode)
+
+
 def test_the_proxy_is_another_robot_and_the_twin_is_nominal() -> None:
-    shipped = {"twin", "twin_randomised", "proxy", "proxy_physx", "proxy_rough", "hardware"}
+    shipped = {"twin", "twin_off_centre", "twin_randomised", "proxy", "proxy_physx", "proxy_rough", "hardware"}
     assert set(shipped_domains()) == shipped
     twin, proxy = load_domain("twin"), load_domain("proxy")
     assert not twin.robot and twin.protective_stop.force_n == 0
