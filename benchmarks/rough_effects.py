@@ -87,7 +87,8 @@ def main(benchmark: Benchmark) -> None:
         played = evaluate(world, steered.deciders(base)["score_det"], seeds, steered.spec.execute_steps).episodes
         won, stops = sum(e.success_end for e in played), sum(e.fault for e in played)
         figures = {"n": len(played), "successes": won, "stops": stops}
-        rows.append({"robot": name} | figures | {"wilson_95": [round(limit, 4) for limit in wilson(won, len(played))]})
+        interval = [round(limit, 4) for limit in wilson(won, len(played))]
+        rows.append({"robot": name} | figures | {"wilson_95": interval})
         print(rows[-1], flush=True)
     process = describe_process()
     about = {key: process[key] for key in ("commit", "command", "machine")}

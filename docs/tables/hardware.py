@@ -11,7 +11,15 @@ from score_rl.evaluation.results import read_results
 from tables import Table, success
 
 PLACES = {"twin": "calibrated twin", "proxy": "robot", "proxy_raw": "robot, no stop"}
-POLICIES = {"base": "base", "base_z0": "z = 0", "score_det": "SCORE", "unconstrained_det": "unconstrained"}
+OFF_CENTRE = "score_off_centre"
+"""SCORE in a twin whose objects have their centres of mass off their middles."""
+POLICIES = {
+    "base": "base",
+    "base_z0": "z = 0",
+    "score_det": "SCORE",
+    OFF_CENTRE: "SCORE, centres of mass drawn",
+    "unconstrained_det": "unconstrained",
+}
 READINGS = {
     "raw": "as it is",
     "filter": "10 ms filter",
@@ -26,11 +34,24 @@ def hardware_table(path: Path) -> Table:
     rows: dict[tuple[str, int, str], dict[str, Record]] = {}
     for record in read_results(path):
         place = record["task"], record["robot_seed"], record["evaluation"]
-        rows.setdefault(place, {})[record["policy"]] = record
+        column = OFF_CENTRE if record["variant"] == OFF_CENTRE else record["policy"]
+        rows.setdefault(place, {})[column] = record
     found = sorted(rows.items(), key=lambda row: (*row[0][:2], list(PLACES).index(row[0][2])))
     header = ("task, robot", "in", "n", *POLICIES.values(), "stops", "force p95 [N]")
     return header, [
         (f"{task}, {robot}", PLACES[place], *_cells(policies)) for (task, robot, place), policies in found
+    ]
+
+
+def effects_table(path: Path) -> Table:
+    """One row per robot that is like the rough one but for an effect."""
+    found = read_json(path)
+    header = (f"{found['task']}, robot {found['robot_seed']}", "n", "SCORE", "stops")
+    rows = found["rows"]
+    counts = [(row, row["wilson_95"], row["successes"] / row["n"]) for row in rows]
+    return header, [
+        (row["robot"], str(row["n"]), f"{100 * share:g} % [{100 * low:.0f}, {100 * high:.0f}]", str(row["stops"]))
+        for row, (low, high), share in counts
     ]
 
 

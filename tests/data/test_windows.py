@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from toys import policy_spec
 from score_rl.contracts import ArraySpec
 from score_rl.core.errors import ScoreError
 from score_rl.data.dataset import Dataset
-from score_rl.data.windows import Windows, split_episodes
+from score_rl.data.windows import Windows, best_episodes, split_episodes
 
 
 def windows_of(dataset, keys, history, horizon, episodes=None) -> Windows:
@@ -105,3 +106,15 @@ def test_split_at_the_edges(n, fraction, sizes):
 def test_impossible_splits_are_refused(n, fraction):
     with pytest.raises(ScoreError, match="fraction"):
         split_episodes(n, fraction, seed=0)
+
+
+def test_the_best_demonstrations_are_the_shortest_successes() -> None:
+    recorded = make_dataset((5, 3, 4, 2))
+    played = replace(recorded, extra={"success": np.array([True, True, True, False])})
+    assert best_episodes(played, 0.5) == [1, 2]  # lengths 5, 3, 4; two of three, rounded
+    assert best_episodes(played, 0.01) == [1]
+    assert best_episodes(played, 1.0, among=[3, 0, 2]) == [0, 2]
+    assert best_episodes(recorded, 0.5) == [1, 3]  # no outcome was recorded
+    for none in (replace(recorded, extra={"success": np.zeros(4, bool)}), played):
+        with pytest.raises(ScoreError, match="no successful demonstration"):
+            best_episodes(none, 0.5, among=[3])

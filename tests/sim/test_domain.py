@@ -145,7 +145,7 @@ def test_the_randomised_twin_draws_as_wide_as_robots_differ_in_every_episode() -
     twin, proxy, drawn = (load_domain(name) for name in ("twin", "proxy", "twin_randomised"))
     assert not drawn.robot and drawn.physics == twin.physics and drawn.protective_stop == proxy.protective_stop
     assert {**proxy.episode, **proxy.robot, **drawn.episode} == {**proxy.episode, **proxy.robot}
-    own = {"camera.cloud_shift_m", "camera.cloud_turn_rad"}  # the depth camera's error of place, which only clouds tell
+    own = {"camera.cloud_shift_m", "camera.cloud_turn_rad"}  # the depth camera's errors of place, for clouds
     assert proxy.robot.keys() - drawn.episode.keys() - own == {"contact.time_constant_s", "hand.dry_friction_nm"}
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from toys import LearnableToyPolicy, ScaledToyPolicy, ToyPolicy, ToyWorld
@@ -14,7 +12,6 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.flow import Inversion
 from score_rl.core.records import read_json
 from score_rl.core.runs import start_run
-from score_rl.data.dataset import Dataset
 from score_rl.data.windows import WindowBatch
 from score_rl.steering import loop
 from score_rl.steering.latent import LatentConfig, LatentMap
@@ -22,7 +19,7 @@ from score_rl.steering.loop import Stage, SteerConfig, steer
 from score_rl.steering.methods import METHODS
 from score_rl.steering.policy import BaseDecider, SteeredDecider
 from score_rl.steering.ppo import GaussianActor, PPOConfig
-from score_rl.steering.start import StartConfig, best_episodes, clone, reversed_latents, successes
+from score_rl.steering.start import StartConfig, clone, reversed_latents, successes
 
 CONFIG = SteerConfig(
     execute_steps=4,
@@ -43,20 +40,6 @@ class InvertibleToyPolicy(ToyPolicy):
         latent = (chunk - direction) / 0.05
         residual = (self.decode(context, latent) - chunk).abs().flatten(1).amax(dim=1)
         return Inversion(latent, residual, torch.zeros(len(chunk)), residual <= tolerance)
-
-
-def toy_dataset(success):
-    ends = np.cumsum([5, 3, 4, 2])
-    return Dataset(Path("toy"), 10.0, "none", {}, {}, np.r_[0, ends[:-1]], ends, ("",) * 4, success)
-
-
-def test_the_best_demonstrations_are_the_shortest_successes():
-    outcome = {"success": np.array([True, True, True, False])}
-    assert best_episodes(toy_dataset(outcome), 0.5) == [1, 2]  # lengths 5, 3, 4; two of three, rounded
-    assert best_episodes(toy_dataset(outcome), 0.01) == [1]
-    assert best_episodes(toy_dataset({}), 0.5) == [1, 3]
-    with pytest.raises(ScoreError, match="no successful demonstration"):
-        best_episodes(toy_dataset({"success": np.zeros(4, bool)}), 0.5)
 
 
 def examples(directions, offset=0.1):

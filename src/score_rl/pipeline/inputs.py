@@ -20,12 +20,11 @@ from score_rl.core.tracking import TensorBoardListener, WandbListener
 from score_rl.data.dataset import Dataset, load_dataset
 from score_rl.data.layout import INFO_PATH
 from score_rl.data.merge import merge
-from score_rl.data.windows import WindowBatch, Windows
+from score_rl.data.windows import WindowBatch, Windows, best_episodes
 from score_rl.policies.open import policy_folder
 from score_rl.sim.open import domain_file
 from score_rl.steering.loop import BUNDLE
 from score_rl.steering.policy import DESCRIPTION
-from score_rl.steering.start import best_episodes
 
 Notify = Callable[[str], None]
 """Told what a stage begins, resumes or reuses."""

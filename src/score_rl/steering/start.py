@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +22,6 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.ranges import Count, Positive, Share
 from score_rl.core.records import validate
 from score_rl.core.seeding import derive_seed, torch_generator
-from score_rl.data.dataset import Dataset
 from score_rl.data.windows import WindowBatch
 from score_rl.steering.heads import LatentHead
 from score_rl.steering.latent import LatentConfig, LatentMap
@@ -126,19 +124,6 @@ def prepare(
     return figures
 
 
-def best_episodes(dataset: Dataset, share: float) -> list[int]:
-    """Numbers of the shortest of the successful episodes, at least one; all count where no outcome was recorded.
-
-    Raises ScoreError where none succeeded.
-    """
-    succeeded = np.asarray(dataset.extra.get("success", np.ones(dataset.num_episodes, bool)), bool)
-    ordered = [int(e) for e in np.argsort(dataset.lengths, kind="stable") if succeeded[e]]
-    if not ordered:
-        raise ScoreError(f"{dataset.root} holds no successful demonstration to start from")
-    return sorted(ordered[: max(1, round(share * len(ordered)))])
-
-
-@torch.no_grad()
 def successes(
     world: World, decider: Decider, execute_steps: int, episodes: int, seed: int
 ) -> tuple[WindowBatch, int]:

@@ -102,7 +102,7 @@ def spawn(generator: np.random.Generator, parameters: Mapping[str, np.ndarray]) 
 def leaning(scale: float, side: float) -> np.ndarray:
     """(7,) pose, over a slot's foot, of a plate in it that leans on the divider at `side` (+-1 along y).
 
-    Its foot is at the other divider, where it comes to rest: anywhere else it creeps there, faster where it leans more.
+    Its foot is at the other divider, where it comes to rest: from anywhere else it creeps there.
     """
     half, radius = scale * PLATE_THICKNESS_M / 2, scale * PLATE_RADIUS_M
     lean = 0.0
