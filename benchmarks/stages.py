@@ -4,7 +4,7 @@
     python benchmarks/stages.py --runs runs/demos --load 1 2
 
 Reads the run.json of every stage below runs/demos/TASK; a stage that is not there is left out. Wall clock counts what
-else the machine did: `--load` says how much that was.
+else the machine did: `--load` says how much that was. Tasks without runs keep what the result file says of them.
 """
 
 from __future__ import annotations
@@ -32,20 +32,23 @@ class Benchmark:
     runs: Path = Path("runs/demos")
     """A folder per task: what `score demo` left."""
     result: Path = Path("benchmarks/results/stages.json")
-    """Result file to write."""
+    """Result file to write, or to add to."""
 
 
 def main(benchmark: Benchmark) -> None:
     """Gather and write."""
-    process, records = describe_process(), []
+    process, found = describe_process(), []
     for task in task_names():
         for stage in STAGES:
             path = benchmark.runs / task / stage / "run.json"
             if path.exists() and (run := read_json(path))["status"] == "finished":
                 told = {key: run[key] for key in ("wall_s", "commit", "command")}
-                records.append({"task": task, "stage": stage, **told})
+                found.append({"task": task, "stage": stage, "load_average": benchmark.load, **told})
+    measured = {record["task"] for record in found}
+    known = read_json(benchmark.result)["records"] if benchmark.result.exists() else []
+    kept = [record for record in known if record["task"] not in measured]
     about = {key: process[key] for key in ("commit", "command", "machine")}
-    write_json(benchmark.result, {"load_average": benchmark.load, "records": records, **about})
+    write_json(benchmark.result, {"records": kept + found, **about})
 
 
 if __name__ == "__main__":

@@ -112,11 +112,10 @@ def throughput_table(directory: Path) -> Table:
 
 
 def stages_table(path: Path) -> Table:
-    """One row per task: wall clock of its stages, beside whatever load the file tells of."""
+    """One row per task: wall clock of its stages, beside the load that the machine had."""
     found = read_json(path)
     stages = list(dict.fromkeys(_stage(record) for record in found["records"]))
     parts = len({record["stage"] for record in found["records"]})
-    low, high = found["load_average"]
     header = ("task", *stages, "sum", "load average")
     rows = []
     for task in dict.fromkeys(record["task"] for record in found["records"]):
@@ -124,6 +123,7 @@ def stages_table(path: Path) -> Table:
         wall_s = {stage: sum(r["wall_s"] for r in mine if _stage(r) == stage) for stage in map(_stage, mine)}
         cells = (f"{wall_s[stage]:.0f} s" if stage in wall_s else "–" for stage in stages)
         whole = f"{sum(wall_s.values()) / 60:.1f} min" if len(mine) == parts else "–"
+        low, high = mine[0]["load_average"]
         rows.append((f"`{task}`", *cells, whole, f"{low:g} to {high:g}"))
     return header, rows
 
