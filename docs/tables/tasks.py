@@ -41,6 +41,21 @@ def bases_table(directory: Path) -> Table:
     return header, rows
 
 
+def hardware_bases_table(path: Path) -> Table:
+    """One row per task and robot of the hardware experiment: base policy and z = 0 there."""
+    header = ("task", "robot", "n", "base, paper", "base", "z = 0", "stops of base")
+    found: dict[tuple[str, int], dict[str, Mapping[str, Any]]] = {}
+    for record in read_results(path):
+        if record["evaluation"] == "proxy" and record["policy"] in ("base", "base_z0"):
+            found.setdefault((record["task"], record["robot_seed"]), {})[record["policy"]] = record
+    rows = []
+    for (task, robot), both in sorted(found.items(), key=lambda cell: (list(PAPER).index(cell[0][0]), cell[0][1])):
+        base, zero = both["base"], both["base_z0"]
+        shares = (f"{PAPER[task]} %", _success(base), _success(zero))
+        rows.append((f"`{task}`", str(robot), str(base["n"]), *shares, str(base["hand_faults"])))
+    return header, rows
+
+
 def steered_table(directory: Path) -> Table:
     """One row per robot in a result file of a task's name beside the folder: what steering gained there.
 

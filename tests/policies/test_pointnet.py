@@ -75,6 +75,24 @@ def test_what_is_out_of_sight_is_ignored() -> None:
     assert blind.isfinite().all() and torch.equal(blind[0], blind[1])
 
 
+def test_training_sees_the_same_features_and_every_weight_gets_the_gradient_of_the_largest() -> None:
+    net, seen = encoder().requires_grad_(True), window()
+    seen[CLOUD_SEEN][1, 0, 1] = 0.0  # a segment out of sight
+    with torch.no_grad():
+        deployed = net(seen)
+    trained = net(seen)
+    assert torch.allclose(trained, deployed, atol=1e-5) and trained.requires_grad
+    points, visible = net._inputs(seen), (net._seen(seen) @ net.labels.T).unsqueeze(-1)
+    pooled = (net._features(points) * visible).amax(dim=1)  # of every point, with the graph of every point
+    names = ("first.weight", "first.bias", "second.weight", "second.bias", "last.weight")
+    weights = [net.get_parameter(name) for name in names]
+    plain = torch.autograd.grad((net.norm(net.last(pooled)) ** 3).sum(), weights)
+    found = torch.autograd.grad((trained**3).sum(), weights)
+    for name, one, other in zip(names, plain, found):
+        assert torch.allclose(one, other, atol=1e-4, rtol=1e-4), name
+        assert other.abs().max() > 0
+
+
 def test_the_same_grasp_looks_the_same_wherever_it_happens() -> None:
     seen = window()
     motion = torch.tensor([0.3, -0.2, 0.1, math.cos(0.4), 0.0, 0.0, math.sin(0.4)])

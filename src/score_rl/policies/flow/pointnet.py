@@ -71,9 +71,26 @@ class PointNet(nn.Module):
 
     def _pooled(self, points: Tensor, seen: Tensor) -> Tensor:
         """(n, 128): what is out of sight counts as 0, which is the least that a feature can be."""
-        features = torch.relu(self.second(torch.relu(self.first(points))))
-        largest = torch.stack([part.amax(dim=1) for part in features.split(self.shares, dim=1)], dim=1)
+        if torch.is_grad_enabled() and self.first.weight.requires_grad:
+            return self._learned(points, seen)
+        parts = self._features(points).split(self.shares, dim=1)
+        largest = torch.stack([part.amax(dim=1) for part in parts], dim=1)
         return (largest * seen.unsqueeze(-1)).amax(dim=1)
+
+    def _learned(self, points: Tensor, seen: Tensor) -> Tensor:
+        """The same for training. The gradient of a largest feature goes through the point that has it, so that all
+        other points are looked at without one, which takes a third less time."""
+        visible = seen @ self.labels.T
+        with torch.no_grad():
+            winner = (self._features(points) * visible.unsqueeze(-1)).argmax(dim=1)
+        chosen = points.gather(1, winner.unsqueeze(-1).expand(-1, -1, points.shape[-1]))
+        hidden = torch.relu(self.first(chosen))
+        features = torch.relu((hidden * self.second.weight).sum(dim=-1) + self.second.bias)
+        return features * visible.gather(1, winner)
+
+    def _features(self, points: Tensor) -> Tensor:
+        """(n, points, 128) of every point by itself."""
+        return torch.relu(self.second(torch.relu(self.first(points))))
 
     def _inputs(self, window: Window) -> Tensor:
         """(n, points, 3 + labels)."""
