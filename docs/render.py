@@ -32,7 +32,7 @@ from tables.clouds import clouds_table, cost_table, recipes_table
 from tables.comparisons import calibration_table, camera_table, success_table, support_table, variant_table
 from tables.deployment import latency_table, rehearsal_table, runtime_table, server_table
 from tables.engines import engines_table, speed_table
-from tables.hardware import effects_table, hardware_table, rough_table, stop_table
+from tables.hardware import effects_table, hardware_table, rough_table, stop_table, twins_table
 from tables.levers import further_table, levers_table, limit_table, lost_table, means_table
 from tables.methods import method_table, tuning_table
 from tables.tasks import (
@@ -143,7 +143,9 @@ TABLES = {
     "hardware.json": hardware_table,
     "hardware.json:bases": hardware_bases_table,
     "hardware_calibration.json": rough_table,
+    "hardware.json:twins": twins_table,
     "rough.json": hardware_table,
+    "rough.json:twins": twins_table,
     "rough_calibration.json": rough_table,
     "rough_effects.json": effects_table,
     "stop.json": stop_table,

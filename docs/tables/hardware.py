@@ -11,15 +11,9 @@ from score_rl.evaluation.results import read_results
 from tables import Table, success
 
 PLACES = {"twin": "calibrated twin", "proxy": "robot", "proxy_raw": "robot, no stop"}
-OFF_CENTRE = "score_off_centre"
-"""SCORE in a twin whose objects have their centres of mass off their middles."""
-POLICIES = {
-    "base": "base",
-    "base_z0": "z = 0",
-    "score_det": "SCORE",
-    OFF_CENTRE: "SCORE, centres of mass drawn",
-    "unconstrained_det": "unconstrained",
-}
+POLICIES = {"base": "base", "base_z0": "z = 0", "score_det": "SCORE", "unconstrained_det": "unconstrained"}
+AS_CLAIMED = ("references", "score", "unconstrained")
+"""Variants with the settings of the claim; others are told in `twins_table`."""
 READINGS = {
     "raw": "as it is",
     "filter": "10 ms filter",
@@ -33,14 +27,34 @@ def hardware_table(path: Path) -> Table:
     """One row per task, robot and world: success of every policy, and what stopped it."""
     rows: dict[tuple[str, int, str], dict[str, Record]] = {}
     for record in read_results(path):
-        place = record["task"], record["robot_seed"], record["evaluation"]
-        column = OFF_CENTRE if record["variant"] == OFF_CENTRE else record["policy"]
-        rows.setdefault(place, {})[column] = record
+        if record["variant"] in AS_CLAIMED:
+            place = record["task"], record["robot_seed"], record["evaluation"]
+            rows.setdefault(place, {})[record["policy"]] = record
     found = sorted(rows.items(), key=lambda row: (*row[0][:2], list(PLACES).index(row[0][2])))
     header = ("task, robot", "in", "n", *POLICIES.values(), "stops", "force p95 [N]")
     return header, [
         (f"{task}, {robot}", PLACES[place], *_cells(policies)) for (task, robot, place), policies in found
     ]
+
+
+def twins_table(path: Path) -> Table:
+    """One row per task, robot and training of a task that was also trained in another twin or in another way."""
+    rows: dict[tuple[str, int, str], dict[str, Record]] = {}
+    for record in read_results(path):
+        if record["variant"] != "references":
+            training = record["task"], record["robot_seed"], record["variant"]
+            rows.setdefault(training, {})[record["evaluation"]] = record
+    told = {(task, robot) for task, robot, variant in rows if variant not in AS_CLAIMED}
+    found = sorted((cell, worlds) for cell, worlds in rows.items() if cell[:2] in told)
+    header = ("task, robot", "trained", "control steps", *PLACES.values(), "stops")
+    table = []
+    for (task, robot, _), worlds in found:
+        one = next(iter(worlds.values()))
+        stops = ", ".join(str(worlds[place]["hand_faults"]) if place in worlds else "–" for place in PLACES)
+        shares = (success(worlds.get(place)) for place in PLACES)
+        trained = f"{one['control_steps_trained'] / 1000:.0f} k"
+        table.append((f"{task}, {robot}", one["label"], trained, *shares, stops))
+    return header, table
 
 
 def effects_table(path: Path) -> Table:
