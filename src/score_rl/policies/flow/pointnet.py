@@ -78,8 +78,8 @@ class PointNet(nn.Module):
         return (largest * seen.unsqueeze(-1)).amax(dim=1)
 
     def _learned(self, points: Tensor, seen: Tensor) -> Tensor:
-        """The same for training. The gradient of a largest feature goes through the point that has it, so that all
-        other points are looked at without one, which takes a third less time."""
+        """The same for training. The gradient of a largest feature goes through the one point that has it, so that no
+        graph is kept of all others, which costs more time than the features themselves."""
         visible = seen @ self.labels.T
         with torch.no_grad():
             winner = (self._features(points) * visible.unsqueeze(-1)).argmax(dim=1)
