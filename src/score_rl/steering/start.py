@@ -124,6 +124,7 @@ def prepare(
     return figures
 
 
+@torch.no_grad()
 def successes(
     world: World, decider: Decider, execute_steps: int, episodes: int, seed: int
 ) -> tuple[WindowBatch, int]:
