@@ -25,18 +25,16 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
+from steered import Steered
 
 from score_rl.core.files import write_json
 from score_rl.core.process import describe_process
 from score_rl.evaluation.evaluate import evaluate
 from score_rl.evaluation.results import Episode
-from score_rl.pipeline.inputs import steering_bundle
-from score_rl.policies.open import open_policy
 from score_rl.sim.domain import load_domain
 from score_rl.sim.state import SceneState
 from score_rl.sim.task import get_task
 from score_rl.sim.world import SimulatedWorld
-from score_rl.steering.methods import load_trained
 
 MOVED_M, LIFTED_M = 0.01, 0.02
 ASIDE_M = 0.09
@@ -44,23 +42,13 @@ ASIDE_M = 0.09
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class Benchmark(Steered):
     """Which policy, and where."""
 
     task: str = "pour_ball"
     """Task."""
     world: str = "proxy"
     """A domain, or the path of a TOML file."""
-    robot_seed: int = 101
-    """Which robot of it."""
-    policy: Path = Path("runs/base")
-    """Base policy."""
-    steering: Path = Path("runs/steering")
-    """Run directory of `score steer`."""
-    episodes: int = 200
-    """Episodes, the first of `score evaluate`."""
-    first_seed: int = 1_000_000
-    """Seed of the first."""
     result: Path = Path("benchmarks/results/failures/pour_ball.json")
     """Result file to write."""
 
@@ -117,10 +105,8 @@ def main(benchmark: Benchmark) -> None:
     world = SimulatedWorld(
         replace(task, success=watch), domain, benchmark.episodes, benchmark.robot_seed, 0, None, None
     )
-    base = open_policy(benchmark.policy)
-    steered = load_trained(steering_bundle(benchmark.steering), base)
-    seeds = list(range(benchmark.first_seed, benchmark.first_seed + benchmark.episodes))
-    played = evaluate(world, steered.deciders(base)["score_det"], seeds, steered.spec.execute_steps)
+    base, steered = benchmark.load()
+    played = evaluate(world, steered.deciders(base)["score_det"], benchmark.seeds, steered.spec.execute_steps)
     failures = classified(list(played.episodes), np.stack(watch.steps), names)
     process = describe_process()
     about = {key: process[key] for key in ("commit", "command", "machine")}

@@ -1,4 +1,4 @@
-"""Which of a rough robot's effects costs what: the same policies on the robot without one of them.
+"""Which of a rough robot's effects costs what: the same policy on the robot without one of them.
 
     python benchmarks/rough_effects.py --task push_ball --policy runs/base --steering runs/steering --robot-seed 101
 
@@ -15,17 +15,15 @@ from typing import Any
 
 import torch
 import tyro
+from steered import Steered
 
 from score_rl.core.files import write_json
 from score_rl.core.process import describe_process
 from score_rl.core.statistics import wilson
 from score_rl.evaluation.evaluate import evaluate
-from score_rl.pipeline.inputs import steering_bundle
-from score_rl.policies.open import open_policy
 from score_rl.sim.domain import Domain, load_domain
 from score_rl.sim.task import get_task
 from score_rl.sim.world import make_world
-from score_rl.steering.methods import load_trained
 
 EFFECTS = {
     "encoders off their axes": ("encoder_",),
@@ -39,23 +37,13 @@ EFFECTS = {
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class Benchmark(Steered):
     """Which policy, and where."""
 
     task: str = "push_ball"
     """Task."""
     world: str = "proxy_rough"
     """A domain with these effects."""
-    robot_seed: int = 101
-    """Which robot of it."""
-    policy: Path = Path("runs/base")
-    """Base policy."""
-    steering: Path = Path("runs/steering")
-    """Run directory of `score steer`."""
-    episodes: int = 200
-    """Episodes of every policy, the first of `score evaluate`."""
-    first_seed: int = 1_000_000
-    """Seed of the first."""
     result: Path = Path("benchmarks/results/rough_effects.json")
     """Result file to write."""
 
@@ -76,19 +64,17 @@ def main(benchmark: Benchmark) -> None:
     torch.set_num_threads(1)
     task = get_task(benchmark.task)
     rough = load_domain(benchmark.world, task.parameters)
-    base = open_policy(benchmark.policy)
-    steered = load_trained(steering_bundle(benchmark.steering), base)
-    seeds = list(range(benchmark.first_seed, benchmark.first_seed + benchmark.episodes))
+    base, steered = benchmark.load()
     worlds = {"as it is": rough, **{f"without {effect}": without(rough, effect) for effect in EFFECTS}}
     worlds["with none of them"] = without(rough, *EFFECTS)
+    decider = steered.deciders(base)["score_det"]
     rows: list[dict[str, Any]] = []
     for name, domain in worlds.items():
         world = make_world(benchmark.task, domain, benchmark.episodes, benchmark.robot_seed)
-        played = evaluate(world, steered.deciders(base)["score_det"], seeds, steered.spec.execute_steps).episodes
+        played = evaluate(world, decider, benchmark.seeds, steered.spec.execute_steps).episodes
         won, stops = sum(e.success_end for e in played), sum(e.fault for e in played)
-        figures = {"n": len(played), "successes": won, "stops": stops}
-        interval = [round(limit, 4) for limit in wilson(won, len(played))]
-        rows.append({"robot": name} | figures | {"wilson_95": interval})
+        figures = {"n": len(played), "successes_end": won, "stops": stops}
+        rows.append({"robot": name} | figures | {"wilson95": [round(bound, 4) for bound in wilson(won, len(played))]})
         print(rows[-1], flush=True)
     process = describe_process()
     about = {key: process[key] for key in ("commit", "command", "machine")}

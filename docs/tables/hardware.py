@@ -61,12 +61,7 @@ def effects_table(path: Path) -> Table:
     """One row per robot that is like the rough one but for an effect."""
     found = read_json(path)
     header = (f"{found['task']}, robot {found['robot_seed']}", "n", "SCORE", "stops")
-    rows = found["rows"]
-    counts = [(row, row["wilson_95"], row["successes"] / row["n"]) for row in rows]
-    return header, [
-        (row["robot"], str(row["n"]), f"{100 * share:g} % [{100 * low:.0f}, {100 * high:.0f}]", str(row["stops"]))
-        for row, (low, high), share in counts
-    ]
+    return header, [(row["robot"], str(row["n"]), success(row), str(row["stops"])) for row in found["rows"]]
 
 
 def rough_table(path: Path) -> Table:

@@ -25,35 +25,34 @@ ELSEWHERE = ("pinch_cube",)
 """Tasks whose result file of that name is older than this table, and told elsewhere."""
 WHEN = ("uncalibrated", "earlier rule", "now")
 REFERENCES = ("base", "base_z0", "base_ticket")
+BASES = ("task", "robot", "n", "base, paper", "base", "z = 0", "stops of base")
 
 
 def bases_table(directory: Path) -> Table:
     """One row per task that has a result file of its name in the folder: base policy and z = 0 on one robot."""
-    header = ("task", "robot", "n", "base, paper", "base", "z = 0", "stops of base")
     rows = []
-    for task, paper in PAPER.items():
+    for task in PAPER:
         path = directory / f"{task}.json"
         if path.exists():
             records = read_results(path)
-            base, zero = (find_record(records, policy=policy) for policy in ("base", "base_z0"))
-            shares = (f"{paper} %", _success(base), _success(zero))
-            rows.append((f"`{task}`", str(base["robot_seed"]), str(base["n"]), *shares, str(base["hand_faults"])))
-    return header, rows
+            rows.append(_base_row(task, *(find_record(records, policy=policy) for policy in ("base", "base_z0"))))
+    return BASES, rows
 
 
 def hardware_bases_table(path: Path) -> Table:
     """One row per task and robot of the hardware experiment: base policy and z = 0 there."""
-    header = ("task", "robot", "n", "base, paper", "base", "z = 0", "stops of base")
     found: dict[tuple[str, int], dict[str, Mapping[str, Any]]] = {}
     for record in read_results(path):
         if record["evaluation"] == "proxy" and record["policy"] in ("base", "base_z0"):
             found.setdefault((record["task"], record["robot_seed"]), {})[record["policy"]] = record
-    rows = []
-    for (task, robot), both in sorted(found.items(), key=lambda cell: (list(PAPER).index(cell[0][0]), cell[0][1])):
-        base, zero = both["base"], both["base_z0"]
-        shares = (f"{PAPER[task]} %", _success(base), _success(zero))
-        rows.append((f"`{task}`", str(robot), str(base["n"]), *shares, str(base["hand_faults"])))
-    return header, rows
+    order = sorted(found, key=lambda cell: (list(PAPER).index(cell[0]), cell[1]))
+    return BASES, [_base_row(cell[0], found[cell]["base"], found[cell]["base_z0"]) for cell in order]
+
+
+def _base_row(task: str, base: Mapping[str, Any], zero: Mapping[str, Any]) -> tuple[str, ...]:
+    """A task's base policy beside the paper's, and at z = 0."""
+    shares = (f"{PAPER[task]} %", _success(base), _success(zero))
+    return (f"`{task}`", str(base["robot_seed"]), str(base["n"]), *shares, str(base["hand_faults"]))
 
 
 def steered_table(directory: Path) -> Table:
