@@ -46,12 +46,16 @@ def test_tensorboard_listener_writes_numbers_and_skips_text(tmp_path):
     assert events.Scalars("latent/norm")[0].value == 2.0
 
 
-def test_the_axis_is_what_was_spent_and_survives_a_resume(tmp_path):
+def test_the_axis_is_what_was_spent_and_survives_a_resume(tmp_path, monkeypatch):
     """Control steps of steering. The second process goes on from a checkpoint that the first had left behind."""
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.summary.writer import event_file_writer
 
-    for steps in ([100, 200, 300], [200, 300, 400]):
+    for second, steps in enumerate(([100, 200, 300], [200, 300, 400])):
+        # Files are read in the order of their names, which tell the second; within one, of a count that has no zeros
+        # in front.
+        monkeypatch.setattr(event_file_writer, "time", SimpleNamespace(time=lambda now=1e9 + second: now))
         listener = TensorBoardListener(tmp_path)
         for index, step in enumerate(steps, start=steps[0] // 100 - 1):
             listener(index, {"control_steps": step, "success": step / 1000 + (steps[0] == 200)})
