@@ -62,8 +62,8 @@ def turned_in_palm(hand, kind, *quaternion):
     return None if turned is None else turned.flatten().tolist()
 
 
-# A bottle that lies along x (a quarter turn about y); the same, first turned about its own axis; end for end (a quarter
-# turn the other way); and one that stands.
+# A bottle that lies along x (a quarter turn about y), the same, first turned about its own axis, then end for end (a
+# quarter turn the other way), and one that stands.
 LYING, ROLLED, REVERSED, STANDING = (HALF, 0, HALF, 0), (0.5, 0.5, 0.5, 0.5), (HALF, 0, -HALF, 0), (1, 0, 0, 0)
 
 
