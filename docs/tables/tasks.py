@@ -8,7 +8,7 @@ from typing import Any
 
 from score_rl.core.records import read_json
 from score_rl.evaluation.results import find_record, read_results
-from tables import Table
+from tables import Table, success
 
 PAPER = {
     "pinch_cube": 30,
@@ -51,7 +51,7 @@ def hardware_bases_table(path: Path) -> Table:
 
 def _base_row(task: str, base: Mapping[str, Any], zero: Mapping[str, Any]) -> tuple[str, ...]:
     """A task's base policy beside the paper's, and at z = 0."""
-    shares = (f"{PAPER[task]} %", _success(base), _success(zero))
+    shares = (f"{PAPER[task]} %", success(base), success(zero))
     return (f"`{task}`", str(base["robot_seed"]), str(base["n"]), *shares, str(base["hand_faults"]))
 
 
@@ -85,7 +85,7 @@ def steered_table(directory: Path) -> Table:
 def _steered(found: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     """Cells of one robot, from its records by policy."""
     base, steered = found["base"], found["score_det"]
-    shares = (_success(found[name]) if name in found else "–" for name in (*REFERENCES, "score_det"))
+    shares = (success(found[name]) if name in found else "–" for name in (*REFERENCES, "score_det"))
     low, high = (100 * bound for bound in steered["vs_base_z0_95"])
     gained = f"{100 * steered['vs_base_z0_difference']:+.1f} [{low:+.0f}, {high:+.0f}]".replace("-", "−")
     trained = f"{steered['control_steps_trained'] / 1000:.0f} k"
@@ -208,8 +208,3 @@ def _results(directory: Path) -> list[tuple[str, Any]]:
     """(task, what its file holds) of those tasks that have a file, in the table's order."""
     paths = {task: directory / f"{task}.json" for task in PAPER}
     return [(task, read_json(path)) for task, path in paths.items() if path.exists()]
-
-
-def _success(record: Mapping[str, Any]) -> str:
-    low, high = record["wilson95"]
-    return f"{100 * record['success_rate']:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
