@@ -16,7 +16,6 @@ from score_rl.policies.flow.representation import RepresentationConfig
 from score_rl.policies.flow.train import PretrainConfig
 from score_rl.sim.task import TASKS, get_task
 from score_rl.tasks.settings import (
-    FALLING_STEPS,
     CalibrateSettings,
     CollectSettings,
     EvaluateSettings,
@@ -74,12 +73,6 @@ def for_task(recipe: Recipe, task: str, description: str, *sees: str, observatio
         steer=replace(recipe.steer, task=task),
         evaluate=replace(recipe.evaluate, task=task),
     )
-
-
-def half_budget(recipe: Recipe) -> Recipe:
-    """The recipe with 600,000 control steps, large at first and small at the end."""
-    learner = replace(recipe.steer.learner, ppo=FALLING_STEPS)
-    return replace(recipe, steer=replace(recipe.steer, control_steps=(600_000,), learner=learner))
 
 
 def seeing(recipe: Recipe, observation: Sight) -> Recipe:

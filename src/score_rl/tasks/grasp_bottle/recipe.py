@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from score_rl.tasks.pinch_cube.recipe import pinch_cube
 from score_rl.tasks.recipe import Recipe, for_task, recipes_of
-from score_rl.tasks.settings import FALLING_STEPS
 
 DESCRIPTION = "Franka + LEAP grasps a lying bottle; demonstrations, calibration and verdict on one proxy robot"
 
@@ -17,8 +16,7 @@ def grasp_bottle() -> Recipe:
     """
     recipe = for_task(pinch_cube(), "grasp_bottle", DESCRIPTION, observation="palm_ends")
     fit = replace(recipe.calibrate.fit, object_distance_m=0.12, touching_m=0.075)
-    learner = replace(recipe.steer.learner, ppo=FALLING_STEPS)
-    return replace(recipe, calibrate=replace(recipe.calibrate, fit=fit), steer=replace(recipe.steer, learner=learner))
+    return replace(recipe, calibrate=replace(recipe.calibrate, fit=fit))
 
 
 RECIPES = recipes_of(grasp_bottle)

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from score_rl.tasks.pinch_cube.recipe import pinch_cube
 from score_rl.tasks.recipe import Recipe, for_task, recipes_of
-from score_rl.tasks.settings import FALLING_STEPS
 
 DESCRIPTION = "Franka + LEAP picks a card from a block; demonstrations, calibration and verdict on one proxy robot"
 
@@ -19,7 +18,7 @@ def pick_card() -> Recipe:
     recipe = for_task(pinch_cube(), "pick_card", DESCRIPTION, "block_pose")
     fit = replace(recipe.calibrate.fit, table_clearance_m=0.14, touching_m=0.06)
     learner = recipe.steer.learner
-    learner = replace(learner, ppo=FALLING_STEPS, latent=replace(learner.latent, modes=2))
+    learner = replace(learner, latent=replace(learner.latent, modes=2))
     return replace(recipe, calibrate=replace(recipe.calibrate, fit=fit), steer=replace(recipe.steer, learner=learner))
 
 

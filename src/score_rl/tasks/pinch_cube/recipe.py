@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.policies.flow.policy import FlowConfig, PolicyConfig
 from score_rl.policies.flow.representation import RepresentationConfig
@@ -12,6 +14,7 @@ from score_rl.steering.latent import LatentConfig
 from score_rl.tasks.people.settings import CollectConfig
 from score_rl.tasks.recipe import Recipe, recipes_of
 from score_rl.tasks.settings import (
+    FALLING_STEPS,
     CalibrateSettings,
     CollectSettings,
     EvaluateSettings,
@@ -19,9 +22,15 @@ from score_rl.tasks.settings import (
     SteerSettings,
 )
 
+CONTROL_STEPS = (400_000,)
+
 
 def pinch_cube() -> Recipe:
-    """The demo: demonstrations in the proxy, steering in the calibrated twin, the verdict in the proxy."""
+    """The demo: demonstrations in the proxy, steering in the calibrated twin, the verdict in the proxy.
+
+    Half of a chunk runs before the next decision, and exploration holds on over some ten decisions: `docs/levers.md`
+    has what each is worth.
+    """
     policy = PolicyConfig(
         representation=RepresentationConfig(
             keys=("state", "command", "object_pose", "palm_pose", "fingertip_pos"),
@@ -45,13 +54,14 @@ def pinch_cube() -> Recipe:
         steer=SteerSettings(
             task="pinch_cube",
             worlds=("twin",),
-            control_steps=(1_200_000,),
+            control_steps=CONTROL_STEPS,
             num_envs=128,
             learner=SteerConfig(
-                execute_steps=8,
-                decisions=16,
+                execute_steps=4,
+                decisions=32,
                 latent=LatentConfig(kind="subspace", modes=1),
                 between_decisions="hold",
+                ppo=replace(FALLING_STEPS, noise_correlation=0.9),
             ),
         ),
         evaluate=EvaluateSettings(task="pinch_cube", world="proxy"),

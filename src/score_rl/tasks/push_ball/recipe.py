@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from score_rl.tasks.pinch_cube.recipe import pinch_cube
 from score_rl.tasks.recipe import Recipe, for_task, recipes_of
-from score_rl.tasks.settings import FALLING_STEPS
 
 DESCRIPTION = "Franka + LEAP pushes a ball into a goal; demonstrations, calibration and verdict on one robot"
 
@@ -14,13 +11,12 @@ DESCRIPTION = "Franka + LEAP pushes a ball into a goal; demonstrations, calibrat
 def push_ball() -> Recipe:
     """Nothing is lifted here: calibration learns of the camera from balls at rest, and keeps its prior otherwise.
 
-    An iteration of steering covers 128 of the task's 160 control steps (16 decisions of 8) and begins all episodes
+    An iteration of steering covers 128 of the task's 160 control steps (32 decisions of 4) and begins all episodes
     anew, so that rewards of the last 32 steps are never seen: the critic's value stands for them. Episodes cut there
-    that would have succeeded count as failures in the log. 20 decisions would cover the task; nobody has measured
+    that would have succeeded count as failures in the log. 40 decisions would cover the task; nobody has measured
     them alone (`docs/levers.md`).
     """
-    recipe = for_task(pinch_cube(), "push_ball", DESCRIPTION)
-    return replace(recipe, steer=replace(recipe.steer, learner=replace(recipe.steer.learner, ppo=FALLING_STEPS)))
+    return for_task(pinch_cube(), "push_ball", DESCRIPTION)
 
 
 RECIPES = recipes_of(push_ball)
