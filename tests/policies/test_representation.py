@@ -52,33 +52,6 @@ def test_palm_features_by_hand(hand):
     assert features["command"].flatten().tolist() == list(range(100, 123))
 
 
-def turned_in_palm(hand, kind, *quaternion):
-    """What "palm" features of a kind say of an object's orientation, for a palm that is oriented as the base."""
-    level = torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
-    frame = {"state": torch.zeros(23), "command": torch.zeros(23), "palm_pose": level}
-    frame |= {"object_pose": torch.tensor([0.0, 0.0, 0.0, *quaternion]), "fingertip_pos": torch.zeros(12)}
-    features = palm_features({key: value.view(1, 1, -1) for key, value in frame.items()}, tuple(hand), kind)
-    turned = features.get("object_orientation_in_palm")
-    return None if turned is None else turned.flatten().tolist()
-
-
-# A bottle that lies along x (a quarter turn about y), the same, first turned about its own axis, then end for end (a
-# quarter turn the other way), and one that stands.
-LYING, ROLLED, REVERSED, STANDING = (HALF, 0, HALF, 0), (0.5, 0.5, 0.5, 0.5), (HALF, 0, -HALF, 0), (1, 0, 0, 0)
-
-
-def test_palm_features_do_not_say_what_turns_of_a_symmetric_object_nobody_sees(hand):
-    axis = [turned_in_palm(hand, "palm_axis", *q) for q in (LYING, ROLLED, REVERSED, STANDING)]
-    assert axis == [pytest.approx(v, abs=1e-6) for v in ([1, 0, 0], [1, 0, 0], [-1, 0, 0], [0, 0, 1])]
-    ends = [turned_in_palm(hand, "palm_ends", *q) for q in (LYING, ROLLED, REVERSED, STANDING)]
-    # xx, xy, xz, yy, yz, zz
-    lying, standing = [1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]
-    assert ends == [pytest.approx(v, abs=1e-6) for v in (lying, lying, lying, standing)]
-    assert turned_in_palm(hand, "palm_ball", *LYING) is None
-    # With no symmetry all of them differ.
-    assert len({tuple(round(v, 3) for v in turned_in_palm(hand, "palm", *q)) for q in (LYING, ROLLED, REVERSED)}) == 3
-
-
 def test_palm_layout_is_the_order_of_the_context(hand):
     config = RepresentationConfig(keys=(*hand, "extra"), observation="palm")
     layout = Representation(spec_of(hand | {"extra": 2}, config, 23), config).encoders[0].layout

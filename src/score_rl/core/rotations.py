@@ -63,12 +63,6 @@ def rot6d(q: Tensor) -> Tensor:
     )
 
 
-def z_axis(q: Tensor) -> Tensor:
-    """Third column of the rotation matrix of unit quaternions (..., 4): where the body's z axis points, (..., 3)."""
-    w, x, y, z = q.unbind(-1)
-    return torch.stack((2.0 * (x * z + w * y), 2.0 * (y * z - w * x), 1.0 - 2.0 * (x * x + y * y)), dim=-1)
-
-
 def point_in(frame: Tensor, point: Tensor) -> Tensor:
     """Points (..., 3) expressed in `frame` (..., 7); both given in the same parent frame."""
     return quat_rotate(quat_conjugate(frame[..., 3:]), point - frame[..., :3])

@@ -55,14 +55,10 @@ class Recipe:
         return self.steer.task
 
 
-def for_task(recipe: Recipe, task: str, description: str, *sees: str, observation: str = "palm") -> Recipe:
-    """The same settings for another task, whose policy reads the keys `sees` too: poses of its other objects.
-
-    observation: which of the "palm" features suit its object.
-    """
+def for_task(recipe: Recipe, task: str, description: str, *sees: str) -> Recipe:
+    """The same settings for another task, whose policy reads the keys `sees` too: poses of its other objects."""
     policy = recipe.pretrain.training.policy
-    keys = (*policy.representation.keys, *sees)
-    representation = replace(policy.representation, keys=keys, observation=observation)
+    representation = replace(policy.representation, keys=(*policy.representation.keys, *sees))
     training = replace(recipe.pretrain.training, policy=replace(policy, representation=representation))
     return replace(
         recipe,

@@ -14,14 +14,14 @@ class and a line in `ENCODERS`; a policy names it per key in `RepresentationConf
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from score_rl.contracts import COMMAND, PolicySpec, Window
-from score_rl.core import normalization, rotations
+from score_rl.core import normalization
+from score_rl.core import rotations as geometry
 from score_rl.core.arrays import blank_window
 from score_rl.core.normalization import Affine
 from score_rl.policies.flow.pointnet import PointNet
@@ -86,45 +86,27 @@ def identity_features(window: Window, keys: tuple[str, ...]) -> dict[str, Tensor
     return {key: window[key].flatten(2).to(torch.float32) for key in keys}
 
 
-def upper_square(axis: Tensor) -> Tensor:
-    """Products (..., 6) of an axis' (..., 3) components by each other: the same for the axis and its opposite."""
-    rows, columns = torch.triu_indices(3, 3)
-    return axis[..., rows] * axis[..., columns]
-
-
-TURNED: dict[str, Callable[[Tensor], Tensor] | None] = {
-    "palm": rotations.rot6d,
-    "palm_axis": rotations.z_axis,
-    "palm_ends": lambda quaternion: upper_square(rotations.z_axis(quaternion)),
-    "palm_ball": None,
-}
-"""Palm features -> what they say of an object's orientation (..., 4), by how it can be turned and look the same: not
-at all; about its z axis (a cup); about that, and end for end (a bottle without a neck, a plate); in every way. What
-cannot be seen is noise that a policy needs demonstrations to learn to ignore."""
-
-
-def palm_features(window: Window, keys: tuple[str, ...], kind: str = "palm") -> dict[str, Tensor]:
+def palm_features(window: Window, keys: tuple[str, ...]) -> dict[str, Tensor]:
     """Hand-centred features: the same grasp looks the same wherever it happens.
 
     Measured joints and command [rad]; palm position [m] and orientation (rot6d) in the base frame; object
-    position [m] and orientation (as in `TURNED[kind]`), where `object_pose` is among the keys, and fingertip
-    positions [m] in the palm's frame. Further keys are appended flat.
+    position [m] and orientation (rot6d), where `object_pose` is among the keys, and fingertip positions [m] in the
+    palm's frame. Further keys are appended flat.
     """
     palm, fingertips = window["palm_pose"], window["fingertip_pos"]
-    tips = rotations.point_in(palm.unsqueeze(-2), fingertips.unflatten(-1, (-1, 3))).flatten(-2)
+    tips = geometry.point_in(palm.unsqueeze(-2), fingertips.unflatten(-1, (-1, 3))).flatten(-2)
     hand_centred = {
         "state": window["state"],
         COMMAND: window[COMMAND],
         "palm_position": palm[..., :3],
-        "palm_orientation": rotations.rot6d(palm[..., 3:]),
+        "palm_orientation": geometry.rot6d(palm[..., 3:]),
     }
     if OBJECT_POSE in keys:
         position, rotation = window[OBJECT_POSE].split((3, 4), dim=-1)
         # A measured orientation with noise on it is no unit quaternion.
-        seen = rotations.pose_in(palm, torch.cat((position, rotations.quat_normalize(rotation)), dim=-1))
+        seen = geometry.pose_in(palm, torch.cat((position, geometry.quat_normalize(rotation)), dim=-1))
         hand_centred["object_position_in_palm"] = seen[..., :3]
-        if (turned := TURNED[kind]) is not None:
-            hand_centred["object_orientation_in_palm"] = turned(seen[..., 3:])
+        hand_centred["object_orientation_in_palm"] = geometry.rot6d(seen[..., 3:])
     hand_centred["fingertips_in_palm"] = tips
     others = tuple(key for key in keys if key not in (*PALM_KEYS, OBJECT_POSE))
     return hand_centred | identity_features(window, others)
@@ -147,10 +129,7 @@ class Raw(nn.Module):
 
 ENCODERS: dict[str, Callable[[PolicySpec, tuple[str, ...], float], nn.Module]] = {
     "identity": lambda spec, keys, floor: FrameFeatures(spec, keys, identity_features, floor),
-    **{
-        kind: lambda spec, keys, floor, kind=kind: FrameFeatures(spec, keys, partial(palm_features, kind=kind), floor)
-        for kind in TURNED
-    },
+    "palm": lambda spec, keys, floor: FrameFeatures(spec, keys, palm_features, floor),
     "raw": lambda spec, keys, floor: Raw(keys),
     "pointnet": lambda spec, keys, floor: PointNet(spec, keys, "palm"),
     "pointnet_base": lambda spec, keys, floor: PointNet(spec, keys, "base"),

@@ -22,7 +22,7 @@ from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.normalization import Affine
 from score_rl.core.ranges import Count, Positive
 from score_rl.core.records import validate
-from score_rl.policies.flow.encoders import ENCODERS, OBJECT_POSE, PALM_KEYS, TURNED, FrameFeatures
+from score_rl.policies.flow.encoders import ENCODERS, OBJECT_POSE, PALM_KEYS, FrameFeatures
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ class RepresentationConfig:
     observation: str = "identity"
     """Encoder of all observed keys together that `encoders` does not name. "identity": the keys as they are. "palm":
     object pose, where it is among the keys, and fingertip positions in the palm's frame, the palm's pose in the base
-    frame, measured joints and command (needs the Franka + LEAP keys). "palm_axis", "palm_ends", "palm_ball": the same
-    of an object that looks alike however it is turned about its z axis, also end for end, or in any way."""
+    frame, measured joints and command (needs the Franka + LEAP keys)."""
     encoders: dict[str, str] = field(default_factory=dict)
     """Key or view -> encoder of its own; views that are not named are taken as they are."""
     action: Literal["absolute", "modes", "relative", "delta"] = "absolute"
@@ -176,7 +175,7 @@ def check_representation(spec: PolicySpec, config: RepresentationConfig) -> None
         if key not in (*config.keys, *config.views):
             raise unknown_choice("key with an encoder of its own", key, (*config.keys, *config.views))
     shared = [key for key in observed if key not in config.encoders]
-    if config.observation in TURNED and (missing := [key for key in PALM_KEYS if key not in shared]):
+    if config.observation == "palm" and (missing := [key for key in PALM_KEYS if key not in shared]):
         read = ", ".join((*PALM_KEYS[:2], OBJECT_POSE, *PALM_KEYS[2:]))
         raise ScoreError(
             f"palm features read the keys {read}, of which they need all but {OBJECT_POSE}; "
@@ -197,7 +196,7 @@ def check_representation(spec: PolicySpec, config: RepresentationConfig) -> None
 def plain_representation(config: RepresentationConfig) -> RepresentationConfig:
     """The same keys as they are, and actions that start from none of them, where they are not a robot's that
     "palm" features and the held command ask for; otherwise unchanged."""
-    if config.observation in TURNED and not set(PALM_KEYS) <= set(config.keys) - set(config.encoders):
+    if config.observation == "palm" and not set(PALM_KEYS) <= set(config.keys) - set(config.encoders):
         config = replace(config, observation="identity")
     if config.action in FROM_COMMAND and COMMAND not in config.keys:
         config = replace(config, action="absolute")
