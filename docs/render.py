@@ -155,6 +155,7 @@ TABLES = {
     "newcomer.json": newcomer_table,
     "handover.json": handover_table,
     "levers_further.json": further_table,
+    "levers_often.json": further_table,
     "levers_hand_built.json": levers_table,
     "levers_calibrated.json": levers_table,
     "candidates_hand_built.json": levers_table,

@@ -38,10 +38,10 @@ def means_table(path: Path) -> Table:
 
 def further_table(path: Path) -> Table:
     """One row per record: single trainings that no experiment's file holds."""
-    header = ("task", "lever", "control steps", "in", "SCORE", "stops")
+    header = ("task", "lever", "control steps", "in", "success", "stops")
     rows = []
     for record in read_json(path)["records"]:
-        trained = f"{record['control_steps_trained'] / 1000:.0f} k"
+        trained = f"{budget / 1000:.0f} k" if (budget := record["control_steps_trained"]) else "–"
         where = (trained, record["world"], _success([record]), str(record["hand_faults"]))
         rows.append((f"`{record['task']}`", record["lever"], *where))
     return header, rows
