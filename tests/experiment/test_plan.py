@@ -64,7 +64,7 @@ def test_what_a_job_is_given() -> None:
     assert proxy.settings.execute_steps is None and not twin.settings.evaluation.support
     assert jobs["pinch_cube/robot-2/best_of_n/seed-1/proxy"].settings.policies == ("best_of_n",)
     references = jobs["pinch_cube/robot-2/references/proxy_raw"]
-    assert references.settings.policies == ("base", "base_z0") and references.settings.execute_steps == 8
+    assert references.settings.policies == ("base", "base_z0") and references.settings.execute_steps == 4
 
 
 def test_controls_are_evaluated_beside_the_references() -> None:
