@@ -44,6 +44,7 @@ from tables.tasks import (
     rehearsals_table,
     stages_table,
     steered_table,
+    steered_there_table,
     throughput_table,
 )
 from tables.users import handover_table, newcomer_table
@@ -168,6 +169,7 @@ TABLES = {
     "calibration_tasks": camera_of_tasks_table,
     "tasks": bases_table,
     "tasks:steered": steered_table,
+    "hardware_steered": steered_there_table,
     "rehearsal": rehearsals_table,
     "throughput": throughput_table,
     "people.json": people_table,

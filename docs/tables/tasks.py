@@ -25,6 +25,7 @@ ELSEWHERE = ("pinch_cube",)
 """Tasks whose result file of that name is older than this table, and told elsewhere."""
 WHEN = ("uncalibrated", "earlier rule", "now")
 REFERENCES = ("base", "base_z0", "base_ticket")
+STEERED = ("task", "robot", "n", "control steps", "base", "z = 0", "best latent", "SCORE", "SCORE − z = 0", "stops")
 BASES = ("task", "robot", "n", "base, paper", "base", "z = 0", "stops of base")
 
 
@@ -56,30 +57,24 @@ def _base_row(task: str, base: Mapping[str, Any], zero: Mapping[str, Any]) -> tu
 
 
 def steered_table(directory: Path) -> Table:
-    """One row per robot in a result file of a task's name beside the folder: what steering gained there.
+    """One row per robot in a result file of a task's name beside the folder: what steering gained there."""
+    tasks = (task for task in PAPER if task not in ELSEWHERE)
+    return STEERED, _steered_rows({task: directory.parent / f"{task}.json" for task in tasks})
 
-    "best latent" is the best constant one; a dash where it was not searched.
-    """
-    header = (
-        "task",
-        "robot",
-        "n",
-        "control steps",
-        "base",
-        "z = 0",
-        "best latent",
-        "SCORE",
-        "SCORE − z = 0",
-        "stops",
-    )
+
+def steered_there_table(directory: Path) -> Table:
+    """The same of result files in the folder."""
+    return STEERED, _steered_rows({task: directory / f"{task}.json" for task in PAPER})
+
+
+def _steered_rows(paths: Mapping[str, Path]) -> list[tuple[str, ...]]:
+    """Rows of the tasks' files, those that there are; a dash where no constant latent was searched."""
     rows = []
-    for task in PAPER:
-        path = directory.parent / f"{task}.json"
-        if path.exists() and task not in ELSEWHERE:
-            records = read_results(path)
-            for robot in dict.fromkeys(record["robot_seed"] for record in records):
-                rows.append((f"`{task}`", *_steered({r["policy"]: r for r in records if r["robot_seed"] == robot})))
-    return header, rows
+    for task, path in paths.items():
+        records = read_results(path) if path.exists() else []
+        for robot in dict.fromkeys(record["robot_seed"] for record in records):
+            rows.append((f"`{task}`", *_steered({r["policy"]: r for r in records if r["robot_seed"] == robot})))
+    return rows
 
 
 def _steered(found: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
