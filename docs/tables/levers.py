@@ -27,6 +27,12 @@ def levers_table(path: Path) -> Table:
     return HEADER, [_row(task, label, records) for (task, label, _), records in found.items()]
 
 
+def rivals_table(path: Path) -> Table:
+    """The same, of methods."""
+    header, rows = levers_table(path)
+    return tuple("method" if name == "lever" else name for name in header), rows
+
+
 def means_table(path: Path) -> Table:
     """One row per lever: means over tasks and robots, with intervals that know both, and the least of them.
 
