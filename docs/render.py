@@ -33,7 +33,15 @@ from tables.comparisons import calibration_table, camera_table, success_table, s
 from tables.deployment import latency_table, rehearsal_table, runtime_table, server_table
 from tables.engines import engines_table, speed_table
 from tables.hardware import effects_table, hardware_table, rough_table, stop_table, twins_table
-from tables.levers import further_table, levers_table, limit_table, lost_table, means_table, rivals_table
+from tables.levers import (
+    further_table,
+    levers_table,
+    limit_table,
+    lost_table,
+    means_table,
+    rival_means_table,
+    rivals_table,
+)
 from tables.methods import method_table, tuning_table
 from tables.tasks import (
     bases_table,
@@ -164,7 +172,9 @@ TABLES = {
     "candidates_calibrated.json": levers_table,
     "candidates_calibrated.json:means": means_table,
     "rivals.json": rivals_table,
+    "rivals.json:means": rival_means_table,
     "rivals_calibrated.json": rivals_table,
+    "rivals_calibrated.json:means": rival_means_table,
     "latent_limit.json": limit_table,
     "lost_states.json": lost_table,
     "failures": failures_table,

@@ -27,12 +27,6 @@ def levers_table(path: Path) -> Table:
     return HEADER, [_row(task, label, records) for (task, label, _), records in found.items()]
 
 
-def rivals_table(path: Path) -> Table:
-    """The same, of methods."""
-    header, rows = levers_table(path)
-    return tuple("method" if name == "lever" else name for name in header), rows
-
-
 def means_table(path: Path) -> Table:
     """One row per lever: means over tasks and robots, with intervals that know both, and the least of them.
 
@@ -40,6 +34,16 @@ def means_table(path: Path) -> Table:
     """
     header = ("lever", "control steps", "cells", "twin", "− SCORE", "proxy", "− SCORE", "least in the proxy", "stops")
     return header, [_mean_row(label, records) for label, records in _grouped(path, _label).items()]
+
+
+def rivals_table(path: Path) -> Table:
+    """`levers_table` of methods."""
+    return _of_methods(levers_table(path))
+
+
+def rival_means_table(path: Path) -> Table:
+    """`means_table` of methods."""
+    return _of_methods(means_table(path))
 
 
 def further_table(path: Path) -> Table:
@@ -51,6 +55,11 @@ def further_table(path: Path) -> Table:
         where = (trained, record["world"], _success([record]), str(record["hand_faults"]))
         rows.append((f"`{record['task']}`", record["lever"], *where))
     return header, rows
+
+
+def _of_methods(table: Table) -> Table:
+    header, rows = table
+    return tuple("method" if name == "lever" else name for name in header), rows
 
 
 def _grouped(path: Path, key: Callable[[Mapping[str, Any]], Any]) -> dict[Any, dict[str, list[Mapping[str, Any]]]]:
