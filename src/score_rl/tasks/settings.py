@@ -87,7 +87,7 @@ class SteerSettings:
     worlds: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--world"])] = ("twin",)
     """Worlds to learn in, one after the other, usually the calibrated twin: domains (twin, proxy, PATH.toml),
     installed worlds or package.module:factory, with options as in NAME?key=value."""
-    control_steps: tuple[Count, ...] = (1_200_000,)
+    control_steps: tuple[Count, ...] = (400_000,)
     """Budget of control steps in each of the worlds."""
     num_envs: Envs = 128
     """Environments that run side by side."""
