@@ -40,16 +40,6 @@ def bases_table(directory: Path) -> Table:
     return BASES, rows
 
 
-def hardware_bases_table(path: Path) -> Table:
-    """One row per task and robot of the hardware experiment: base policy and z = 0 there."""
-    found: dict[tuple[str, int], dict[str, Mapping[str, Any]]] = {}
-    for record in read_results(path):
-        if record["evaluation"] == "proxy" and record["policy"] in ("base", "base_z0"):
-            found.setdefault((record["task"], record["robot_seed"]), {})[record["policy"]] = record
-    order = sorted(found, key=lambda cell: (list(PAPER).index(cell[0]), cell[1]))
-    return BASES, [_base_row(cell[0], found[cell]["base"], found[cell]["base_z0"]) for cell in order]
-
-
 def _base_row(task: str, base: Mapping[str, Any], zero: Mapping[str, Any]) -> tuple[str, ...]:
     """A task's base policy beside the paper's, and at z = 0."""
     shares = (f"{PAPER[task]} %", success(base), success(zero))
