@@ -22,8 +22,6 @@ from score_rl.tasks.settings import (
     SteerSettings,
 )
 
-CONTROL_STEPS = (400_000,)
-
 
 def pinch_cube() -> Recipe:
     """The demo: demonstrations in the proxy, steering in the calibrated twin, the verdict in the proxy.
@@ -54,7 +52,7 @@ def pinch_cube() -> Recipe:
         steer=SteerSettings(
             task="pinch_cube",
             worlds=("twin",),
-            control_steps=CONTROL_STEPS,
+            control_steps=(400_000,),
             num_envs=128,
             learner=SteerConfig(
                 execute_steps=4,
