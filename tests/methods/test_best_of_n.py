@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -27,9 +27,9 @@ def spec_of(**options):
     return SteeringSpec(6, (4, 1), (4, 1), LatentConfig(), (8,), "elu", 2, POLICY.fingerprint(), "best_of_n", options)
 
 
-def learner_of(**options):
+def learner_of(ppo=PPO, **options):
     with seeded("test"):
-        return BestOfNLearner(SIZES, PPO, POLICY, spec_of(**options), "cpu")
+        return BestOfNLearner(SIZES, ppo, POLICY, spec_of(**options), "cpu")
 
 
 def prefer_left(ranker):
@@ -122,6 +122,15 @@ def test_the_memory_holds_the_newest_iterations():
         metrics = learner.update(torch.zeros(2, 2))
     assert [part["returns"].mean().item() for part in learner._memory] == [2.0, 3.0]
     assert {"q_loss", "value_loss", "explained_variance", "q_gain"} <= metrics.keys()
+
+
+@pytest.mark.parametrize(("elapsed", "moves"), [(0.0, True), (1.0, False)])
+def test_its_steps_fall_as_those_of_all_methods(elapsed, moves):
+    learner = learner_of(replace(PPO, final_learning_rate=0.0))
+    before = learner.critic.mlp[-1].bias.clone()
+    roll(learner, [[1.0, 0.0]] * 3)
+    learner.update(torch.zeros(2, 2), elapsed)
+    assert torch.equal(learner.critic.mlp[-1].bias, before) is not moves
 
 
 def test_an_incomplete_memory_is_refused():

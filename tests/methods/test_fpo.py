@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_the_asymmetric_region_pulls_back_where_the_advantage_is_negative():
 def learner(options, policy=None):
     policy = policy or LearnableToyPolicy()
     spec = steering_spec(policy, CONFIG, METHODS["fpo"], options)
-    sizes = Sizes(context=6, critic=2, action=4, envs=2, decisions=1)
+    sizes = Sizes(context=6, critic=2, action=4, envs=2, decisions=2)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return FPOLearner(sizes, CONFIG.ppo, policy, spec, "cpu")
@@ -62,12 +62,12 @@ def test_the_ratio_is_that_of_the_likelihoods_where_the_loss_is_one():
     assert torch.allclose(ratio, expected)
 
 
-def train(path, iterations, options=FAST):
-    run = start_run(path, "steer", CONFIG, {"training": 0})
+def train(path, iterations, options=FAST, config=CONFIG):
+    run = start_run(path, "steer", config, {"training": 0})
     stages = [Stage(ToyWorld(64), iterations * 64 * 16)]
     policy = LearnableToyPolicy()
     before = policy.fingerprint()
-    trained = steer(policy, stages, CONFIG, run, method=METHODS["fpo"], options=options)
+    trained = steer(policy, stages, config, run, method=METHODS["fpo"], options=options)
     assert policy.fingerprint() == before  # the base policy stays frozen
     return trained
 
@@ -90,6 +90,16 @@ def test_it_learns_and_deploys_its_own_flow(tmp_path):
     assert right > 0.3 and left < -0.3
     base = BaseDecider(LearnableToyPolicy(), zero=True).decide(window, noise).chunk
     assert base.abs().max() == 0.0
+
+
+def test_decisions_that_fill_no_minibatch_sit_a_pass_out(tmp_path):
+    """64 x 4 decisions are 5 x 51 and one: advantages of one decision cannot be normalised."""
+    made = learner(FAST)
+    made.minibatch = 51
+    assert [len(rows) for rows in made._minibatches(256)] == [51] * 5
+    train(tmp_path / "run", 2, config=replace(CONFIG, ppo=replace(CONFIG.ppo, minibatches=5)))
+    records = read_json_lines(tmp_path / "run" / "metrics.jsonl")
+    assert all(math.isfinite(record["surrogate_loss"]) for record in records)
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,20 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from toys import ScaledToyPolicy, ToyWorld
+from toys import ScaledToyPolicy, ToyWorld, decided
 
 from score_rl.contracts import PlainContext
 from score_rl.core.errors import ScoreError
 from score_rl.core.records import read_json_lines
 from score_rl.core.runs import start_run
 from score_rl.evaluation.evaluate import evaluate
+from score_rl.steering.learning import Sizes
 from score_rl.steering.loop import Stage, SteerConfig, steer, steering_spec
 from score_rl.steering.methods import METHODS, load_trained
 from score_rl.steering.methods.unconstrained import UnconstrainedConfig, shift_head
 from score_rl.steering.policy import decision_noise
 from score_rl.steering.ppo import PPOConfig
+from score_rl.steering.privileged import PrivilegedLearner
 
 CONFIG = SteerConfig(
     execute_steps=4, decisions=4, ppo=PPOConfig(learning_rate=3e-3, hidden=(32,), epochs=4, minibatches=2)
@@ -93,14 +95,31 @@ def test_a_privileged_policy_acts_in_simulation_only(tmp_path):
     assert sum(episode.success_end for episode in played.episodes) > 30
 
 
-def test_its_moments_change_between_rollouts_only_and_resume(tmp_path):
+def test_its_moments_are_those_of_the_first_rollout_and_it_resumes(tmp_path):
+    """What is deployed is normalised as what the last update learned from."""
     options = UnconstrainedConfig(centre="data", std=0.75, observes="privileged")
-    train(tmp_path / "straight", options, 3, envs=8)
+    first = train(tmp_path / "first", options, 1, envs=8).actor.moments
+    last = train(tmp_path / "straight", options, 3, envs=8).actor.moments
+    assert first.count == 8 * CONFIG.decisions and first.mean.abs().max() > 0
+    assert torch.equal(first.mean, last.mean) and torch.equal(first.variance, last.variance)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "stopped", options, 3, stop_at=1, envs=8)
     train(tmp_path / "stopped", options, 3, envs=8)
     files = [(tmp_path / name / "steering" / "steering.safetensors").read_bytes() for name in ("straight", "stopped")]
     assert files[0] == files[1]
+
+
+def test_the_first_update_learns_from_normalised_inputs():
+    """Two inputs a thousand apart: the actor's context has mean 0 and, but for the floor, variance 1."""
+    sizes = Sizes(context=6, critic=2, action=1, envs=4, decisions=1)
+    learner = PrivilegedLearner(sizes, CONFIG.ppo, 4, "cpu")
+    truth = torch.tensor([[0.0, 1000.0], [2.0, 3000.0], [0.0, 1000.0], [2.0, 3000.0]])
+    learner.act(PlainContext(torch.zeros(4, 6)), truth)
+    never = torch.zeros(4, dtype=torch.bool)
+    learner.record(decided(torch.ones(4), never, never, torch.full((4,), 4)), truth)
+    learner.update(truth)
+    expected = torch.tensor([[-1 / 1.01, -1000 / 1000.01], [1 / 1.01, 1000 / 1000.01]] * 2)
+    assert torch.allclose(learner.learner.rollout["context"][0], expected)
 
 
 def test_settings_that_cannot_work():

@@ -34,10 +34,11 @@ def test_the_nearest_is_over_the_overlap_and_in_the_given_scale():
     one = [[0.0, 0.0], [0.0, 0.0], [9.0, 9.0]]
     other = [[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]
     chunks, running = torch.tensor([[one, other]]), torch.tensor([[[0.4, 5.0], [0.4, 5.0]]])
-    assert nearest(chunks, running, torch.ones(2)).tolist() == [0]  # 0.16 against 0.36; the third action is not read
-    assert nearest(chunks, running + torch.tensor([0.2, 0.0]), torch.ones(2)).tolist() == [1]
-    assert nearest(chunks, torch.tensor([[[0.4, 0.0]]]), torch.tensor([0.1, 1.0])).tolist() == [0]
-    assert nearest(torch.cat((chunks, chunks), dim=1), running, torch.ones(2)).tolist() == [0]  # the first of equals
+    one_unit = torch.ones(1, 2)
+    assert nearest(chunks, running, one_unit).tolist() == [0]  # 0.16 against 0.36; the third action is not read
+    assert nearest(chunks, running + torch.tensor([0.2, 0.0]), one_unit).tolist() == [1]
+    assert nearest(chunks, torch.tensor([[[0.4, 0.0]]]), torch.tensor([[0.1, 1.0]])).tolist() == [0]
+    assert nearest(torch.cat((chunks, chunks), dim=1), running, one_unit).tolist() == [0]  # the first of equals
 
 
 def test_without_a_running_chunk_it_is_the_steerings_own_decision():
@@ -64,6 +65,25 @@ def test_what_steering_chose_stays_and_the_rest_is_the_nearest_draw():
     assert apart[0] < apart[1]
     again = handing.decide({key: value[2:4] for key, value in WINDOW.items()}, NOISE[2:4], running[2:4])
     assert torch.equal(again.latent, decided.latent[2:4])  # who else is in the batch does not matter
+
+
+class TwoActions(ToyPolicy):
+    """The first action spreads as far as the state says, the second by 1, in the opposite order of time."""
+
+    def decode(self, context, latent):
+        return torch.cat((latent * context.features[:, :1, None], latent.flip(1)), dim=2)
+
+
+def test_the_scale_of_a_row_is_its_own():
+    """Rows spread 0.01 to 100 times as far; each is handed over as it would be alone, as on a robot."""
+    window = {"state": torch.zeros(5, 2, 2), "command": torch.zeros(5, 2, 1)}
+    window["state"][:, 0, 0] = torch.tensor([0.01, 0.1, 1.0, 10.0, 100.0])
+    handing, running = HandOver(TwoActions(), None, 16), torch.ones(5, 4, 2) * torch.tensor([0.0, 1.0])
+    together = handing.decide(window, NOISE, running).latent
+    for row in range(5):
+        alone = {key: value[row : row + 1] for key, value in window.items()}
+        one = handing.decide(alone, NOISE[row : row + 1], running[row : row + 1]).latent
+        assert torch.equal(one[0], together[row])
 
 
 def test_what_leaves_nothing_to_draw_is_refused():

@@ -51,7 +51,7 @@ class HandOver:
         latents = self._latents(context, noise, draws(noise, self.samples))
         repeated = repeat_rows(context, self.samples)
         chunks = self.policy.decode(repeated, latents.flatten(0, 1)).unflatten(0, (len(noise), self.samples))
-        best = nearest(chunks, running, self._scale(context, chunks))
+        best = nearest(chunks, running, chunks.flatten(1, 2).std(dim=1).clamp_min(1e-6))
         rows = torch.arange(len(noise), device=noise.device)
         return Decision(chunks[rows, best], latents[rows, best])
 
@@ -65,18 +65,14 @@ class HandOver:
         others = [head.latent(mean, drawn[:, k]) for k in range(1, drawn.shape[1])]
         return torch.stack([own, *others], dim=1)
 
-    def _scale(self, context: Context, chunks: Tensor) -> Tensor:
-        """(a,) what counts as one unit of every action: the spread of the chunks that are chosen from."""
-        return chunks.flatten(0, 2).std(dim=0).clamp_min(1e-6)
-
 
 def nearest(chunks: Tensor, running: Tensor, scale: Tensor) -> Tensor:
     """Of m chunks (n, m, h, a) per row the one nearest to actions (n, r, a) over min(h, r) actions; (n,) numbers, the
-    first of equals. scale (a,): differences are divided by it.
+    first of equals. scale (n, a): what counts as one unit of every action; differences are divided by it.
 
-    >>> nearest(torch.tensor([[[[0.0], [9.0]], [[1.0], [0.0]]]]), torch.tensor([[[0.8]]]), torch.ones(1))
+    >>> nearest(torch.tensor([[[[0.0], [9.0]], [[1.0], [0.0]]]]), torch.tensor([[[0.8]]]), torch.ones(1, 1))
     tensor([1])
     """
     overlap = min(chunks.shape[2], running.shape[1])
-    difference = (chunks[:, :, :overlap] - running[:, None, :overlap]) / scale
+    difference = (chunks[:, :, :overlap] - running[:, None, :overlap]) / scale[:, None, None]
     return difference.square().mean(dim=(2, 3)).argmin(dim=1)

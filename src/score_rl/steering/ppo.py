@@ -62,7 +62,8 @@ class PPOConfig:
     """Largest gradient norm, of actor and of critic [1.0]."""
     noise_correlation: Share = 0.0
     """Correlation of the exploration noise of two consecutive decisions of an environment (AR(1)); every decision's
-    distribution stays the actor's. 0: independent [0]. Close to 1 an episode tries one latent throughout."""
+    distribution stays the actor's. 0: independent [0]. Close to 1 an episode tries one latent throughout. With
+    other `execute_steps` the same time in control steps takes another power of it."""
     final_std: Positive | None = None
     """Most that the actor's standard deviation may be at the end of training; the limit falls linearly from 1, so
     that what is deployed, the mean, is what the last rollouts try. None: no limit [none]."""
@@ -81,6 +82,10 @@ class PPOConfig:
     def network(self) -> tuple[tuple[int, ...], str, bool]:
         """Widths, activation and layer norm: what `networks` are made of."""
         return (self.hidden, self.activation, self.layer_norm)
+
+    def learning_rate_factor(self, elapsed: float) -> float:
+        """The step size as a share of the first one, when so large a share of training lies behind."""
+        return 1 + elapsed * (self.final_learning_rate - 1)
 
     def minibatch_size(self, decisions: int) -> int:
         """Decisions per minibatch of a rollout of so many. Raises ScoreError for fewer than 2."""
@@ -163,7 +168,7 @@ class Learner:
         decisions = self.rollout | {"advantage": advantages, "return": returns}
         decisions = {name: values.flatten(0, 1) for name, values in decisions.items()}
         self.acting = elapsed >= config.value_share
-        self.optimizer.param_groups[0]["lr"] = config.learning_rate * (1 + elapsed * (config.final_learning_rate - 1))
+        self.optimizer.param_groups[0]["lr"] = config.learning_rate * config.learning_rate_factor(elapsed)
         minibatches = torch.randperm(self.minibatch * config.minibatches, device=self.device).split(self.minibatch)
         losses = [
             self.descend({name: values[rows] for name, values in decisions.items()})

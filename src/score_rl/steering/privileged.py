@@ -1,7 +1,7 @@
 """Actors that read what only a simulator knows: for rivals that are trained, and can act, in simulation alone.
 
-The actor's input is the world's critic group, normalised by running moments that change between rollouts only, so
-that a rollout and its update see the same numbers.
+The actor's input is the world's critic group, normalised by the moments of the first rollout, in which its mean is
+0 whatever it reads. They stay, so that what is deployed reads what the last update learned from.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ class PrivilegedLearner:
         self.learner = Learner(self._inner(sizes), ppo, execute_steps, (), device)
         self.actor = PrivilegedActor(sizes.critic, sizes.action, *ppo.network).to(device)
         self.actor.gaussian = self.learner.actor
-        self._seen: list[Tensor] = []
 
     @staticmethod
     def _inner(sizes: Sizes) -> Sizes:
@@ -59,12 +58,10 @@ class PrivilegedLearner:
     def resize(self, sizes: Sizes) -> None:
         """See `steering.method.Learns`."""
         self.learner.resize(self._inner(sizes))
-        self._seen = []
 
     @torch.no_grad()
     def act(self, context: Context, critic: Tensor, window: Window | None = None) -> Tensor:
         """See `steering.method.Learns`; the context is not read."""
-        self._seen.append(critic)
         return self.learner.act(PlainContext(self.actor.moments.normalize(critic)), critic)
 
     def record(self, result: ChunkResult, final_critic: Tensor) -> None:
@@ -73,10 +70,11 @@ class PrivilegedLearner:
 
     def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
         """See `steering.method.Learns`."""
-        metrics = self.learner.update(last_critic, elapsed)
-        self.actor.moments.observe(torch.cat(self._seen))
-        self._seen = []
-        return metrics
+        moments, rollout = self.actor.moments, self.learner.rollout
+        if not moments.count:
+            moments.observe(rollout["critic"].flatten(0, 1))
+            rollout["context"].copy_(moments.normalize(rollout["critic"]))
+        return self.learner.update(last_critic, elapsed)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `steering.method.Learns`."""

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BestOfNConfig:
-    """The search and its value function; widths, learning rate and discount are those of --learner.ppo."""
+    """The search and its value function; widths, step size and discount are those of --learner.ppo."""
 
     n: Annotated[int, Range(2)] = 16
     """Latents per decision."""
@@ -119,7 +119,7 @@ class BestOfNLearner:
         self.config = spec.own(BestOfNConfig)
         self.actor = Ranker(spec).to(device)
         self.critic = Critic(sizes.critic, *ppo.network).to(device)
-        self.optimizer = torch.optim.Adam([*self.actor.parameters(), *self.critic.parameters()], lr=ppo.learning_rate)
+        self.optimizer = torch.optim.Adam([*self.actor.parameters(), *self.critic.parameters()])
         self.iteration = 0
         self._memory: list[dict[str, Tensor]] = []
         self.resize(sizes)
@@ -156,6 +156,7 @@ class BestOfNLearner:
         for network, inputs in ((self.actor.value, newest["features"]), (self.critic, newest["critic"])):
             network.observe(inputs)
         self._memory = [*self._memory, newest][-self.config.memory :]
+        self.optimizer.param_groups[0]["lr"] = self.ppo.learning_rate * self.ppo.learning_rate_factor(elapsed)
         losses = self._regress()
         self.iteration += 1
         return {"explained_variance": explained, "value_loss": losses[1], "q_loss": losses[0], "q_gain": gain}

@@ -92,7 +92,7 @@ class FPOLearner:
 
     def resize(self, sizes: Sizes) -> None:
         """See `steering.method.Learns`."""
-        self.minibatch = max(1, sizes.envs * sizes.decisions // self.ppo.minibatches)
+        self.minibatch = self.ppo.minibatch_size(sizes.envs * sizes.decisions)
         self._rollout: list[dict[str, Tensor]] = []
         self._windows: list[Window] = []
 
@@ -116,14 +116,13 @@ class FPOLearner:
         self._window = {key: torch.cat([window[key] for window in self._windows]) for key in self._windows[0]}
         self._rollout, self._windows = [], []
         with torch.no_grad():
-            data["old"] = torch.cat(
-                [self._losses(data, rows) for rows in self._minibatches(shuffled=False, data=data)]
-            )
+            rows = torch.arange(len(data["x"]), device=self.device)
+            data["old"] = torch.cat([self._losses(data, part) for part in rows.split(self.minibatch)])
         for name, group in zip(("learning_rate", "critic_learning_rate"), self.optimizer.param_groups):
-            group["lr"] = getattr(self.config, name) * (1 + elapsed * (self.ppo.final_learning_rate - 1))
+            group["lr"] = getattr(self.config, name) * self.ppo.learning_rate_factor(elapsed)
         sums, count = torch.zeros(4), 0
         for _ in range(self.ppo.epochs):
-            for rows in self._minibatches(shuffled=True, data=data):
+            for rows in self._minibatches(len(data["x"])):
                 sums += self._step_on(data, rows)
                 count += 1
         if not sums.isfinite().all():
@@ -167,9 +166,10 @@ class FPOLearner:
         data["noise"] = torch.randn(*drawn, *self.spec.chunk_shape).to(self.device)
         return data, explained_variance(value, gain + value)
 
-    def _minibatches(self, shuffled: bool, data: Mapping[str, Tensor]) -> Sequence[Tensor]:
-        n = len(data["x"])
-        return (torch.randperm(n) if shuffled else torch.arange(n)).to(self.device).split(self.minibatch)
+    def _minibatches(self, n: int) -> Sequence[Tensor]:
+        """Rows of n in random order; those that do not fill a minibatch sit this pass out."""
+        whole = n // self.minibatch * self.minibatch
+        return torch.randperm(n)[:whole].to(self.device).split(self.minibatch)
 
     def _losses(self, data: Mapping[str, Tensor], rows: Tensor) -> Tensor:
         """Flow-matching loss (m, draws) of the rows (m,) on their draws."""
