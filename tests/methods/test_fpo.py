@@ -13,9 +13,10 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.records import read_json_lines
 from score_rl.core.runs import start_run
 from score_rl.steering.learning import Sizes
-from score_rl.steering.loop import Stage, SteerConfig, steer, steering_spec
+from score_rl.steering.loop import Stage, SteerConfig, steer
 from score_rl.steering.methods import METHODS
 from score_rl.steering.methods.fpo import FPOConfig, FPOLearner, surrogate
+from score_rl.steering.plan import steering_spec
 from score_rl.steering.policy import BaseDecider, decision_noise
 from score_rl.steering.ppo import PPOConfig
 

@@ -14,9 +14,10 @@ from score_rl.core.records import read_json_lines
 from score_rl.core.runs import start_run
 from score_rl.evaluation.evaluate import evaluate
 from score_rl.steering.learning import Sizes
-from score_rl.steering.loop import Stage, SteerConfig, steer, steering_spec
+from score_rl.steering.loop import Stage, SteerConfig, steer
 from score_rl.steering.methods import METHODS, load_trained
 from score_rl.steering.methods.unconstrained import UnconstrainedConfig, shift_head
+from score_rl.steering.plan import steering_spec
 from score_rl.steering.policy import decision_noise
 from score_rl.steering.ppo import PPOConfig
 from score_rl.steering.privileged import PrivilegedLearner

@@ -9,13 +9,14 @@ import torch
 from toys import ScaledToyPolicy, ToyPolicy
 
 from score_rl.core.errors import ScoreError
+from score_rl.steering.config import SteerConfig
 from score_rl.steering.controls import ControlsConfig as Config
 from score_rl.steering.controls import control, most_typical, ranked
 from score_rl.steering.heads import LatentHead, more_noise
 from score_rl.steering.latent import LatentConfig, LatentMap
-from score_rl.steering.loop import SteerConfig, steering_spec
 from score_rl.steering.method import SCORE
 from score_rl.steering.methods import METHODS
+from score_rl.steering.plan import steering_spec
 from score_rl.steering.policy import blank_policy, compulsory_deciders, decision_noise
 from score_rl.steering.ppo import PPOConfig
 

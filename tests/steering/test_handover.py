@@ -11,8 +11,8 @@ from score_rl.steering.config import SteerConfig
 from score_rl.steering.handover import HandOver, nearest
 from score_rl.steering.heads import more_noise
 from score_rl.steering.latent import LatentConfig
-from score_rl.steering.loop import steering_spec
 from score_rl.steering.method import SCORE
+from score_rl.steering.plan import steering_spec
 from score_rl.steering.policy import blank_policy, decision_noise
 
 WINDOW = {"state": torch.randn(5, 2, 2), "command": torch.randn(5, 2, 1)}

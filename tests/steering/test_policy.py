@@ -14,8 +14,9 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.files import write_json
 from score_rl.core.records import read_json
 from score_rl.steering.latent import LatentConfig
-from score_rl.steering.loop import Stage, SteerConfig, check_settings
+from score_rl.steering.loop import Stage, SteerConfig
 from score_rl.steering.networks import GaussianActor
+from score_rl.steering.plan import check_settings
 from score_rl.steering.policy import (
     SteeredDecider,
     SteeringPolicy,

@@ -13,11 +13,12 @@ from score_rl.report.stages import reference_lines
 from score_rl.steering.advice import Adviser, advice
 from score_rl.steering.config import Stage, SteerConfig
 from score_rl.steering.latent import LatentConfig
-from score_rl.steering.loop import steer, steering_spec
+from score_rl.steering.loop import steer
 from score_rl.steering.methods import METHODS
+from score_rl.steering.plan import steering_spec
 from score_rl.steering.policy import decision_noise, load_steering
 from score_rl.steering.ppo import PPOConfig
-from score_rl.steering.reference import batches, constant, constants, deployed
+from score_rl.steering.reference import batches, constant, constants, deployed, zero_success
 from score_rl.steering.ticket import TicketPolicy
 
 ENVS, ROLLOUT = 16, 16 * 16
@@ -163,7 +164,8 @@ def test_a_constant_policy_decides_its_latent_in_every_mode():
 
 def records(kl=0.1, clip=0.5, success=0.5, count=4, stage=0):
     return [
-        {"iteration": i, "stage": stage, "kl": kl, "clip_fraction": clip, "success": success} for i in range(count)
+        {"iteration": i, "stage": stage, "kl": kl, "clip_fraction": clip, "success": 1.0, "success_end": success}
+        for i in range(count)
     ]
 
 
@@ -175,8 +177,18 @@ def test_advice_has_two_sides():
     assert "--learner.ppo.learning-rate 0.001," in advice(records(clip=0.86), 0.5, ppo, None)["steps"]
     assert set(advice(records(success=0.49), 0.5, ppo, 0.5)) == {"below_z0"}
     assert advice(records(success=0.49), 0.2, ppo, 0.5) == {}  # it begins as the base policy
-    learner_without_ratios = [{"iteration": i, "stage": 0, "success": 0.5} for i in range(4)]
+    learner_without_ratios = [{"iteration": i, "stage": 0, "success_end": 0.5} for i in range(4)]
     assert advice(learner_without_ratios, 0.5, ppo, None) == {}
+
+
+def test_z_zero_is_compared_with_whole_episodes_of_its_own_world():
+    """Episodes have 16 steps: 4 decisions of 4 cover them, 3 count every later success as a failure."""
+    first, last = Stage(ToyWorld(ENVS), ROLLOUT), Stage(ToyWorld(ENVS), ROLLOUT)
+    known = {"reference": {"success": {"base_z0": 0.7}}}
+    assert zero_success(known, last, CONFIG, [first, last]) == 0.7
+    assert zero_success(known, first, CONFIG, [first, last]) is None
+    assert zero_success(known, last, replace(CONFIG, decisions=3), [first, last]) is None
+    assert zero_success({}, last, CONFIG, [first, last]) is None
 
 
 def test_an_adviser_says_each_thing_once_and_forgets_the_stage_before():

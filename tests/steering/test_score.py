@@ -15,11 +15,13 @@ from score_rl.core.records import read_json_lines
 from score_rl.core.runs import start_run
 from score_rl.core.seeding import torch_generator
 from score_rl.steering import loop as score
-from score_rl.steering.config import Stage, SteerConfig, check_settings
+from score_rl.steering.config import Stage, SteerConfig
 from score_rl.steering.latent import LatentConfig
 from score_rl.steering.loop import steer
+from score_rl.steering.plan import check_settings
 from score_rl.steering.policy import BaseDecider, SteeredDecider, decision_noise, load_steering
 from score_rl.steering.ppo import PPOConfig
+from score_rl.steering.start import StartConfig
 
 CONFIG = SteerConfig(
     execute_steps=4, decisions=4, ppo=PPOConfig(learning_rate=3e-3, hidden=(32,), epochs=4, minibatches=2)
@@ -144,6 +146,9 @@ def test_warm_start_from_another_steering_policy(tmp_path):
     steer(policy, [Stage(ToyWorld(ENVS), 1)], second, run_of(tmp_path / "second", second), initial=loaded)
     (record,) = read_json_lines(tmp_path / "second" / "metrics.jsonl")
     assert record["success"] > 0.8
+    narrow = replace(second, start=StartConfig(std=0.25), ppo=replace(CONFIG.ppo, learning_rate=1e-9))
+    made = steer(policy, [Stage(ToyWorld(ENVS), 1)], narrow, run_of(tmp_path / "narrow", narrow), initial=loaded)
+    assert torch.allclose(made.actor.log_std.exp(), torch.tensor(0.25))
     other = replace(CONFIG, seed=1, latent=LatentConfig("full"))
     with pytest.raises(ScoreError, match="cannot start from"):
         steer(policy, [Stage(ToyWorld(4), 1)], other, run_of(tmp_path / "third", other), initial=first)
@@ -191,6 +196,22 @@ def test_what_does_not_fit_is_refused_before_the_first_step(tmp_path):
             continue
         with pytest.raises(ScoreError, match=message):
             steer(policy, stages, config, run_of(tmp_path / str(index), config))
+
+
+def test_rows_can_wait_only_where_the_world_shows_the_last_command():
+    """Whether the policy reads it does not matter."""
+
+    def shows(spec, *keys):
+        observation = {key: spec.interface.observation[key] for key in keys}
+        return replace(spec, interface=replace(spec.interface, observation=observation))
+
+    policy, world, config = ToyPolicy(), ToyWorld(4), replace(CONFIG, between_decisions="hold")
+    policy.spec = shows(policy.spec, "state")
+    check_settings(policy, [Stage(world, 1)], config, False)
+    world.spec = shows(world.spec, "state")
+    with pytest.raises(ScoreError, match="toy does not show; use base"):
+        check_settings(policy, [Stage(world, 1)], config, False)
+    check_settings(policy, [Stage(world, 1)], CONFIG, False)
 
 
 class BrokenWorld(ToyWorld):

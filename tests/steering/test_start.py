@@ -161,11 +161,12 @@ def test_start_from_a_best_of_n_clones_its_successes(tmp_path):
         ({"reversal": "nearby"}, {}, "nearest"),
         ({"std": 0.5}, {"method": "fpo"}, "fpo cannot start from std 0.5"),
         ({}, {"method": "fpo", "examples": examples([1.0])}, "fpo cannot start from cloned latents"),
+        ({"std": 0.5}, {"method": "base_ticket"}, "base_ticket cannot start from std 0.5"),
     ],
 )
 def test_what_cannot_be_started_from_is_refused(tmp_path, change, given, message):
     config = replace(CONFIG, start=replace(CONFIG.start, **change))
-    options = {"draws": 1} if given.get("method") == "fpo" else None
+    options = {"fpo": {"draws": 1}, "base_ticket": {"candidates": 2}}.get(given.get("method"))
     with pytest.raises(ScoreError, match=message):
         learn(tmp_path / "run", config, policy=LearnableToyPolicy(), options=options, **given)
 

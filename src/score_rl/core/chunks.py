@@ -7,7 +7,8 @@ A decision is made at a window of frames; its chunk then runs open loop. Three r
 2. A decision owns the steps up to and including the first `done` of its row: its reward is
    sum_j gamma^j r_j over those steps, its flags, final window and final observation are those of that step.
 3. Where a row ends inside a chunk, the rest of the chunk is not sent to the next episode. The row runs a
-   FILLER chunk of the base policy until the next decision; filler steps are counted, but no decision owns them.
+   FILLER chunk of the base policy, or waits, until the next decision; filler steps are counted, but no decision owns
+   them.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ from score_rl.sim.domain import load_domain
 from score_rl.sim.open import check_world, is_domain, open_world
 from score_rl.sim.task import get_task
 from score_rl.steering import loop
-from score_rl.steering.config import Stage, check_settings
+from score_rl.steering.config import Stage
 from score_rl.steering.method import Decider, Trained, find_method
 from score_rl.steering.methods import METHODS, load_trained
 from score_rl.tasks.people.settings import routine_names
@@ -268,11 +268,11 @@ def steer(
     worlds = [open_world(world, settings.num_envs, settings.task, **how) for world in settings.worlds]
     try:
         plan = [Stage(world, steps) for world, steps in zip(worlds, settings.control_steps)]
-        check_settings(base, plan, settings.learner, dataset is not None)
         device = worlds[0].spec.device
         base, initial = on_device(device, base, initial)
-        spec = loop.steering_spec(base, settings.learner, method, settings.options(), worlds[0].spec)
-        method.check(base, spec, dataset is not None)
+        share, recorded = settings.learner.start.demonstrations, dataset is not None
+        asked = (settings.learner, method, settings.options(), initial)
+        spec = loop.check(base, plan, *asked, recorded, recorded, share > 0)
         inputs = {"policy": policy, "start": start} | dataset_inputs(dataset_roots(dataset or ()))
         inputs |= {f"world {number}": world for number, world in enumerate(settings.worlds)}
         seeds = {"training": settings.learner.seed}
@@ -281,17 +281,16 @@ def steer(
         reused = run.finished
         if not reused:
             torch.set_num_threads(settings.threads)
-            recorded = all_windows(base.spec, dataset, device) if dataset is not None else None
-            share = settings.learner.start.demonstrations
+            shown = all_windows(base.spec, dataset, device) if recorded else None
             loop.steer(
                 base,
                 plan,
                 settings.learner,
                 run,
-                real_observations=recorded.observation if recorded is not None else None,
+                real_observations=shown.observation if recorded else None,
                 method=method,
                 options=spec.options,
-                demonstrations=recorded,
+                demonstrations=shown,
                 initial=initial,
                 examples=all_windows(base.spec, dataset, device, share) if share > 0 else None,
                 notify=notify,

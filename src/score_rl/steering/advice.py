@@ -22,7 +22,7 @@ def advice(
     """What to say, by kind ("steps", "below_z0"); nothing where all is well or there are too few records.
 
     records: of the latest iterations in one world. elapsed: share of the run that lies behind. zero_success: of z = 0
-    in this world, None where it is unknown.
+    in this world, at the end of its episodes; None where it is unknown.
     """
     recent, found = records[-PATIENCE:], {}
     if len(recent) < PATIENCE:
@@ -34,7 +34,7 @@ def advice(
             f"clipped (at most {MOST_CLIPPED:.0%}) over {PATIENCE} iterations; try --learner.ppo.learning-rate "
             f"{ppo.learning_rate / 3:.1g}, fewer --learner.ppo.epochs than {ppo.epochs}, or more --num-envs"
         )
-    success = _mean(recent, "success")
+    success = _mean(recent, "success_end")
     if zero_success is not None and elapsed >= PATIENT_SHARE and success < zero_success:
         found["below_z0"] = (
             f"success {success:.0%} while exploring is below the {zero_success:.0%} of z = 0, the base policy "

@@ -40,12 +40,12 @@ class TiledDecider:
     costs, and why `latent` keeps fresh noise in all other modes.
     """
 
-    def __init__(self, policy: FlowPolicy, bound: float = LATENT_BOUND) -> None:
-        self.spec, self.policy, self.bound = policy.spec, policy, bound
+    def __init__(self, policy: FlowPolicy) -> None:
+        self.spec, self.policy = policy.spec, policy
 
     def decide(self, window: Window, noise: Tensor) -> Decision:
         """See `Decider`: the noise's first row is what is repeated."""
-        latent = noise[:, :1].expand_as(noise).clamp(-self.bound, self.bound)
+        latent = noise[:, :1].expand_as(noise).clamp(-LATENT_BOUND, LATENT_BOUND)
         return Decision(self.policy.decode(self.policy.encode(window), latent), latent)
 
 
@@ -55,7 +55,7 @@ class MostSupportedDecider:
     It says how much of an improvement comes from avoiding the base policy's rare chunks alone.
     """
 
-    def __init__(self, policy: FlowPolicy, samples: int, bound: float = LATENT_BOUND) -> None:
+    def __init__(self, policy: FlowPolicy, samples: int) -> None:
         """Raises ScoreError for fewer than three samples, of which none is more typical, and without coordinates."""
         if samples < 3:
             raise ScoreError(f"most_supported_of_n needs at least 3 samples to have a middle, got {samples}")
@@ -63,11 +63,11 @@ class MostSupportedDecider:
             raise ScoreError(
                 f"{type(policy).__name__} has no `normalize` (see contracts.FlowPolicy) to compare chunks in"
             )
-        self.spec, self.policy, self.samples, self.bound = policy.spec, policy, samples, bound
+        self.spec, self.policy, self.samples = policy.spec, policy, samples
 
     def decide(self, window: Window, noise: Tensor) -> Decision:
         """See `Decider`; the first of the samples is the base policy's own choice."""
-        latents = draws(noise, self.samples).clamp(-self.bound, self.bound)
+        latents = draws(noise, self.samples).clamp(-LATENT_BOUND, LATENT_BOUND)
         context = self.policy.encode(window)
         repeated = repeat_rows(context, self.samples)
         chunks = self.policy.decode(repeated, latents.flatten(0, 1))

@@ -30,7 +30,7 @@ Kind = Literal["full", "subspace", "leading"]
 Complement = Literal["zero", "noise"]
 
 LATENT_BOUND = 3.0
-"""Largest absolute element of any latent, of the base policy as well; it cuts 0.27 % of the prior's elements."""
+"""Largest absolute element of a latent, always of the base policy's; it cuts 0.27 % of the prior's elements."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class LatentConfig:
     """Elements of z are clamped to +-bound; no tanh, which would bend the prior."""
     complement: Complement = "zero"
     """What deterministic deployment puts into the modes that steering does not choose: their mean (zero), or
-    noise as in training. Stochastic decisions always use noise."""
+    noise as in training. Stochastic decisions always use noise; a run that started from a ticket keeps the ticket's
+    in both."""
 
 
 class LatentMap:

@@ -31,9 +31,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from score_rl.contracts import FlowPolicy, Observation, Window, WorldSpec
+from score_rl.contracts import FlowPolicy, Observation, Window
 from score_rl.core import ranks
-from score_rl.core.arrays import blank_window, check_finite
+from score_rl.core.arrays import check_finite
 from score_rl.core.checkpoints import load_tensors, ordered, save_tensors
 from score_rl.core.chunks import ChunkRunner
 from score_rl.core.errors import Diverged, ScoreError
@@ -45,14 +45,14 @@ from score_rl.core.seeding import derive_seed, seeded
 from score_rl.data.windows import WindowBatch
 from score_rl.steering import reference
 from score_rl.steering.advice import Adviser
-from score_rl.steering.config import Stage, SteerConfig, check_settings
+from score_rl.steering.config import Stage, SteerConfig
 from score_rl.steering.learning import Sizes
-from score_rl.steering.method import OBSERVES, SCORE, Learns, Method, SteeringSpec, Trained
+from score_rl.steering.method import SCORE, Method, Trained
 from score_rl.steering.metrics import RolloutMetrics, Stopwatch
-from score_rl.steering.penalties import Penalty, hinge_penalty, prior_penalty
+from score_rl.steering.penalties import hinge_penalty, prior_penalty
+from score_rl.steering.plan import check, iterations_of, make_learner, rollout_sizes
 from score_rl.steering.policy import blank_policy, load_steering, save_steering
-from score_rl.steering.ppo import Learner
-from score_rl.steering.start import check_start, prepare, start_options
+from score_rl.steering.start import prepare
 
 CHECKPOINT, BUNDLE = "checkpoint.safetensors", "steering"
 CHECKPOINT_KIND = "score_rl.steering_checkpoint"
@@ -85,14 +85,14 @@ def steer(
     observation, action, reward, loss or gradient is not finite: the last checkpoint stays, the run unfinished.
     """
     if run.finished:
-        return load_steering(run.path(BUNDLE), policy, methods={method.name: method})
+        device = stages[0].world.spec.device if stages else "cpu"
+        return load_steering(run.path(BUNDLE), policy, device=device, methods={method.name: method})
     if method.search is None:
         given = (real_observations, initial, method, options, demonstrations, examples)
+        notify = notify if run.writes else lambda line: None
         steering, figures = _learn(_Session(policy, stages, config, run, *given), notify)
     else:
-        check_settings(policy, stages, config, False)
-        spec = steering_spec(policy, config, method, options, stages[0].world.spec)
-        method.check(policy, spec, False)
+        spec = check(policy, stages, config, method, options, initial, examples=examples is not None)
         steering, figures = method.search(policy, stages, config, run, spec)
     if run.writes:
         save_steering(run.path(BUNDLE), steering, {"config": asdict(config), **figures})
@@ -121,7 +121,7 @@ def _learn(session: _Session, notify: Callable[[str], None]) -> tuple[Trained, M
                 raise ScoreError(f"steering stopped in iteration {iteration}: {error}; {kept}") from error
             run.log(record)
             if adviser is not None:
-                zero = reference.zero_success(session.started, record["stage"] == len(stages) - 1)
+                zero = reference.zero_success(session.started, plan[iteration], config, stages)
                 adviser.hear(record, zero, session.started.setdefault("advice", {}))
             if (iteration + 1) % config.checkpoint_every == 0 or iteration + 1 == len(plan):
                 session.save(iteration + 1)
@@ -171,16 +171,13 @@ class _Session:
         demonstrations: WindowBatch | None = None,
         examples: WindowBatch | None = None,
     ) -> None:
-        check_settings(policy, stages, config, bool(real_observations))
+        given = (bool(real_observations), demonstrations is not None, examples is not None)
+        self.spec = check(policy, stages, config, method, options, initial, *given)
         self.policy, self.stages, self.config, self.run, self.method = policy, stages, config, run, method
         self.device = stages[0].world.spec.device
-        options = dict(options or {}) | start_options(initial, method.name, config.latent)
-        self.spec = steering_spec(policy, config, method, options, stages[0].world.spec)
-        method.check(policy, self.spec, demonstrations is not None)
-        check_start(self.spec, initial, examples is not None, config.start)
         self.initial, self.examples = initial, examples
         self.head = method.make_head(self.spec, self.device)
-        self.iterations = sum(stage.iterations(config) for stage in stages)
+        self.iterations = iterations_of(stages, config)
         self.control_steps = self.filler_steps = 0
         self.saved = 0
         """Iterations that the checkpoint holds; 0: there is none."""
@@ -195,7 +192,8 @@ class _Session:
         if config.hinge_coefficient > 0:
             penalties += (hinge_penalty(config.hinge_coefficient),)
         with seeded("steer", config.seed, "weights"):
-            self.learner = self._learner(self._sizes(stages[0].world.spec), penalties)
+            given = (config, penalties, policy, self.spec, self.device)
+            self.learner = make_learner(method, self._sizes(stages[0]), *given)
 
     def prepare(self) -> None:
         """Put the actor where it starts; see `steering.start`."""
@@ -207,6 +205,8 @@ class _Session:
             self.started = prepare(actor, self.head, self.policy, self.spec, world, *place)
             self.control_steps += self.started.get("start_control_steps", 0)
         if self.method.name == SCORE.name:
+            if start.std != 1.0:
+                actor.set_std(start.std)
             self.started |= reference.constants(self.policy, self.stages[-1], self.config, self.initial)
         self.started = ordered(self.started)
 
@@ -315,17 +315,11 @@ class _Session:
         ranks.agree(self.saved, f"the iteration of {path}")
         return self.saved
 
-    def _learner(self, sizes: Sizes, penalties: tuple[Penalty, ...]) -> Learns:
-        """The method's own learner, or PPO; initial weights come from torch's global generator."""
-        if self.method.make_learner is None:
-            return Learner(sizes, self.config.ppo, self.config.execute_steps, penalties, self.device)
-        return self.method.make_learner(sizes, self.config.ppo, penalties, self.policy, self.spec, self.device)
-
     def _enter(self, stage: Stage) -> None:
         """Make `stage` the current one."""
         if self.chunks is not None and self.chunks.world is stage.world:
             return
-        self.learner.resize(self._sizes(stage.world.spec))
+        self.learner.resize(self._sizes(stage))
         filler = None if self.config.between_decisions == "hold" else self._base_chunk
         self.chunks = ChunkRunner(
             stage.world, self.policy.spec, self.config.execute_steps, filler, gamma=self.config.ppo.gamma
@@ -340,44 +334,8 @@ class _Session:
     def _noise(self, n: int) -> Tensor:
         return torch.randn(n, *self.policy.spec.latent_shape, device=self.device)
 
-    def _sizes(self, world: WorldSpec) -> Sizes:
-        return Sizes(
-            context=self.spec.context_dim,
-            critic=sum(array.size for array in world.critic.values()),
-            action=self.head.dim,
-            envs=world.num_envs,
-            decisions=self.config.decisions,
-            iterations=self.iterations,
-        )
-
-
-def steering_spec(
-    policy: FlowPolicy,
-    config: SteerConfig,
-    method: Method = SCORE,
-    options: Mapping[str, Any] | None = None,
-    world: WorldSpec | None = None,
-) -> SteeringSpec:
-    """What the trained policy will be. world: where it learns, for methods that read what only a simulator knows."""
-    device, options, privileged = "cpu" if world is None else world.device, dict(options or {}), {}
-    if world is not None and options.get(OBSERVES) == "privileged":
-        privileged = {key: array.size for key, array in world.critic.items()}
-    with torch.no_grad():
-        context_dim = policy.encode(blank_window(policy.spec, device=device)).features.shape[1]
-    return SteeringSpec(
-        context_dim=context_dim,
-        chunk_shape=policy.spec.chunk_shape,
-        latent_shape=policy.spec.latent_shape,
-        latent=config.latent,
-        hidden=config.ppo.hidden,
-        activation=config.ppo.activation,
-        layer_norm=config.ppo.layer_norm,
-        execute_steps=config.execute_steps,
-        base=policy.fingerprint(),
-        method=method.name,
-        options=options,
-        privileged=privileged,
-    )
+    def _sizes(self, stage: Stage) -> Sizes:
+        return rollout_sizes(self.spec, stage, self.config, self.head, self.iterations)
 
 
 def _privileged(observation: Observation) -> Tensor:

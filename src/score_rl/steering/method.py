@@ -23,6 +23,7 @@ from score_rl.data.windows import WindowBatch
 from score_rl.steering.heads import Decision, Head, LatentHead
 from score_rl.steering.latent import LatentConfig, LatentMap
 from score_rl.steering.learning import Sizes
+from score_rl.steering.networks import Activation
 from score_rl.steering.penalties import Penalty
 
 if TYPE_CHECKING:  # a robot decides without what learns
@@ -51,7 +52,7 @@ class SteeringSpec:
     """Parametrisation of the latent."""
     hidden: Annotated[tuple[Width, ...], Length(1, 64)]
     """Widths of the actor."""
-    activation: str
+    activation: Activation
     """Activation of the actor."""
     execute_steps: Count
     """Control steps that were run of every chunk in training."""
@@ -68,7 +69,7 @@ class SteeringSpec:
     any can act in simulation only; empty for everything that can be deployed."""
 
     @property
-    def network(self) -> tuple[tuple[int, ...], str, bool]:
+    def network(self) -> tuple[tuple[int, ...], Activation, bool]:
         """Widths, activation and layer norm of the actor."""
         return (self.hidden, self.activation, self.layer_norm)
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
 from score_rl.core import ranks
-from score_rl.core.errors import ScoreError, unknown_choice
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+Activation = Literal["elu", "gelu", "identity", "relu", "selu", "silu", "tanh"]
+
+ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "elu": nn.ELU,
     "gelu": nn.GELU,
     "identity": nn.Identity,
@@ -28,22 +30,13 @@ _INPUT_LIMIT = 10.0  # A privileged input that was constant so far has no scale 
 _SCALE_FLOOR = 1e-2  # Added to standard deviations, for the same reason.
 
 
-def check_network(hidden: tuple[int, ...], activation: str) -> None:
-    """Raise ScoreError for widths that are not positive, for none at all, and for an unknown activation."""
-    if not hidden or min(hidden) < 1:
-        raise ScoreError(f"ppo.hidden needs one or more positive widths, got {tuple(hidden)}")
-    if activation not in ACTIVATIONS:
-        raise unknown_choice("ppo.activation", activation, ACTIVATIONS)
-
-
 def mlp(
-    inputs: int, outputs: int, hidden: tuple[int, ...], activation: str, layer_norm: bool = False
+    inputs: int, outputs: int, hidden: tuple[int, ...], activation: Activation, layer_norm: bool = False
 ) -> nn.Sequential:
     """Linear layers of these widths with activations in between: (..., inputs) -> (..., outputs).
 
     layer_norm: hidden layers are normalised (nn.LayerNorm) before their activation.
     """
-    check_network(hidden, activation)
     layers: list[nn.Module] = []
     for width, following in pairwise((inputs, *hidden)):
         norm = [nn.LayerNorm(following)] if layer_norm else []
@@ -55,7 +48,7 @@ class GaussianActor(nn.Module):
     """Diagonal Gaussian over actions with a state-independent log-std; it starts at exactly N(0, I)."""
 
     def __init__(
-        self, inputs: int, outputs: int, hidden: tuple[int, ...], activation: str, layer_norm: bool = False
+        self, inputs: int, outputs: int, hidden: tuple[int, ...], activation: Activation, layer_norm: bool = False
     ) -> None:
         super().__init__()
         self.log_std = nn.Parameter(torch.zeros(outputs))
@@ -119,7 +112,9 @@ class Moments(nn.Module):
 class Critic(Moments):
     """The value of inputs (..., p), which it normalises by their running moments."""
 
-    def __init__(self, inputs: int, hidden: tuple[int, ...], activation: str, layer_norm: bool = False) -> None:
+    def __init__(
+        self, inputs: int, hidden: tuple[int, ...], activation: Activation, layer_norm: bool = False
+    ) -> None:
         super().__init__(inputs)
         self.mlp = mlp(inputs, 1, hidden, activation, layer_norm)
 

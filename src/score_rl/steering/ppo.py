@@ -32,7 +32,7 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.ranges import Count, Length, NonNegative, Positive, Share, Width
 from score_rl.core.records import validate
 from score_rl.steering.learning import Sizes, explained_variance, generalized_advantages, gradient_step, mean_losses
-from score_rl.steering.networks import Critic, GaussianActor, check_network
+from score_rl.steering.networks import Activation, Critic, GaussianActor
 from score_rl.steering.penalties import Penalty
 
 
@@ -73,13 +73,13 @@ class PPOConfig:
     """Normalise advantages per minibatch [yes], else once per rollout."""
     hidden: Annotated[tuple[Width, ...], Length(1, 64)] = (256, 128, 64)
     """Widths of actor and critic [256, 128, 64]."""
-    activation: str = "elu"
-    """Activation of actor and critic: elu, gelu, identity, relu, selu, silu or tanh [elu]."""
+    activation: Activation = "elu"
+    """Activation of actor and critic [elu]."""
     layer_norm: bool = False
     """Normalise the hidden layers of actor and critic (nn.LayerNorm), as residual RL often does [no]."""
 
     @property
-    def network(self) -> tuple[tuple[int, ...], str, bool]:
+    def network(self) -> tuple[tuple[int, ...], Activation, bool]:
         """Widths, activation and layer norm: what `networks` are made of."""
         return (self.hidden, self.activation, self.layer_norm)
 
@@ -113,7 +113,6 @@ class Learner:
         `penalties`: further terms of the actor's loss. Raises ScoreError for a configuration out of range.
         """
         validate(config, "ppo")
-        check_network(config.hidden, config.activation)
         self.config, self.penalties, self.device = config, tuple(penalties), device
         self.gamma = config.gamma**decision_steps
         self.actor = GaussianActor(sizes.context, sizes.action, *config.network).to(device)

@@ -19,7 +19,7 @@ from score_rl.core.chunks import ChunkResult
 from score_rl.steering.heads import Decision, Head
 from score_rl.steering.learning import Sizes
 from score_rl.steering.method import Decider, SteeringSpec
-from score_rl.steering.networks import GaussianActor, Moments
+from score_rl.steering.networks import Activation, GaussianActor, Moments
 from score_rl.steering.penalties import Penalty, no_place
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class PrivilegedActor(nn.Module):
     """A diagonal Gaussian over w at privileged inputs (n, p)."""
 
     def __init__(
-        self, inputs: int, outputs: int, hidden: tuple[int, ...], activation: str, layer_norm: bool = False
+        self, inputs: int, outputs: int, hidden: tuple[int, ...], activation: Activation, layer_norm: bool = False
     ) -> None:
         super().__init__()
         self.moments = Moments(inputs)

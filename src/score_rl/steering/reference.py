@@ -6,7 +6,7 @@ the same ones. Where it succeeds in fewer of them than a constant latent, this l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,14 +26,14 @@ ZERO, TICKET, STEERED = "base_z0", ticket.NAME, "score_det"
 """The names that they have in result files."""
 
 EPISODES = 256
-"""The most that each of them plays."""
+"""The most that each of them plays, but for one roll-out of more environments."""
 
 
 def batches(stage: Stage, config: SteerConfig) -> int:
     """Roll-outs of all environments that each may play; 0 where the share of the budget does not reach for one."""
     everywhere = ranks.count() * stage.world.spec.num_envs
     allowed = config.reference_share * stage.control_steps / (ranks.count() * _cost(stage, config))
-    return min(int(allowed), -(-EPISODES // everywhere))
+    return min(int(allowed), max(1, EPISODES // everywhere))
 
 
 def too_dear(stage: Stage, config: SteerConfig) -> str:
@@ -50,7 +50,8 @@ def too_dear(stage: Stage, config: SteerConfig) -> str:
 def constants(policy: FlowPolicy, stage: Stage, config: SteerConfig, initial: Trained | None) -> dict[str, Any]:
     """What z = 0 and, where steering begins at one, the ticket do: `reference`, or nothing where nothing is played.
 
-    `reference` has `episodes`, `control_steps` (on top of the budget) and `success`, a share by name.
+    `reference` has `episodes`, `control_steps` (the most that these take, on top of the budget) and `success`, a
+    share by name.
     """
     if not (count := batches(stage, config)):
         return {}
@@ -61,9 +62,15 @@ def constants(policy: FlowPolicy, stage: Stage, config: SteerConfig, initial: Tr
     return {"reference": _record(stage, config, count, success)}
 
 
-def zero_success(known: Mapping[str, Any], same_world: bool) -> float | None:
-    """What z = 0 does, by figures of `constants`; None where it was not played in the world that is asked for."""
-    return known["reference"]["success"][ZERO] if same_world and "reference" in known else None
+def zero_success(
+    known: Mapping[str, Any], stage: Stage, config: SteerConfig, stages: Sequence[Stage]
+) -> float | None:
+    """What z = 0 does, by figures of `constants`; None where it says nothing of the rollouts of a stage.
+
+    That is in other worlds than the last, where it was played, and where rollouts end before episodes do.
+    """
+    whole = config.decisions * config.execute_steps >= stage.world.spec.time_limit
+    return known["reference"]["success"][ZERO] if "reference" in known and stage is stages[-1] and whole else None
 
 
 def deployed(

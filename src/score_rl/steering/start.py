@@ -6,6 +6,8 @@
 - Flow reversal (Tang et al. 2026, arXiv 2606.13675): chunks that are worth imitating are mapped back to latents that
   the base policy decodes to them, or to the nearest that it would do, and the mean is fitted to these.
 
+- A policy of the same kind: its mean and, unless `StartConfig.std` says otherwise, its standard deviation.
+
 `StartConfig.std` narrows the exploration around any of them.
 """
 
@@ -105,7 +107,7 @@ def prepare(
     config: StartConfig,
     seed: int,
 ) -> dict[str, Any]:
-    """Put SCORE's actor where it starts, in place; figures of how it came there. See `StartConfig`.
+    """Put the mean of SCORE's actor where it starts, in place; figures of how it came there. See `StartConfig`.
 
     initial: a ticket, or a policy of another method whose successes in the world are cloned. examples: what else is.
     """
@@ -119,8 +121,6 @@ def prepare(
     if examples is not None:
         reversal = reversed_latents(policy, examples, config, spec.latent.bound, seed)
         figures |= clone(actor, head.map, *reversal, config, seed)
-    if config.std != 1.0:
-        actor.set_std(config.std)
     return figures
 
 
@@ -190,14 +190,15 @@ def nearest_latents(
     chunk (m, h, a) in physical units; distances are Euclidean in normalised actions.
     """
     wanted, generator = policy.normalize(context, chunk), torch_generator("reversal", seed)
-    best, found = torch.full((len(chunk),), torch.inf, device=chunk.device), torch.zeros(0)
+    best = torch.full((len(chunk),), torch.inf, device=chunk.device)
+    found = torch.zeros(len(chunk), *policy.spec.latent_shape, device=chunk.device)
     for _ in range(samples):
         latent = torch.randn(len(chunk), *policy.spec.latent_shape, generator=generator).clamp(-bound, bound)
         latent = latent.to(chunk.device)
         drawn = policy.normalize(context, policy.decode(context, latent))
         distance = (drawn - wanted).flatten(1).norm(dim=1)
         closer = distance < best
-        found = torch.where(closer.view(-1, 1, 1), latent, found) if len(found) else latent
+        found = torch.where(closer.view(-1, 1, 1), latent, found)
         best = torch.minimum(best, distance)
     return found
 
