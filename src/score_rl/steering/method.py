@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,9 @@ COMPLEMENT = "complement"
 """Option of SCORE: the latent (h, a), as lists, whose unchosen modes every decision keeps."""
 
 OBSERVES = "observes"
-"""Option of methods whose actor can read what only a simulator knows: "actor" or "privileged"."""
+"""Option of methods whose actor can read what only a simulator knows."""
+Observes = Literal["actor", "privileged"]
+"""What it reads: what the robot sees, or the simulator's state."""
 
 T = TypeVar("T")
 

@@ -33,7 +33,7 @@ from score_rl.core.normalization import Affine, standard
 from score_rl.core.ranges import Count, NonNegative, Positive, Range
 from score_rl.steering.latent import LatentMap
 from score_rl.steering.learning import Sizes, gradient_step
-from score_rl.steering.method import Learns, Method, SteeringSpec
+from score_rl.steering.method import Learns, Method, Observes, SteeringSpec
 from score_rl.steering.networks import GaussianActor
 from score_rl.steering.own_flow import check_trainable, chunk_head, own_flow, sample
 from score_rl.steering.penalties import Penalty, no_place
@@ -42,7 +42,6 @@ from score_rl.steering.rollouts import decided_success
 if TYPE_CHECKING:
     from score_rl.steering.ppo import PPOConfig
 
-Observes = Literal["privileged", "actor"]
 Phase = Literal["collect", "improve", "distil"]
 
 _LIMIT = 10.0

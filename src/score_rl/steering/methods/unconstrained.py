@@ -30,7 +30,7 @@ from score_rl.core.ranges import Positive
 from score_rl.steering.heads import Decision, Head, more_noise
 from score_rl.steering.latent import LatentMap
 from score_rl.steering.learning import Sizes
-from score_rl.steering.method import Learns, Method, SteeringSpec, Trained
+from score_rl.steering.method import Learns, Method, Observes, SteeringSpec, Trained
 from score_rl.steering.penalties import Penalty
 from score_rl.steering.policy import steering_policy
 from score_rl.steering.privileged import PrivilegedPolicy, privileged_learner
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 Form = Literal["chunk", "per_step"]
 Centre = Literal["zero", "noise", "data"]
-Observes = Literal["actor", "privileged"]
 
 
 @dataclass(frozen=True)
