@@ -102,8 +102,8 @@ def _prediction(name: str) -> str:
 
 
 def grades_table(path: Path) -> Table:
-    """Success of every method in the twin, and with all mismatches together, size by size."""
-    grades = [grade for grade in read_json(path)["grades"] if grade["mismatch"] == "joint"]
+    """Success in the twin, and with all mismatches together, size by size, of the methods with the most policies."""
+    grades = _main_grades(read_json(path))
     sizes = [cell["size"] for cell in grades[0]["sizes"]]
     header = ("method", "policies", "the twin itself", *(f"all at size {size:g}" for size in sizes if size))
     return header, [
@@ -112,18 +112,24 @@ def grades_table(path: Path) -> Table:
 
 
 def grades_by_task_table(path: Path) -> Table:
-    """The same, task by task, of the methods with the most policies."""
+    """The same, task by task."""
     found = read_json(path)
-    grades = [grade for grade in found["grades"] if grade["mismatch"] == "joint"]
-    most = max(grade["cells"] for grade in grades)
+    grades = _main_grades(found)
     sizes = [cell["size"] for cell in grades[0]["sizes"]]
     rows = []
     for task in dict.fromkeys(policy["task"] for policy in found["policies"]):
-        for grade in (grade for grade in grades if grade["cells"] == most):
+        for grade in grades:
             same = ("label", "policy")
             audits = [p for p in found["policies"] if p["task"] == task and all(p[k] == grade[k] for k in same)]
             rows.append((task, _named(grade), *(_pooled(audits, size) for size in sizes)))
     return ("task", "method", "the twin itself", *(f"all at size {size:g}" for size in sizes if size)), rows
+
+
+def _main_grades(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Grades by all mismatches together, of the methods with the most policies."""
+    grades = [grade for grade in found["grades"] if grade["mismatch"] == "joint"]
+    most = max(grade["cells"] for grade in grades)
+    return [grade for grade in grades if grade["cells"] == most]
 
 
 def _pooled(audits: Sequence[Mapping[str, Any]], size: float) -> str:

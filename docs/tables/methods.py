@@ -19,10 +19,12 @@ def method_table(path: Path, method: str) -> Table:
     """One row per task, world and policy of a method, over all its robots and training seeds.
 
     A variant of the method (other settings, another twin) is a row of its own, under the name that it has there.
+    Points of a sweep and the robots without their stop are left out: `claim.py` has tables of both.
     """
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for record in read_results(path):
-        if record["method"] == method:
+        left_out = record.get("sweep") is not None or record.get("evaluation") == "proxy_raw"
+        if record["method"] == method and not left_out:
             variant = record.get("variant", method)
             shown = f"`{record['policy']}`" + (f", {record['label']}" if variant != method else "")
             groups.setdefault((record["task"], record.get("evaluation", record["world"]), shown), []).append(record)

@@ -23,7 +23,7 @@ PAPER = {
 """Success of the paper's base policies on its robot, in per cent (arXiv 2606.27475)."""
 ELSEWHERE = ("pinch_cube",)
 """Tasks whose result file of that name is older than this table, and told elsewhere."""
-WHEN = ("uncalibrated", "earlier rule", "now")
+WHEN = ("uncalibrated", "earlier rule", "present rule")
 REFERENCES = ("base", "base_z0", "base_ticket")
 STEERED = ("task", "robot", "n", "control steps", "base", "z = 0", "best latent", "SCORE", "SCORE − z = 0", "stops")
 BASES = ("task", "robot", "n", "base, paper", "base", "z = 0", "stops of base")
@@ -170,7 +170,7 @@ def _world(record: Mapping[str, Any]) -> str:
 
 
 def camera_of_tasks_table(directory: Path) -> Table:
-    """One row per task and robot: errors of the camera's place and yaw, as estimated now and by an earlier rule."""
+    """One row per task and robot: errors of the camera's place and yaw, by the present and by an earlier rule."""
     place, yaw = "camera.position_bias_m", "camera.yaw_bias_rad"
     header = ("task", "robot", *(f"{what}, {when}" for what in ("place [mm]", "yaw [mrad]") for when in WHEN))
     rows = []

@@ -151,8 +151,9 @@ class FlowPolicy(Protocol):
     between physical units and those coordinates, which lets rivals change a chunk in the scale of the data.
 
     Optional capability, of torch modules: `matching_error(context, x, noise, t) -> (n, h)`, the flow-matching loss
-    of normalised chunks x with gradients, and `fresh()`, a policy of the same kind with initial weights, which let
-    rivals fine-tune a copy of the policy or distil into a new one. The policy itself stays frozen.
+    of normalised chunks x with gradients, and `fresh()`, a policy of the same kind whose flow has initial
+    weights, which let rivals fine-tune a copy of the policy or distil into a new one. `encode` keeps no gradients, so
+    what is learned in it stays as it is. The policy itself stays frozen.
     """
 
     spec: PolicySpec

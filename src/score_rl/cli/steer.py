@@ -16,10 +16,10 @@ from score_rl.tasks.settings import SteerSettings
 class Steer:
     """Learn to choose the latent of a frozen base policy, by PPO on sparse rewards in simulation.
 
-    OUT/steering becomes a folder that means something only together with this base policy. Iteration 0 is the
-    base policy exactly. An interrupted run resumes from its checkpoint. `torchrun --nproc-per-node N -m score_rl.cli
-    steer ...` learns in N processes of --num-envs environments each. Other methods (--method) change what is
-    learned and nothing else: docs/methods.
+    OUT/steering becomes a folder that means something only together with this base policy. Before the first update
+    every decision's latent is N(0, I), as the base policy's. An interrupted run resumes from its checkpoint.
+    `torchrun --nproc-per-node N -m score_rl.cli steer ...` learns in N processes of --num-envs environments each.
+    Other methods (--method) change what is learned and nothing else: docs/methods.
     """
 
     settings: Flat[SteerSettings]

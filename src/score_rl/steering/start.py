@@ -1,6 +1,6 @@
 """Where steering starts: at the prior, at a ticket, or at cloned latents (flow reversal).
 
-- The prior: the actor's mean is 0 and its std 1, so that iteration 0 is the base policy.
+- The prior: the actor's mean is 0 and its std 1, so that every decision's latent is the base policy's.
 - A ticket (`methods.base_ticket`): the mean is the ticket's chosen coordinates in every state, and every decision
   keeps the ticket's other modes, so that iteration 0 at the mean is the ticket exactly.
 - Flow reversal (Tang et al. 2026, arXiv 2606.13675): chunks that are worth imitating are mapped back to latents that

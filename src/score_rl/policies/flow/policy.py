@@ -137,9 +137,9 @@ class ConditionalFlow(nn.Module):
         return error
 
     def fresh(self) -> ConditionalFlow:
-        """A policy of the same kind and normalisers with initial weights, from torch's global generator.
+        """A policy with the same normalisers and encoders and a new velocity network, from torch's global generator.
 
-        It can be trained; see `matching_error`.
+        The network can be trained, see `matching_error`; encoders, the learned ones too, stay those of this policy.
         """
         return ConditionalFlow(self.spec, self.config, copy.deepcopy(self.representation)).to(
             next(self.parameters()).device

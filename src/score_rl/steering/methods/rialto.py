@@ -11,7 +11,8 @@ All roll-outs count as control steps: the phases are shares of the same budget.
 Source: Torne et al. 2024, "Reconciling Reality through Simulation" (RialTo, arXiv 2403.03949), in the form that
 SCORE's paper compares with: the inverse distillation starts from roll-outs of the base policy, and the student is a
 flow policy. Ours: one teacher decision is a chunk (its modes are --learner.latent's), as for every method here; the
-student keeps the base policy's normalisers and architecture, with new weights.
+student keeps the base policy's normalisers, encoders and architecture; the weights of its velocity network are new.
+Encoders that are learned, of point clouds say, stay as the base policy has them.
 """
 
 from __future__ import annotations
