@@ -43,6 +43,7 @@ from tables.levers import (
     rivals_table,
 )
 from tables.methods import method_table, tuning_table
+from tables.recipe import audits_table, supports_table
 from tables.tasks import (
     bases_table,
     camera_of_tasks_table,
@@ -141,6 +142,8 @@ TABLES = {
     "audit.json:grades": grades_table,
     "audit.json:grades_by_task": grades_by_task_table,
     "audit_single.json": single_table,
+    "recipe_audit": audits_table,
+    "recipe_support": supports_table,
     "mismatch.json": mismatch_table,
     "reliability_server.json": server_table,
     "reliability_runtime.json": runtime_table,
