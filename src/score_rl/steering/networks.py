@@ -72,11 +72,6 @@ class GaussianActor(nn.Module):
         """Give every dimension this standard deviation."""
         self.log_std.fill_(math.log(std))
 
-    @torch.no_grad()
-    def limit_std(self, most: float) -> None:
-        """Let no standard deviation exceed `most`."""
-        self.log_std.clamp_(max=math.log(most))
-
     def forward(self, inputs: Tensor) -> Normal:
         """The distribution at inputs (..., c), of batch shape (..., d)."""
         return Normal(*self.mean_std(inputs), validate_args=False)

@@ -64,13 +64,6 @@ class PPOConfig:
     """Correlation of the exploration noise of two consecutive decisions of an environment (AR(1)); every decision's
     distribution stays the actor's. 0: independent [0]. Close to 1 an episode tries one latent throughout. With
     other `execute_steps` the same time in control steps takes another power of it."""
-    final_std: Positive | None = None
-    """Most that the actor's standard deviation may be at the end of training; the limit falls linearly from 1, so
-    that what is deployed, the mean, is what the last rollouts try. None: no limit [none]."""
-    value_share: Share = 0.0
-    """Share of training, at its beginning, in which only the critic learns [0]."""
-    advantage_per_minibatch: bool = True
-    """Normalise advantages per minibatch [yes], else once per rollout."""
     hidden: Annotated[tuple[Width, ...], Length(1, 64)] = (256, 128, 64)
     """Widths of actor and critic [256, 128, 64]."""
     activation: Activation = "elu"
@@ -118,8 +111,6 @@ class Learner:
         self.actor = GaussianActor(sizes.context, sizes.action, *config.network).to(device)
         self.critic = Critic(sizes.critic, *config.network).to(device)
         self.optimizer = torch.optim.Adam([*self.actor.parameters(), *self.critic.parameters()])
-        self.acting = True
-        """Whether the actor learns too."""
         self.resize(sizes)
 
     def resize(self, sizes: Sizes) -> None:
@@ -166,7 +157,6 @@ class Learner:
         advantages, returns, explained = self.estimate(last_critic)
         decisions = self.rollout | {"advantage": advantages, "return": returns}
         decisions = {name: values.flatten(0, 1) for name, values in decisions.items()}
-        self.acting = elapsed >= config.value_share
         self.optimizer.param_groups[0]["lr"] = config.learning_rate * config.learning_rate_factor(elapsed)
         minibatches = torch.randperm(self.minibatch * config.minibatches, device=self.device).split(self.minibatch)
         losses = [
@@ -176,8 +166,6 @@ class Learner:
         ]
         means = mean_losses(losses)
         del means["gradient_norm"]
-        if config.final_std is not None:
-            self.actor.limit_std(1 + elapsed * (config.final_std - 1))
         self.time = 0
         self.timeouts.clear()
         return self.change_of_policy(old_std) | {"explained_variance": explained} | means
@@ -192,25 +180,19 @@ class Learner:
             rewards[t, rows] += discount * self.critic(final_critic)
         gae_lambda = self.config.gae_lambda
         returns = generalized_advantages(rewards, going, values, following, self.gamma, gae_lambda) + values
-        advantages = returns - values
-        if not self.config.advantage_per_minibatch:
-            advantages = ranks.standardized(advantages)
-        return advantages, returns, explained_variance(values, returns)
+        return returns - values, returns, explained_variance(values, returns)
 
     def descend(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One gradient step on b decisions {name: (b, ...)}; its losses, those of penalties without coefficients."""
-        config, advantage = self.config, batch["advantage"]
-        if config.advantage_per_minibatch:
-            advantage = ranks.standardized(advantage)
+        config, advantage = self.config, ranks.standardized(batch["advantage"])
         policy = self.actor(batch["context"])
         ratio = (policy.log_prob(batch["action"]).sum(dim=-1) - batch["log_prob"]).exp()
         clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
         surrogate = torch.max(-advantage * ratio, -advantage * clipped).mean()
         value = (batch["return"] - self.critic(batch["critic"])).square().mean()
         further = {penalty.name: penalty.loss(self.actor, policy).mean() for penalty in self.penalties}
-        loss = config.value_coefficient * value
-        if self.acting:
-            loss = surrogate + loss + sum(penalty.coefficient * further[penalty.name] for penalty in self.penalties)
+        penalty = sum(penalty.coefficient * further[penalty.name] for penalty in self.penalties)
+        loss = surrogate + config.value_coefficient * value + penalty
         norm = gradient_step(self.optimizer, loss, (self.actor, self.critic), config.max_grad_norm)
         losses = {"value_loss": value, "surrogate_loss": surrogate, **further, "gradient_norm": norm}
         return {name: number.detach() for name, number in losses.items()}

@@ -159,8 +159,6 @@ class FPOLearner:
         gain = generalized_advantages(reward, going, value, following, gamma, self.ppo.gae_lambda)
         data = {key: torch.cat([step[key] for step in steps]) for key in ("critic", "x")}
         data |= {"advantage": gain.flatten(), "return": (gain + value).flatten()}
-        if not self.ppo.advantage_per_minibatch:
-            data["advantage"] = ranks.standardized(data["advantage"])
         drawn = (len(data["x"]), self.config.draws)
         data["t"] = torch.rand(drawn).to(self.device)
         data["noise"] = torch.randn(*drawn, *self.spec.chunk_shape).to(self.device)
@@ -184,9 +182,7 @@ class FPOLearner:
         """One gradient step; (value loss, objective, share clipped, mean change of the loss)."""
         change = (data["old"][rows] - self._losses(data, rows)).clamp(-_LARGEST_DIFFERENCE, _LARGEST_DIFFERENCE)
         ratio = change.exp()
-        advantage = data["advantage"][rows]
-        if self.ppo.advantage_per_minibatch:
-            advantage = ranks.standardized(advantage)
+        advantage = ranks.standardized(data["advantage"][rows])
         objective = surrogate(ratio, advantage, self.config.clip, self.config.trust_region).mean()
         value = (self.critic(data["critic"][rows]) - data["return"][rows]).square().mean()
         gradient_step(self.optimizer, value - objective, (self.actor, self.critic), self.ppo.max_grad_norm)

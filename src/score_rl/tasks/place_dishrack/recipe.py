@@ -11,7 +11,7 @@ DESCRIPTION = "Franka + LEAP puts a plate into a dishrack; demonstrations, calib
 
 
 def place_dishrack() -> Recipe:
-    """What a plate changes: where the rack is, fingers that touch it 60 mm from its middle, and how often one decides.
+    """What a plate changes: where the rack is, fingers 60 mm from its middle, and how often one decides.
 
     Whole chunks run, explored independently, with half as many control steps again: chosen in the twins of robots 101
     and 201, see `docs/tasks.md`.
