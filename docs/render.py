@@ -168,6 +168,7 @@ TABLES = {
     "levers_further.json": further_table,
     "levers_often.json": further_table,
     "levers_rack.json": further_table,
+    "levers_screens.json": further_table,
     "levers_hand_built.json": levers_table,
     "levers_calibrated.json": levers_table,
     "candidates_hand_built.json": levers_table,

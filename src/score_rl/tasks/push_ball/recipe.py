@@ -13,8 +13,8 @@ def push_ball() -> Recipe:
 
     An iteration of steering covers 128 of the task's 160 control steps (32 decisions of 4) and begins all episodes
     anew, so that rewards of the last 32 steps are never seen: the critic's value stands for them. Episodes cut there
-    that would have succeeded count as failures in the log. 40 decisions would cover the task; nobody has measured
-    them alone (`docs/levers.md`).
+    that would have succeeded count as failures in the log. 40 decisions, which cover the task, are no better
+    in its twins (`docs/levers.md`).
     """
     return for_task(pinch_cube(), "push_ball", DESCRIPTION)
 
