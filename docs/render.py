@@ -143,6 +143,7 @@ TABLES = {
     "audit.json:grades_by_task": grades_by_task_table,
     "audit_single.json": single_table,
     "recipe_audit": audits_table,
+    "recipe_audit_hand_built": audits_table,
     "recipe_support": supports_table,
     "mismatch.json": mismatch_table,
     "reliability_server.json": server_table,
