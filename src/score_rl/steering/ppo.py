@@ -191,8 +191,8 @@ class Learner:
         surrogate = torch.max(-advantage * ratio, -advantage * clipped).mean()
         value = (batch["return"] - self.critic(batch["critic"])).square().mean()
         further = {penalty.name: penalty.loss(self.actor, policy).mean() for penalty in self.penalties}
-        penalty = sum(penalty.coefficient * further[penalty.name] for penalty in self.penalties)
-        loss = surrogate + config.value_coefficient * value + penalty
+        penalised = sum(penalty.coefficient * further[penalty.name] for penalty in self.penalties)
+        loss = surrogate + config.value_coefficient * value + penalised
         norm = gradient_step(self.optimizer, loss, (self.actor, self.critic), config.max_grad_norm)
         losses = {"value_loss": value, "surrogate_loss": surrogate, **further, "gradient_norm": norm}
         return {name: number.detach() for name, number in losses.items()}
