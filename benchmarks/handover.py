@@ -44,7 +44,7 @@ class Handover:
     """World to act in."""
     task: str = "pinch_cube"
     """Its task."""
-    execute_steps: int = 6
+    execute_steps: int = 4
     """Control steps between two decisions."""
     lead: int = 2
     """Control steps between a window and the first action of its chunk."""
