@@ -10,11 +10,11 @@ from score_rl.steering.ppo import PPOConfig
 PATIENCE = 4
 """Iterations over which figures are averaged before anything is said."""
 MOST_KL = 3.0
-"""Mean above which steps are too large. Runs that learn have a KL of 0.05 to 2.2, more where exploration holds on than
-where it is independent: a whole rollout is compared behind the last epoch, in some dozen dimensions."""
+"""Mean above which steps are too large. Runs that learn have a KL of 0.05 to 2.2, more where exploration holds on
+than where it is independent: a whole rollout is compared behind the last epoch, in some dozen dimensions."""
 PATIENT_SHARE, LEAST_SHARE = 0.5, 0.5
-"""Share of the run before which doing worse than z = 0 means nothing, since it begins as the base policy; and the share
-of z = 0's success below which something is wrong: runs that end well above it explore below it for long."""
+"""Share of the run before which doing worse than z = 0 means nothing, since it begins as the base policy; and the
+share of z = 0's success below which something is wrong: runs that end well above it explore below it for long."""
 
 
 def advice(
