@@ -15,7 +15,6 @@ from score_rl.core.errors import ScoreError
 from score_rl.core.records import read_json_lines
 from score_rl.core.runs import start_run
 from score_rl.data.dataset import load_dataset
-from score_rl.data.windows import split_episodes
 from score_rl.policies.flow import train as train_module
 from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.policies.flow.policy import FlowConfig, PolicyConfig, load_policy, load_provenance
@@ -205,18 +204,6 @@ def test_learns_from_human_demonstrations(tmp_path):
     assert policy.spec.latent_shape == (8, 28)
     errors = [r["action_error"] for r in read_json_lines(tmp_path / "metrics.jsonl") if "action_error" in r]
     assert errors[-1] < errors[0] and errors[-1] < 0.3  # the actions span [-1, 1]
-
-
-def test_the_best_demonstrations_alone_are_learned_from(dataset):
-    config = replace(CONFIG, best=1.0)
-    _, every = split_episodes(dataset.num_episodes, CONFIG.held_out_fraction, CONFIG.seed)
-    outcome = np.arange(dataset.num_episodes) % 2 == 0
-    chosen = [e for e in range(dataset.num_episodes) if outcome[e] and e not in every]
-    played = replace(dataset, extra={"success": outcome})
-    spec = train_module.policy_spec(played, config)
-    training, held_out = train_module.split_windows(played, spec, config)
-    assert len(training) == dataset.lengths[chosen].sum() and len(held_out) == dataset.lengths[every].sum()
-    assert len(train_module.split_windows(played, spec, CONFIG)[0]) + len(held_out) == dataset.num_frames
 
 
 @pytest.mark.parametrize(

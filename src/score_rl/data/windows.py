@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,14 +127,13 @@ def split_episodes(n: int, fraction: float, seed: int) -> tuple[NDArray[np.int64
     return np.array(sorted(order[held_out:]), np.int64), np.array(sorted(order[:held_out]), np.int64)
 
 
-def best_episodes(dataset: Dataset, share: float, among: Iterable[int] | None = None) -> list[int]:
+def best_episodes(dataset: Dataset, share: float) -> list[int]:
     """Numbers of the shortest of the successful episodes, at least one; all count where no outcome was recorded.
 
-    among: of these episodes; by default of all. Raises ScoreError where none succeeded.
+    Raises ScoreError where none succeeded.
     """
     succeeded = np.asarray(dataset.extra.get("success", np.ones(dataset.num_episodes, bool)), bool)
-    chosen = np.arange(dataset.num_episodes) if among is None else np.array(sorted(among), np.int64)
-    chosen = chosen[succeeded[chosen]]
+    chosen = succeeded.nonzero()[0]
     if not chosen.size:
         raise ScoreError(f"{dataset.root} holds no successful demonstration to learn from")
     ordered = chosen[np.argsort(dataset.lengths[chosen], kind="stable")]

@@ -24,11 +24,11 @@ from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.interfaces import check_interface
 from score_rl.core.parallel import check_device
 from score_rl.core.progress import progress
-from score_rl.core.ranges import Batch, Count, Natural, NonNegative, Positive, Range, Seed, Share
+from score_rl.core.ranges import Batch, Count, Natural, NonNegative, Positive, Range, Seed
 from score_rl.core.runs import Run
 from score_rl.core.seeding import torch_generator
 from score_rl.data.dataset import ACTION, OBSERVATION, Dataset
-from score_rl.data.windows import WindowBatch, Windows, best_episodes, split_episodes
+from score_rl.data.windows import WindowBatch, Windows, split_episodes
 from score_rl.policies.flow.augmentation import AugmentConfig, augmented
 from score_rl.policies.flow.demonstrations import check_demonstrations, unknown_frames
 from score_rl.policies.flow.policy import (
@@ -80,9 +80,6 @@ class PretrainConfig:
     narrow width the former is nearly all at late times, and early ones stay noisy. Same without a skip."""
     held_out_fraction: Annotated[float, Range(0, 1, open="high")] = 0.1
     """Share of episodes kept out of training to measure loss and action error."""
-    best: Share = 0.0
-    """Learn from this share of the successful demonstrations alone, the shortest first (1: from all of them); those
-    held out stay as they are. 0: from every demonstration."""
     seed: Seed = 0
     """Seed of the split, the initial weights and every draw."""
     threads: Count = 1
@@ -185,9 +182,6 @@ def policy_spec(dataset: Dataset, config: PretrainConfig) -> PolicySpec:
 def split_windows(dataset: Dataset, spec: PolicySpec, config: PretrainConfig) -> tuple[Windows, Windows | None]:
     """Windows of the training and of the held-out episodes; None where none are held out."""
     episodes, held_out = split_episodes(dataset.num_episodes, config.held_out_fraction, config.seed)
-
-    if config.best:
-        episodes = best_episodes(dataset, config.best, episodes)
 
     def windows(chosen: Any) -> Windows:
         skip = unknown_frames(dataset, config.policy.representation)
