@@ -8,7 +8,7 @@ from typing import Any
 
 from score_rl.core.records import read_json
 from score_rl.evaluation.results import find_record, read_results
-from tables import Table
+from tables import Table, success
 
 VIEWS = {"off": "violation_rate", "steered part": "steered_violation_rate", "single actions": "step_violation_rate"}
 
@@ -37,6 +37,17 @@ def supports_table(directory: Path) -> Table:
         shares = (_shares(base, steered, f"support_{view}") for view in VIEWS.values())
         rows.append((f"`{task}`", robot, f"{base['support_n']}, {steered['support_n']}", *shares))
     return ("task", "robot", "chunks of base, SCORE", *VIEWS), rows
+
+
+def bounds_table(path: Path) -> Table:
+    """One row per bound of the latent and twin: SCORE's success, and shares off support where they were measured."""
+    rows = []
+    for entry in read_json(path)["records"]:
+        base, steered = entry.get("base"), entry["steered"]
+        shares = [_shares(base, steered, f"support_{view}") if base else "–" for view in VIEWS.values()]
+        where = (f"`{steered['task']}`", steered["world"], f"±{entry['bound']:g}")
+        rows.append((*where, success(entry["evaluated"]), str(entry["evaluated"]["hand_faults"]), *shares))
+    return ("task", "in", "bound", "success, n = 200", "stops", *VIEWS), rows
 
 
 def _cell(path: Path) -> Sequence[str]:
