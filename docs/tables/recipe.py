@@ -39,15 +39,15 @@ def supports_table(directory: Path) -> Table:
     return ("task", "robot", "chunks of base, SCORE", *VIEWS), rows
 
 
-def bounds_table(path: Path) -> Table:
-    """One row per bound of the latent and twin: SCORE's success, and shares off support where they were measured."""
+def limits_table(path: Path) -> Table:
+    """One row per limit of the latent and twin: SCORE's success, and shares off support where they were measured."""
     rows = []
     for entry in read_json(path)["records"]:
         base, steered = entry.get("base"), entry["steered"]
         shares = [_shares(base, steered, f"support_{view}") if base else "–" for view in VIEWS.values()]
-        where = (f"`{steered['task']}`", steered["world"], f"±{entry['bound']:g}")
+        where = (f"`{steered['task']}`", steered["world"], entry["limit"])
         rows.append((*where, success(entry["evaluated"]), str(entry["evaluated"]["hand_faults"]), *shares))
-    return ("task", "in", "bound", "success, n = 200", "stops", *VIEWS), rows
+    return ("task", "in", "limit", "success, n = 200", "stops", *VIEWS), rows
 
 
 def _cell(path: Path) -> Sequence[str]:

@@ -181,8 +181,9 @@ def test_a_strong_cloning_loss_makes_it_do_as_the_demonstrations_do(tmp_path):
     assert records[-1]["bc_loss"] < 0.1 * records[0]["bc_loss"]
 
 
-def test_penalties_of_an_actor_do_not_suit_best_of_n(tmp_path):
-    config = replace(CONFIG, prior_kl_coefficient=0.1)
+@pytest.mark.parametrize("penalty", ["prior_kl_coefficient", "hinge_coefficient"])
+def test_penalties_of_an_actor_do_not_suit_best_of_n(tmp_path, penalty):
+    config = replace(CONFIG, **{penalty: 0.1})
     run = start_run(tmp_path / "run", "steer", config, {"training": 0})
     with pytest.raises(ScoreError, match="no actor"):
         steer(

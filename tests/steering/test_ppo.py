@@ -14,7 +14,7 @@ from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.seeding import seeded
 from score_rl.steering.learning import Sizes, generalized_advantages
 from score_rl.steering.networks import Critic, GaussianActor
-from score_rl.steering.penalties import Penalty, kl_to_prior, prior_penalty
+from score_rl.steering.penalties import Penalty, hinge, hinge_penalty, kl_to_prior, prior_penalty
 from score_rl.steering.ppo import Learner, PPOConfig
 
 SIZES = Sizes(context=3, critic=2, action=4, envs=2, decisions=3)
@@ -353,3 +353,20 @@ def test_exploration_may_hold_on_from_one_decision_to_the_next():
     with seeded("explored"):  # and draws what torch.normal does, bit by bit
         drawn = torch.normal(torch.zeros(4000, 4), torch.ones(4000, 4))
     assert torch.equal(independent[0], drawn.flatten())
+
+
+def test_the_hinge_is_zero_inside_the_priors_typical_set():
+    """E|w|^2 / d: 1 for the prior, (1 + 4) / 2 + 0.25 at the mean (1, 2) with std 0.5."""
+    ones = torch.ones(3, 2)
+    means = torch.tensor([[0.0, 0.0], [0.5, 0.5], [1.0, 2.0]])
+    assert hinge(means[:1], ones[:1]).tolist() == [0.0]
+    assert hinge(means, 0.5 * ones).tolist() == pytest.approx([0.0, 0.0, 1.75])
+
+
+def test_the_hinge_pulls_the_actor_back():
+    learner = learner_of(penalties=[hinge_penalty(10.0)])
+    with torch.no_grad():
+        learner.actor.start_at(torch.full((4,), 3.0), 1.0)
+    roll(learner, [[0.0, 0.0]] * 3)
+    assert learner.update(torch.zeros(2, 2))["hinge"] == pytest.approx(9.0, rel=0.01)
+    assert (learner.actor.mlp[-1].bias < 3.0).all() and (learner.actor.log_std < 0.0).all()

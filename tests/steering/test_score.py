@@ -164,6 +164,13 @@ def test_prior_kl_on_real_observations(tmp_path):
         steer(ToyPolicy(), [Stage(ToyWorld(4), 1)], config, run_of(tmp_path / "none", config))
 
 
+def test_the_hinge_is_a_penalty_of_the_actor(tmp_path):
+    config = replace(CONFIG, hinge_coefficient=0.5)
+    steer(ToyPolicy(), [Stage(ToyWorld(4), 1)], config, run_of(tmp_path / "run", config))
+    (record,) = read_json_lines(tmp_path / "run" / "metrics.jsonl")
+    assert record["hinge"] >= 0.0
+
+
 def test_budget_is_never_exceeded():
     stage = Stage(ToyWorld(ENVS), 3 * ITERATION + 1)
     assert stage.iterations(CONFIG) == 3

@@ -35,6 +35,9 @@ class SteerConfig:
     were never simulated, fall back to the base policy. Needs `real_observations`."""
     prior_kl_batch: Count = 256
     """Real observations per gradient step [256]."""
+    hinge_coefficient: NonNegative = 0.0
+    """Weight of max(0, E|w|^2 / d - 1), by which the actor's coordinates w (d) leave the prior's typical set: a soft
+    limit of all together, where the latent's bound is a hard one of each; docs/support.md has what it does."""
     between_decisions: Between = "base"
     """What an episode does that begins while the other rows are inside a chunk, until the next decision. base: it
     runs a chunk of the base policy. hold: it waits, repeating the robot's last command; the cheaper choice where

@@ -49,7 +49,7 @@ from score_rl.steering.config import Stage, SteerConfig
 from score_rl.steering.learning import Sizes
 from score_rl.steering.method import SCORE, Method, Trained
 from score_rl.steering.metrics import RolloutMetrics, Stopwatch
-from score_rl.steering.penalties import prior_penalty
+from score_rl.steering.penalties import hinge_penalty, prior_penalty
 from score_rl.steering.plan import check, iterations_of, make_learner, rollout_sizes
 from score_rl.steering.policy import blank_policy, load_steering, save_steering
 from score_rl.steering.start import prepare
@@ -189,6 +189,8 @@ class _Session:
             with torch.no_grad():
                 features = policy.encode(real_observations).features
             penalties += (prior_penalty(features, config.prior_kl_batch, config.prior_kl_coefficient),)
+        if config.hinge_coefficient > 0:
+            penalties += (hinge_penalty(config.hinge_coefficient),)
         with seeded("steer", config.seed, "weights"):
             given = (config, penalties, policy, self.spec, self.device)
             self.learner = make_learner(method, self._sizes(stages[0]), *given)

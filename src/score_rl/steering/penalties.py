@@ -29,7 +29,7 @@ class Penalty:
 def no_place(penalties: Sequence[Penalty], why: str) -> None:
     """Raise ScoreError for penalties of a method that has nothing to put them on."""
     if penalties:
-        raise ScoreError(f"{why}: --learner.prior-kl-coefficient must be 0")
+        raise ScoreError(f"{why}: --learner.prior-kl-coefficient and --learner.hinge-coefficient must be 0")
 
 
 def prior_penalty(inputs: Tensor, batch: int, coefficient: float) -> Penalty:
@@ -42,6 +42,16 @@ def prior_penalty(inputs: Tensor, batch: int, coefficient: float) -> Penalty:
     return Penalty("prior_kl_real", coefficient, loss)
 
 
+def hinge_penalty(coefficient: float) -> Penalty:
+    """How far decisions leave the prior's typical set; see `hinge`."""
+    return Penalty("hinge", coefficient, lambda actor, policy: hinge(policy.mean, policy.stddev))
+
+
 def kl_to_prior(mean: Tensor, std: Tensor) -> Tensor:
     """KL(N(mean, std^2) || N(0, I)), summed over dimensions: mean (n, d), std (d,) -> (n,)."""
     return 0.5 * (mean**2 + std**2 - 1.0 - 2.0 * std.log()).sum(dim=-1)
+
+
+def hinge(mean: Tensor, std: Tensor) -> Tensor:
+    """max(0, E|w|^2 / d - 1) of w ~ N(mean, std^2), mean and std (n, d) -> (n,): 0 for the prior and inside it."""
+    return ((mean.square() + std.square()).mean(dim=-1) - 1.0).clamp(min=0.0)

@@ -17,7 +17,7 @@ from score_rl.steering.heads import Head
 from score_rl.steering.latent import LatentMap
 from score_rl.steering.learning import Sizes
 from score_rl.steering.method import OBSERVES, SCORE, Learns, Method, SteeringSpec, Trained
-from score_rl.steering.penalties import Penalty, no_place, prior_penalty
+from score_rl.steering.penalties import Penalty, hinge_penalty, no_place
 from score_rl.steering.ppo import Learner
 from score_rl.steering.start import check_start, start_options
 
@@ -43,7 +43,8 @@ def check(
     spec = steering_spec(policy, config, method, options, world)
     method.check(policy, spec, demonstrations)
     check_start(spec, initial, examples, config.start)
-    penalties = (prior_penalty(torch.zeros(1, spec.context_dim), 1, 1.0),) if config.prior_kl_coefficient > 0 else ()
+    penalised = config.prior_kl_coefficient > 0 or config.hinge_coefficient > 0
+    penalties = (hinge_penalty(1.0),) if penalised else ()
     if method.search is not None:
         no_place(penalties, f"{method.name} has no actor")
         return spec
