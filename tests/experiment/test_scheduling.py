@@ -18,6 +18,7 @@ from toy_jobs import ITERATIONS, processes, run_toy, times_run, toy
 
 from score_rl.core.files import sha256
 from score_rl.core.records import read_json, read_json_lines
+from score_rl.pipeline.experiment import scheduling
 from score_rl.pipeline.experiment.clusters import SlurmConfig, connected
 from score_rl.pipeline.experiment.job import Job
 from score_rl.pipeline.experiment.ledger import Ledger
@@ -94,6 +95,18 @@ def test_jobs_run_once_and_behind_what_they_need(tmp_path: Path, client: Any) ->
     run_all(tmp_path, jobs, client)
     assert [times_run(tmp_path, job.name) for job in jobs] == [1] * 5
     assert (tmp_path / "logs" / "d.log").read_text() == "hello from d\n"
+
+
+def test_a_failure_is_tried_again_although_its_end_is_still_known(tmp_path: Path, client: Any, monkeypatch) -> None:
+    """Somebody keeps the futures of the first call; the second one has the same keys."""
+    kept, ended = [], scheduling._ended
+    monkeypatch.setattr(scheduling, "_ended", lambda *given: kept.append(given) or ended(*given))
+    jobs = [toy("broken")]
+    run_all(tmp_path, jobs, client)
+    ledger = Ledger(tmp_path, jobs)
+    ledger.retry_failed()
+    assert run_all(tmp_path, jobs, client)[0] == {"broken": "failed"} and len(kept) == 2
+    assert ledger.record(jobs[0]).attempts == 2
 
 
 def test_a_failure_is_recorded_what_needs_it_is_skipped_and_the_next_call_tries_again(

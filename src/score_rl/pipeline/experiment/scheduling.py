@@ -52,6 +52,7 @@ def execute(ledger: Ledger, run: Runner, client: Client, console: Console, share
                 console.print(f"failed: {job.name}: {error}", highlight=False, markup=False)
             elif state == SKIPPED:
                 console.print(f"skipped: {job.name}", highlight=False, markup=False)
+    client.cancel(list(futures.values()))  # else the next call may be given this one's ends, by the same keys
     return ledger.states()
 
 
