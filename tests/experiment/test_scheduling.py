@@ -101,12 +101,13 @@ def test_a_failure_is_tried_again_although_its_end_is_still_known(tmp_path: Path
     """Somebody keeps the futures of the first call; the second one has the same keys."""
     kept, ended = [], scheduling._ended
     monkeypatch.setattr(scheduling, "_ended", lambda *given: kept.append(given) or ended(*given))
-    jobs = [toy("broken")]
+    jobs = [toy("broken"), toy("after", "broken")]
     run_all(tmp_path, jobs, client)
     ledger = Ledger(tmp_path, jobs)
     ledger.retry_failed()
-    assert run_all(tmp_path, jobs, client)[0] == {"broken": "failed"} and len(kept) == 2
+    assert run_all(tmp_path, jobs, client)[0] == {"broken": "failed", "after": "skipped"} and len(kept) == 2
     assert ledger.record(jobs[0]).attempts == 2
+    assert not {future.key for future in kept[0][1].values()} & {future.key for future in kept[1][1].values()}
 
 
 def test_a_failure_is_recorded_what_needs_it_is_skipped_and_the_next_call_tries_again(

@@ -42,7 +42,7 @@ def execute(ledger: Ledger, run: Runner, client: Client, console: Console, share
     for job in (job for job in ledger.jobs if states[job.name] != DONE):
         needs = [futures[name] for name in job.needs if name in futures]
         arguments = (with_absolute_paths(job), ledger.out, run, share_of, sys.argv, *needs)
-        futures[job.name] = client.submit(perform, *arguments, key=_key(ledger, job), priority=-len(futures))
+        futures[job.name] = client.submit(perform, *arguments, key=_key(ledger, job, needs), priority=-len(futures))
     with progress("benchmark", len(states), done=len(states) - len(futures), console=console) as advance:
         for job, state in _ended(ledger, futures, client.loop):
             advance(1, note=job.name)
@@ -52,7 +52,6 @@ def execute(ledger: Ledger, run: Runner, client: Client, console: Console, share
                 console.print(f"failed: {job.name}: {error}", highlight=False, markup=False)
             elif state == SKIPPED:
                 console.print(f"skipped: {job.name}", highlight=False, markup=False)
-    client.cancel(list(futures.values()))  # else the next call may be given this one's ends, by the same keys
     return ledger.states()
 
 
@@ -75,9 +74,15 @@ def _ended(ledger: Ledger, futures: dict[str, Future], loop: Any) -> Iterator[tu
         yield job, FAILED
 
 
-def _key(ledger: Ledger, job: Job) -> str:
-    """Name of the task: the same job in the same folder is the same task, whoever submits it."""
-    return f"{job.stage}-{hashlib.sha256(f'{ledger.out} {job.name} {job.digest}'.encode()).hexdigest()[:16]}"
+def _key(ledger: Ledger, job: Job, needs: Sequence[Future]) -> str:
+    """Name of the task: the same job in the same folder is the same task, whoever submits it, until it is tried anew.
+
+    A scheduler may still know how the attempt before ended, of this job or of one that it needs.
+    """
+    record = ledger.record(job)
+    tried = 0 if record is None else record.attempts - ledger.held(job)
+    told = " ".join([str(ledger.out), job.name, job.digest, str(tried), *(need.key for need in needs)])
+    return f"{job.stage}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
 def perform(job: Job, out: Path, run: Runner, share_of: int, command: Sequence[str], *needs: str) -> str:
