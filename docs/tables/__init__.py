@@ -17,3 +17,9 @@ def success(record: Mapping[str, Any] | None) -> str:
         return "–"
     low, high = record["wilson95"]
     return f"{percent(record)} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def audited(cell: Mapping[str, Any]) -> str:
+    """Success of a cell of an audit in per cent, with its 95 % interval."""
+    low, high = cell["wilson95"]
+    return f"{100 * cell['success']:.0f} [{100 * low:.0f}, {100 * high:.0f}]"

@@ -16,7 +16,7 @@ from score_rl.pipeline.experiment.arms import Arm, arms, complete, tasks_of
 from score_rl.pipeline.experiment.definition import REFERENCE_POLICIES
 from score_rl.report.experiment import tables
 from score_rl.sim.task import get_task
-from tables import Table
+from tables import Table, audited
 
 PARTLY_CALIBRATED = ("_half", "_uncalibrated", "_uncalibrated_long")
 """Ends of the names of methods that were trained in a twin without all of its calibration."""
@@ -107,7 +107,7 @@ def grades_table(path: Path) -> Table:
     sizes = [cell["size"] for cell in grades[0]["sizes"]]
     header = ("method", "policies", "the twin itself", *(f"all at size {size:g}" for size in sizes if size))
     return header, [
-        (_named(grade), str(grade["cells"]), *(_rate(cell) for cell in grade["sizes"])) for grade in grades
+        (_named(grade), str(grade["cells"]), *(audited(cell) for cell in grade["sizes"])) for grade in grades
     ]
 
 
@@ -139,7 +139,7 @@ def _pooled(audits: Sequence[Mapping[str, Any]], size: float) -> str:
         curve = next(curve for curve in audit["curves"] if curve["mismatch"] == "joint")
         rate, n = (curve[f"{size:g}"], curve["n"]) if size else (audit["nominal"], audit["nominal_n"])
         successes, episodes = successes + round(rate * n), episodes + n
-    return _rate({"success": successes / episodes, "wilson95": wilson(successes, episodes)})
+    return audited({"success": successes / episodes, "wilson95": wilson(successes, episodes)})
 
 
 def single_table(path: Path) -> Table:
@@ -172,8 +172,3 @@ def mismatch_table(path: Path) -> Table:
 
 def _named(grade: Mapping[str, Any]) -> str:
     return policy_name(grade["policy"]) if grade["policy"] in REFERENCE_POLICIES else grade["label"]
-
-
-def _rate(cell: Mapping[str, Any]) -> str:
-    low, high = cell["wilson95"]
-    return f"{100 * cell['success']:.0f} [{100 * low:.0f}, {100 * high:.0f}]"

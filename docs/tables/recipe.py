@@ -8,24 +8,24 @@ from typing import Any
 
 from score_rl.core.records import read_json
 from score_rl.evaluation.results import find_record, read_results
-from tables import Table, success
+from tables import Table, audited, success
 
 VIEWS = {"off": "violation_rate", "steered part": "steered_violation_rate", "single actions": "step_violation_rate"}
 
 
 def audits_table(directory: Path) -> Table:
     """One row per audit in the folder, `TASK_ROBOT.json`: success in the twin itself, and with all mismatches."""
-    found = [(*_cell(path), read_json(path)) for path in sorted(directory.glob("*.json"))]
-    sizes = [cell["size"] for cell in _joint(found[0][2])]
-    header = ("task", "robot", "n", "the twin itself", *(f"all at size {size:g}" for size in sizes), "stops there")
-    rows = []
-    for task, robot, audit in found:
-        cells = [audit["nominal"], *_joint(audit)]
+    rows, found = [], []
+    for path in sorted(directory.glob("*.json")):
+        (task, robot), audit = _cell(path), read_json(path)
+        joint = next(curve["cells"] for curve in audit["curves"] if curve["mismatch"] == "joint")
+        found.append(cells := [audit["nominal"], *joint])
         stops = f"{100 * cells[-1]['faults']:.0f} %"
-        rows.append((f"`{task}`", robot, str(cells[-1]["n"]), *(_rate(cell) for cell in cells), stops))
-    audits = [[audit["nominal"], *_joint(audit)] for *_, audit in found]
-    means = [sum(cell["success"] for cell in column) / len(audits) for column in zip(*audits)]
-    return header, [*rows, ("mean", "", "", *(f"{100 * mean:.1f} %" for mean in means), "")]
+        rows.append((f"`{task}`", robot, str(cells[-1]["n"]), *map(audited, cells), stops))
+    sizes = (f"all at size {cell['size']:g}" for cell in found[0][1:])
+    means = (f"{100 * sum(cell['success'] for cell in column) / len(found):.1f}" for column in zip(*found))
+    header = ("task", "robot", "n", "the twin itself", *sizes, "stops there")
+    return header, [*rows, ("mean", "", "", *means, "")]
 
 
 def supports_table(directory: Path) -> Table:
@@ -45,24 +45,15 @@ def limits_table(path: Path) -> Table:
     for entry in read_json(path)["records"]:
         base, steered = entry.get("base"), entry["steered"]
         shares = [_shares(base, steered, f"support_{view}") if base else "–" for view in VIEWS.values()]
-        where = (f"`{steered['task']}`", steered["world"], entry["limit"])
-        rows.append((*where, success(entry["evaluated"]), str(entry["evaluated"]["hand_faults"]), *shares))
-    return ("task", "in", "limit", "success, n = 200", "stops", *VIEWS), rows
+        played = entry["evaluated"]
+        where = (f"`{played['task']}`", played["world"], entry["limit"], str(played["n"]))
+        rows.append((*where, success(played), str(played["hand_faults"]), *shares))
+    return ("task", "in", "limit", "n", "success", "stops", *VIEWS), rows
 
 
 def _cell(path: Path) -> Sequence[str]:
     """Task and robot of a file's name."""
     return path.stem.rsplit("_", 1)
-
-
-def _joint(audit: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Cells of all mismatches together, the smallest first."""
-    return next(curve["cells"] for curve in audit["curves"] if curve["mismatch"] == "joint")
-
-
-def _rate(cell: Mapping[str, Any]) -> str:
-    low, high = cell["wilson95"]
-    return f"{100 * cell['success']:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _shares(base: Mapping[str, Any], steered: Mapping[str, Any], name: str) -> str:

@@ -98,7 +98,7 @@ def test_jobs_run_once_and_behind_what_they_need(tmp_path: Path, client: Any) ->
 
 
 def test_a_failure_is_tried_again_although_its_end_is_still_known(tmp_path: Path, client: Any, monkeypatch) -> None:
-    """Somebody keeps the futures of the first call; the second one has the same keys."""
+    """Somebody keeps the futures of the first call, so that the scheduler still knows how its jobs ended."""
     kept, ended = [], scheduling._ended
     monkeypatch.setattr(scheduling, "_ended", lambda *given: kept.append(given) or ended(*given))
     jobs = [toy("broken"), toy("after", "broken")]

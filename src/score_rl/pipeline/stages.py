@@ -66,6 +66,7 @@ from score_rl.steering import loop
 from score_rl.steering.config import Stage
 from score_rl.steering.method import Decider, Trained, find_method
 from score_rl.steering.methods import METHODS, load_trained
+from score_rl.steering.plan import check, check_learner
 from score_rl.tasks.people.settings import routine_names
 from score_rl.tasks.settings import (
     CalibrateSettings,
@@ -272,7 +273,8 @@ def steer(
         base, initial = on_device(device, base, initial)
         share, recorded = settings.learner.start.demonstrations, dataset is not None
         asked = (settings.learner, method, settings.options(), initial)
-        spec = loop.check(base, plan, *asked, recorded, recorded, share > 0)
+        spec = check(base, plan, *asked, recorded, recorded, share > 0)
+        check_learner(base, plan, settings.learner, method, spec)
         inputs = {"policy": policy, "start": start} | dataset_inputs(dataset_roots(dataset or ()))
         inputs |= {f"world {number}": world for number, world in enumerate(settings.worlds)}
         seeds = {"training": settings.learner.seed}

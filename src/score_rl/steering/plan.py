@@ -33,7 +33,7 @@ def check(
     demonstrations: bool = False,
     examples: bool = False,
 ) -> SteeringSpec:
-    """What the policy that `steer` trains will be. Raises ScoreError for everything that is wrong before a step.
+    """What the policy that `steer` trains will be. Raises ScoreError for what cannot work.
 
     real_observations, demonstrations, examples: whether `steer` will be given any.
     """
@@ -43,16 +43,27 @@ def check(
     spec = steering_spec(policy, config, method, options, world)
     method.check(policy, spec, demonstrations)
     check_start(spec, initial, examples, config.start)
-    penalised = config.prior_kl_coefficient > 0 or config.hinge_coefficient > 0
-    penalties = (hinge_penalty(1.0),) if penalised else ()
     if method.search is not None:
-        no_place(penalties, f"{method.name} has no actor")
-        return spec
-    head = method.make_head(spec, world.device)
-    sizes = rollout_sizes(spec, stages[0], config, head, iterations_of(stages, config))
-    with torch.random.fork_rng(devices=[]):
-        make_learner(method, sizes, config, penalties, policy, spec, world.device)  # raises what a learner refuses
+        no_place(_stand_ins(config), f"{method.name} has no actor")
     return spec
+
+
+def check_learner(
+    policy: FlowPolicy, stages: Sequence[Stage], config: SteerConfig, method: Method, spec: SteeringSpec
+) -> None:
+    """Raise ScoreError for what the learner refuses, which `steer` makes only once a run is open."""
+    if method.search is not None:
+        return
+    device = stages[0].world.spec.device
+    sizes = rollout_sizes(spec, stages[0], config, method.make_head(spec, device), iterations_of(stages, config))
+    with torch.random.fork_rng(devices=[]):
+        make_learner(method, sizes, config, _stand_ins(config), policy, spec, device)
+
+
+def _stand_ins(config: SteerConfig) -> tuple[Penalty, ...]:
+    """A penalty in place of those that the settings ask for, to be refused or not."""
+    penalised = config.prior_kl_coefficient > 0 or config.hinge_coefficient > 0
+    return (hinge_penalty(1.0),) if penalised else ()
 
 
 def check_settings(policy: FlowPolicy, stages: Sequence[Stage], config: SteerConfig, real_observations: bool) -> None:

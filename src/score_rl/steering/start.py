@@ -5,7 +5,6 @@
   keeps the ticket's other modes, so that iteration 0 at the mean is the ticket exactly.
 - Flow reversal (Tang et al. 2026, arXiv 2606.13675): chunks that are worth imitating are mapped back to latents that
   the base policy decodes to them, or to the nearest that it would do, and the mean is fitted to these.
-
 - A policy of the same kind: its mean and, unless `StartConfig.std` says otherwise, its standard deviation.
 
 `StartConfig.std` narrows the exploration around any of them.
