@@ -267,16 +267,16 @@ def test_steering_there_resumes(base: Path, tmp_path: Path, device: str) -> None
 
 
 @pytest.mark.slow
-def test_starts_and_priors_are_there_too(recorded: Path, base: Path, tmp_path: Path, device: str) -> None:
+def test_starts_are_there_too(recorded: Path, base: Path, tmp_path: Path, device: str) -> None:
     common = {"worlds": (world_of(device),), "control_steps": (16,), "num_envs": 2}
     ticket = stages.steer(SteerSettings(method="base_ticket", learner=LEARNER, **common), base, tmp_path / "ticket")
-    prior = replace(LEARNER, prior_kl_coefficient=0.05, reference_share=0.0)
-    settings = SteerSettings(learner=prior, **common)
+    short = replace(LEARNER, reference_share=0.0)
+    settings = SteerSettings(learner=short, **common)
     begun = stages.steer(settings, base, tmp_path / "begun", dataset=recorded, start=ticket.directory)
     assert begun.summary["iterations"] == 1
     for reversal in ("nearest", "inverse"):
         start = StartConfig(demonstrations=0.5, reversal=reversal, samples=2, steps=2, batch=4)
-        settings = SteerSettings(learner=replace(prior, start=start), **common)
+        settings = SteerSettings(learner=replace(short, start=start), **common)
         cloned = stages.steer(settings, base, tmp_path / reversal, dataset=recorded)
         assert cloned.summary["start_examples"] > 0
 

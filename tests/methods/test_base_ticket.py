@@ -201,7 +201,7 @@ def test_what_cannot_be_searched_is_refused_before_any_work(tmp_path):
 def session(path, ticket, latent, std=1.0):
     config = replace(CONFIG, latent=latent, start=StartConfig(std=std))
     run = start_run(path, "steer", config, {"training": 0})
-    made = loop._Session(ToyPolicy(), [Stage(ToyWorld(4), 1)], config, run, None, ticket)
+    made = loop._Session(ToyPolicy(), [Stage(ToyWorld(4), 1)], config, run, ticket)
     made.prepare()
     return made
 

@@ -16,7 +16,7 @@ from score_rl.steering.learning import Sizes
 from score_rl.steering.loop import Stage, SteerConfig, steer
 from score_rl.steering.methods import METHODS
 from score_rl.steering.methods.fpo import FPOConfig, FPOLearner, surrogate
-from score_rl.steering.plan import check, check_learner, steering_spec
+from score_rl.steering.plan import steering_spec
 from score_rl.steering.policy import BaseDecider, decision_noise
 from score_rl.steering.ppo import PPOConfig
 
@@ -112,15 +112,6 @@ def test_settings_that_cannot_work(options, message):
     spec = steering_spec(policy, CONFIG, METHODS["fpo"], {**FAST, **options})
     with pytest.raises(ScoreError, match=message):
         METHODS["fpo"].check(policy, spec, False)
-
-
-def test_what_its_learner_refuses_is_known_before_a_run_is_open():
-    policy, stages = LearnableToyPolicy(), [Stage(ToyWorld(4), 1)]
-    config = replace(CONFIG, hinge_coefficient=0.1)
-    spec = check(policy, stages, config, METHODS["fpo"], FAST)
-    with pytest.raises(ScoreError, match="fpo has no Gaussian actor"):
-        check_learner(policy, stages, config, METHODS["fpo"], spec)
-    check_learner(policy, stages, CONFIG, METHODS["fpo"], spec)
 
 
 def test_a_policy_that_cannot_be_trained_is_refused():

@@ -15,6 +15,7 @@ from score_rl.steering.latent import LatentConfig
 from score_rl.steering.loop import Stage, SteerConfig, steer
 from score_rl.steering.methods import METHODS
 from score_rl.steering.methods.rialto import RialtoConfig, phase_lengths, successful
+from score_rl.steering.plan import check, check_learner
 from score_rl.steering.policy import decision_noise
 from score_rl.steering.ppo import PPOConfig
 
@@ -51,6 +52,15 @@ def test_phases_are_shares_of_the_budget():
     assert phase_lengths(config, 3) == (1, 1)
     with pytest.raises(ScoreError, match="the budget has 2 in all"):
         phase_lengths(config, 2)
+
+
+def test_what_its_learner_refuses_is_known_before_a_run_is_open():
+    policy = LearnableToyPolicy()
+    enough, few = ([Stage(ToyWorld(64), iterations * 64 * 16)] for iterations in (3, 2))
+    spec = check(policy, enough, CONFIG, METHODS["rialto"], OPTIONS)
+    check_learner(policy, enough, CONFIG, METHODS["rialto"], spec)
+    with pytest.raises(ScoreError, match="the budget has 2 in all"):
+        check_learner(policy, few, CONFIG, METHODS["rialto"], spec)
 
 
 def train(path, iterations=8, options=OPTIONS):

@@ -79,7 +79,7 @@ def untrained(path, method, config=CONFIG):
     run = start_run(path, "steer", config, {"training": config.seed})
     stages = [Stage(ToyWorld(4), 1)]
     session = score._Session(
-        ScaledToyPolicy(), stages, config, run, None, None, METHODS[method], OPTIONS[method], demonstrations()
+        ScaledToyPolicy(), stages, config, run, None, METHODS[method], OPTIONS[method], demonstrations()
     )
     return session.trained_policy()
 
@@ -181,20 +181,16 @@ def test_a_strong_cloning_loss_makes_it_do_as_the_demonstrations_do(tmp_path):
     assert records[-1]["bc_loss"] < 0.1 * records[0]["bc_loss"]
 
 
-@pytest.mark.parametrize("penalty", ["prior_kl_coefficient", "hinge_coefficient"])
-def test_penalties_of_an_actor_do_not_suit_best_of_n(tmp_path, penalty):
-    config = replace(CONFIG, **{penalty: 0.1})
-    run = start_run(tmp_path / "run", "steer", config, {"training": 0})
-    with pytest.raises(ScoreError, match="no actor"):
-        steer(
-            ScaledToyPolicy(),
-            [Stage(ToyWorld(4), 1)],
-            config,
-            run,
-            real_observations=WINDOW,
-            method=METHODS["best_of_n"],
-            options=OPTIONS["best_of_n"],
+@pytest.mark.parametrize("name", ["residual", "best_of_n"])
+def test_the_hinge_is_of_the_latent_and_so_of_score_alone(tmp_path, name):
+    records = []
+    for coefficient in (0.0, 10.0):
+        config, out = replace(CONFIG, hinge_coefficient=coefficient), tmp_path / str(coefficient)
+        train(out, name, 2, config=config)
+        records.append(
+            [{k: v for k, v in r.items() if k not in TIMED} for r in read_json_lines(out / "metrics.jsonl")]
         )
+    assert records[0] == records[1]
 
 
 def test_a_residual_per_step_with_layer_norm(tmp_path):

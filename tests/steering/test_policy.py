@@ -117,7 +117,7 @@ def test_fingerprint_follows_weights_and_spec():
         spec = ToyPolicy().spec
 
     with pytest.raises(ScoreError, match="fingerprint"):
-        check_settings(NoModule(), [Stage(ToyWorld(), 100)], SteerConfig(), False)
+        check_settings(NoModule(), [Stage(ToyWorld(), 100)], SteerConfig())
 
 
 @pytest.mark.parametrize(

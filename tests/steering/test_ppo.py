@@ -14,7 +14,7 @@ from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.seeding import seeded
 from score_rl.steering.learning import Sizes, generalized_advantages
 from score_rl.steering.networks import Critic, GaussianActor
-from score_rl.steering.penalties import Penalty, hinge, hinge_penalty, kl_to_prior, prior_penalty
+from score_rl.steering.penalties import Penalty, hinge, hinge_penalty
 from score_rl.steering.ppo import Learner, PPOConfig
 
 SIZES = Sizes(context=3, critic=2, action=4, envs=2, decisions=3)
@@ -161,36 +161,6 @@ def test_seeded_leaves_the_outer_generator_alone():
     assert torch.equal(torch.rand(3), expected)
     with seeded("inner", 1):
         assert torch.equal(torch.rand(3), inner)
-
-
-def test_kl_to_prior_by_hand():
-    mean, std = torch.tensor([[0.0, 2.0]]), torch.tensor([1.0, 0.5])
-    assert kl_to_prior(mean, std).item() == pytest.approx(0.5 * (4 + 0.25 - 1 - 2 * math.log(0.5)))
-
-
-@pytest.mark.slow
-def test_the_prior_penalty_pulls_the_policy_back_to_the_prior():
-    """The same updates, with and without the KL term on the states that are visited."""
-
-    def train(coefficient):
-        sizes = Sizes(context=1, critic=1, action=2, envs=32, decisions=1)
-        penalties = (prior_penalty(torch.ones(5, 1), 16, coefficient),) if coefficient else ()
-        ppo = PPOConfig(hidden=(16,), learning_rate=1e-2, minibatches=1)
-        learner = learner_of(ppo, sizes, penalties=penalties)
-        done = torch.ones(32, dtype=torch.bool)
-        with seeded("anchors"):
-            for _ in range(15):
-                action = learner.act(PlainContext(torch.ones(32, 1)), torch.ones(32, 1))
-                result = decided(action.sum(dim=1), done, ~done, torch.ones(32))
-                learner.record(result, torch.ones(32, 1))
-                metrics = learner.update(torch.ones(32, 1))
-        return kl_to_prior(*learner.actor.mean_std(torch.ones(1, 1))).item(), metrics
-
-    free, metrics = train(0.0)
-    assert "prior_kl_real" not in metrics
-    anchored, metrics = train(10.0)
-    assert anchored < 0.1 * free
-    assert metrics["prior_kl_real"] >= 0.0
 
 
 def test_penalties_act_with_their_coefficients_and_are_logged_before_them():

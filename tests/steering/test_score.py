@@ -57,7 +57,7 @@ def test_it_learns_what_the_base_policy_does_not_know(tmp_path):
 def test_iteration_zero_is_the_base_policy(tmp_path, latent):
     """Before the first update: the same noise gives the same actions as the base policy, bit by bit but rounding."""
     policy, config = ToyPolicy(), replace(CONFIG, latent=latent)
-    session = score._Session(policy, [Stage(ToyWorld(4), 1)], config, run_of(tmp_path / "run", config), None, None)
+    session = score._Session(policy, [Stage(ToyWorld(4), 1)], config, run_of(tmp_path / "run", config), None)
     steered = SteeredDecider(policy, session.trained_policy(), deterministic=False)
     window = {"state": torch.randn(64, 2, 2), "command": torch.randn(64, 2, 1)}
     noise = decision_noise(range(64), 0, policy.spec.latent_shape)
@@ -71,7 +71,7 @@ def test_iteration_zero_trains_on_the_base_policys_distribution(tmp_path, latent
     """Success and latents of the first rollout are those of the base policy, within five standard errors."""
     policy, config = ToyPolicy(), replace(CONFIG, latent=latent)
     world = ToyWorld(512)
-    session = score._Session(policy, [Stage(world, 1)], config, run_of(tmp_path / "run", config), None, None)
+    session = score._Session(policy, [Stage(world, 1)], config, run_of(tmp_path / "run", config), None)
     record = session.iterate(0, session.stages[0])
     n = 512 * 4 * 4
     clamped_square = 0.9927  # E[clamp(x, -3, 3)^2] of a standard normal, less than 1 by the cut tails
@@ -154,16 +154,6 @@ def test_warm_start_from_another_steering_policy(tmp_path):
         steer(policy, [Stage(ToyWorld(4), 1)], other, run_of(tmp_path / "third", other), initial=first)
 
 
-def test_prior_kl_on_real_observations(tmp_path):
-    config = replace(CONFIG, prior_kl_coefficient=0.05, prior_kl_batch=16)
-    real = {"state": torch.randn(20, 2, 2), "command": torch.randn(20, 2, 1)}
-    steer(ToyPolicy(), [Stage(ToyWorld(4), 1)], config, run_of(tmp_path / "run", config), real_observations=real)
-    (record,) = read_json_lines(tmp_path / "run" / "metrics.jsonl")
-    assert record["prior_kl_real"] >= 0.0
-    with pytest.raises(ScoreError, match="needs real_observations"):
-        steer(ToyPolicy(), [Stage(ToyWorld(4), 1)], config, run_of(tmp_path / "none", config))
-
-
 def test_the_hinge_is_a_penalty_of_the_actor(tmp_path):
     config = replace(CONFIG, hinge_coefficient=0.5)
     steer(ToyPolicy(), [Stage(ToyWorld(4), 1)], config, run_of(tmp_path / "run", config))
@@ -192,7 +182,7 @@ def test_what_does_not_fit_is_refused_before_the_first_step(tmp_path):
     ]
     for index, (stages, config, message) in enumerate(cases):
         if message is None:
-            check_settings(policy, stages, config, False)
+            check_settings(policy, stages, config)
             continue
         with pytest.raises(ScoreError, match=message):
             steer(policy, stages, config, run_of(tmp_path / str(index), config))
@@ -207,11 +197,11 @@ def test_rows_can_wait_only_where_the_world_shows_the_last_command():
 
     policy, world, config = ToyPolicy(), ToyWorld(4), replace(CONFIG, between_decisions="hold")
     policy.spec = shows(policy.spec, "state")
-    check_settings(policy, [Stage(world, 1)], config, False)
+    check_settings(policy, [Stage(world, 1)], config)
     world.spec = shows(world.spec, "state")
     with pytest.raises(ScoreError, match="toy does not show; use base"):
-        check_settings(policy, [Stage(world, 1)], config, False)
-    check_settings(policy, [Stage(world, 1)], CONFIG, False)
+        check_settings(policy, [Stage(world, 1)], config)
+    check_settings(policy, [Stage(world, 1)], CONFIG)
 
 
 class BrokenWorld(ToyWorld):

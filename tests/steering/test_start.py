@@ -111,7 +111,7 @@ def test_iteration_zero_does_as_the_cloned_demonstrations(tmp_path):
     policy = InvertibleToyPolicy()
     run = start_run(tmp_path / "run", "steer", CONFIG, {"training": 0})
     given = examples([1.0, -1.0] * 20)
-    session = loop._Session(policy, [Stage(ToyWorld(16), 1)], CONFIG, run, None, None, examples=given)
+    session = loop._Session(policy, [Stage(ToyWorld(16), 1)], CONFIG, run, None, examples=given)
     session.prepare()
     decided = SteeredDecider(policy, session.trained_policy()).decide(given.observation, torch.zeros(40, 4, 1))
     assert torch.allclose(decided.chunk, given.action, atol=0.03)

@@ -30,7 +30,7 @@ class Demo:
     """What is run; chosen by --task and --recipe."""
     hardware: str = ""
     """The simulated robot that stands for the real one, in demonstrations and verdict: a shipped domain (proxy,
-    proxy_physx) or the path of a TOML file; by default the recipe's."""
+    proxy_physx, hardware) or the path of a TOML file; by default the recipe's."""
     robot_seed: Seed = 0
     """Which robot: demonstrations, calibration and verdict are all of this one."""
     seed: Seed = 0

@@ -29,8 +29,7 @@ class Steer:
     out: Path = Path("runs/steering")
     """Run directory to write."""
     dataset: tuple[Path, ...] = ()
-    """Demonstrations, datasets of one robot, for bc_regularized, for the optional prior on real observations
-    (--learner.prior-kl-coefficient) and for --learner.start.demonstrations."""
+    """Demonstrations, datasets of one robot, for bc_regularized and for --learner.start.demonstrations."""
     start: Path | None = None
     """Where score starts instead of at the base policy: a run directory of `score ticket` or of `score steer` (of
     another method: the latents of its successes are cloned)."""

@@ -273,7 +273,7 @@ def steer(
         base, initial = on_device(device, base, initial)
         share, recorded = settings.learner.start.demonstrations, dataset is not None
         asked = (settings.learner, method, settings.options(), initial)
-        spec = check(base, plan, *asked, recorded, recorded, share > 0)
+        spec = check(base, plan, *asked, recorded, share > 0)
         check_learner(base, plan, settings.learner, method, spec)
         inputs = {"policy": policy, "start": start} | dataset_inputs(dataset_roots(dataset or ()))
         inputs |= {f"world {number}": world for number, world in enumerate(settings.worlds)}
@@ -289,7 +289,6 @@ def steer(
                 plan,
                 settings.learner,
                 run,
-                real_observations=shown.observation if recorded else None,
                 method=method,
                 options=spec.options,
                 demonstrations=shown,

@@ -24,20 +24,16 @@ class SteerConfig:
     execute_steps: Count = 8
     """k: control steps that run of every chunk before the next decision."""
     decisions: Count = 38
-    """Decisions per environment and iteration. decisions x execute_steps should cover the world's time limit, so
-    that every iteration sees episodes from their start to their end."""
+    """Decisions per environment and iteration. Where decisions x execute_steps are fewer than the world's time limit,
+    no iteration sees the end of an episode that is neither won nor stopped; docs/levers.md has what that costs."""
     latent: LatentConfig = field(default_factory=LatentConfig)
     """What part of the latent is chosen, and its bound."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
     """The learner."""
-    prior_kl_coefficient: NonNegative = 0.0
-    """Weight of KL(N(mu, sigma^2) || N(0, I)) on real observations [0.05 in the paper, as an option]: in states that
-    were never simulated, fall back to the base policy. Needs `real_observations`."""
-    prior_kl_batch: Count = 256
-    """Real observations per gradient step [256]."""
     hinge_coefficient: NonNegative = 0.0
-    """Weight of max(0, E|w|^2 / d - 1), by which the actor's coordinates w (d) leave the prior's typical set: a soft
-    limit of all together, where the latent's bound is a hard one of each; docs/support.md has what it does."""
+    """Weight of max(0, E|w|^2 / d - 1), by which the actor's coordinates w (d) leave the prior's typical set, for
+    score alone: a soft limit of all together, where the latent's bound is a hard one of each; docs/support.md has
+    what it does."""
     between_decisions: Between = "base"
     """What an episode does that begins while the other rows are inside a chunk, until the next decision. base: it
     runs a chunk of the base policy. hold: it waits, repeating the robot's last command; the cheaper choice where

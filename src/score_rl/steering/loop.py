@@ -49,7 +49,7 @@ from score_rl.steering.config import Stage, SteerConfig
 from score_rl.steering.learning import Sizes
 from score_rl.steering.method import SCORE, Method, Trained
 from score_rl.steering.metrics import RolloutMetrics, Stopwatch
-from score_rl.steering.penalties import hinge_penalty, prior_penalty
+from score_rl.steering.penalties import hinge_penalty
 from score_rl.steering.plan import check, iterations_of, make_learner, rollout_sizes
 from score_rl.steering.policy import blank_policy, load_steering, save_steering
 from score_rl.steering.start import prepare
@@ -63,7 +63,6 @@ def steer(
     stages: Sequence[Stage],
     config: SteerConfig,
     run: Run,
-    real_observations: Window | None = None,
     initial: Trained | None = None,
     method: Method = SCORE,
     options: Mapping[str, Any] | None = None,
@@ -74,8 +73,7 @@ def steer(
     """Learn to steer a frozen policy; resumes an unfinished run, returns the result of a finished one.
 
     The run directory receives one record per iteration in metrics.jsonl (see docs/metrics.md), a checkpoint, and
-    at the end the bundle `steering/` (`load_steering`). real_observations {key: (m, frames, *shape)}: windows of the
-    demonstrations, for the optional KL term. initial: start from this policy instead of from the base (see
+    at the end the bundle `steering/` (`load_steering`). initial: start from this policy instead of from the base (see
     `steering.start`): a policy of the same kind, a ticket, or one of another method whose successes are cloned.
     examples: windows and chunks to clone before the first update. method: what is learned, with its `options` (plain
     values) and, where it reads them, the demonstrations. notify: hears what goes wrong and what to change
@@ -88,7 +86,7 @@ def steer(
         device = stages[0].world.spec.device if stages else "cpu"
         return load_steering(run.path(BUNDLE), policy, device=device, methods={method.name: method})
     if method.search is None:
-        given = (real_observations, initial, method, options, demonstrations, examples)
+        given = (initial, method, options, demonstrations, examples)
         notify = notify if run.writes else lambda line: None
         steering, figures = _learn(_Session(policy, stages, config, run, *given), notify)
     else:
@@ -164,14 +162,13 @@ class _Session:
         stages: Sequence[Stage],
         config: SteerConfig,
         run: Run,
-        real_observations: Window | None,
         initial: Trained | None,
         method: Method = SCORE,
         options: Mapping[str, Any] | None = None,
         demonstrations: WindowBatch | None = None,
         examples: WindowBatch | None = None,
     ) -> None:
-        given = (bool(real_observations), demonstrations is not None, examples is not None)
+        given = (demonstrations is not None, examples is not None)
         self.spec = check(policy, stages, config, method, options, initial, *given)
         self.policy, self.stages, self.config, self.run, self.method = policy, stages, config, run, method
         self.device = stages[0].world.spec.device
@@ -185,11 +182,7 @@ class _Session:
         """Figures of how the actor came to its start, of what it is compared with, and what was said on the way."""
         self.chunks: ChunkRunner | None = None
         penalties = method.make_penalties(policy, self.head, self.spec, demonstrations)
-        if config.prior_kl_coefficient > 0:
-            with torch.no_grad():
-                features = policy.encode(real_observations).features
-            penalties += (prior_penalty(features, config.prior_kl_batch, config.prior_kl_coefficient),)
-        if config.hinge_coefficient > 0:
+        if config.hinge_coefficient > 0 and method.name == SCORE.name:
             penalties += (hinge_penalty(config.hinge_coefficient),)
         with seeded("steer", config.seed, "weights"):
             given = (config, penalties, policy, self.spec, self.device)

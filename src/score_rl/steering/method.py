@@ -7,7 +7,7 @@ what the bundle holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
@@ -163,8 +163,9 @@ class Method:
     """(base policy, spec, whether demonstrations are given): raises ScoreError for what cannot work."""
     make_penalties: Callable[[FlowPolicy, Head, SteeringSpec, WindowBatch | None], tuple[Penalty, ...]] = no_penalties
     """Further losses of the actor; the demonstrations are windows and the chunks executed there."""
-    make_learner: Callable[[Sizes, PPOConfig, Sequence[Penalty], FlowPolicy, SteeringSpec, str], Learns] | None = None
-    """Who learns; its initial weights come from torch's global generator. None: a `steering.ppo.Learner`."""
+    make_learner: Callable[[Sizes, PPOConfig, FlowPolicy, SteeringSpec, str], Learns] | None = None
+    """Who learns; its initial weights come from torch's global generator. None: a `steering.ppo.Learner`, which alone
+    has the further losses."""
     make_trained: Callable[[FlowPolicy, SteeringSpec, Head, str], Trained] | None = None
     """(base policy, spec, head, device) -> the trained policy with blank weights; None: a
     `steering.policy.SteeringPolicy`."""

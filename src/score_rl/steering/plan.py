@@ -17,7 +17,7 @@ from score_rl.steering.heads import Head
 from score_rl.steering.latent import LatentMap
 from score_rl.steering.learning import Sizes
 from score_rl.steering.method import OBSERVES, SCORE, Learns, Method, SteeringSpec, Trained
-from score_rl.steering.penalties import Penalty, hinge_penalty, no_place
+from score_rl.steering.penalties import Penalty
 from score_rl.steering.ppo import Learner
 from score_rl.steering.start import check_start, start_options
 
@@ -29,22 +29,19 @@ def check(
     method: Method = SCORE,
     options: Mapping[str, Any] | None = None,
     initial: Trained | None = None,
-    real_observations: bool = False,
     demonstrations: bool = False,
     examples: bool = False,
 ) -> SteeringSpec:
     """What the policy that `steer` trains will be. Raises ScoreError for what cannot work.
 
-    real_observations, demonstrations, examples: whether `steer` will be given any.
+    demonstrations, examples: whether `steer` will be given any.
     """
-    check_settings(policy, stages, config, real_observations)
+    check_settings(policy, stages, config)
     world = stages[0].world.spec
     options = dict(options or {}) | start_options(initial, method.name, config.latent)
     spec = steering_spec(policy, config, method, options, world)
     method.check(policy, spec, demonstrations)
     check_start(spec, initial, examples, config.start)
-    if method.search is not None:
-        no_place(_stand_ins(config), f"{method.name} has no actor")
     return spec
 
 
@@ -57,20 +54,11 @@ def check_learner(
     device = stages[0].world.spec.device
     sizes = rollout_sizes(spec, stages[0], config, method.make_head(spec, device), iterations_of(stages, config))
     with torch.random.fork_rng(devices=[]):
-        make_learner(method, sizes, config, _stand_ins(config), policy, spec, device)
+        make_learner(method, sizes, config, (), policy, spec, device)
 
 
-def _stand_ins(config: SteerConfig) -> tuple[Penalty, ...]:
-    """A penalty in place of those that the settings ask for, to be refused or not."""
-    penalised = config.prior_kl_coefficient > 0 or config.hinge_coefficient > 0
-    return (hinge_penalty(1.0),) if penalised else ()
-
-
-def check_settings(policy: FlowPolicy, stages: Sequence[Stage], config: SteerConfig, real_observations: bool) -> None:
-    """Raise ScoreError for everything that can be wrong before the first step.
-
-    real_observations: whether there will be some.
-    """
+def check_settings(policy: FlowPolicy, stages: Sequence[Stage], config: SteerConfig) -> None:
+    """Raise ScoreError for everything that can be wrong before the first step."""
     validate(config)
     LatentMap(config.latent, policy.spec.latent_shape)  # raises what is wrong with it
     if not stages:
@@ -89,8 +77,6 @@ def check_settings(policy: FlowPolicy, stages: Sequence[Stage], config: SteerCon
                 f"between_decisions = hold repeats the last command ({COMMAND!r}), which {stage.world.spec.name} "
                 "does not show; use base"
             )
-    if config.prior_kl_coefficient > 0 and not real_observations:
-        raise ScoreError("prior_kl_coefficient > 0 needs real_observations")
 
 
 def steering_spec(
@@ -131,10 +117,10 @@ def make_learner(
     spec: SteeringSpec,
     device: str,
 ) -> Learns:
-    """The method's own learner, or PPO; initial weights come from torch's global generator."""
+    """The method's own learner, or PPO with these penalties; initial weights come from torch's global generator."""
     if method.make_learner is None:
         return Learner(sizes, config.ppo, config.execute_steps, penalties, device)
-    return method.make_learner(sizes, config.ppo, penalties, policy, spec, device)
+    return method.make_learner(sizes, config.ppo, policy, spec, device)
 
 
 def rollout_sizes(spec: SteeringSpec, stage: Stage, config: SteerConfig, head: Head, iterations: int) -> Sizes:

@@ -6,7 +6,7 @@ The actor's input is the world's critic group, normalised by the moments of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from score_rl.steering.heads import Decision, Head
 from score_rl.steering.learning import Sizes
 from score_rl.steering.method import Decider, SteeringSpec
 from score_rl.steering.networks import Activation, GaussianActor, Moments
-from score_rl.steering.penalties import Penalty, no_place
 
 if TYPE_CHECKING:
     from score_rl.steering.ppo import PPOConfig
@@ -88,10 +87,9 @@ class PrivilegedLearner:
 
 
 def privileged_learner(
-    sizes: Sizes, ppo: PPOConfig, penalties: Sequence[Penalty], policy: FlowPolicy, spec: SteeringSpec, device: str
+    sizes: Sizes, ppo: PPOConfig, policy: FlowPolicy, spec: SteeringSpec, device: str
 ) -> PrivilegedLearner:
-    """The learner of a method whose actor is privileged. Raises ScoreError for penalties, which are on contexts."""
-    no_place(penalties, "an actor that reads privileged state sees no real observations")
+    """The learner of a method whose actor is privileged."""
     return PrivilegedLearner(sizes, ppo, spec.execute_steps, device)
 
 

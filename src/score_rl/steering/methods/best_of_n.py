@@ -14,7 +14,7 @@ V reads the privileged state, exists in training only and serves nothing but tha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,7 +34,6 @@ from score_rl.steering.learning import Sizes, explained_variance, gradient_step
 from score_rl.steering.method import Decider, Method, SteeringSpec, latent_head
 from score_rl.steering.methods.unconstrained import check_coordinates
 from score_rl.steering.networks import Critic
-from score_rl.steering.penalties import Penalty, no_place
 
 if TYPE_CHECKING:
     from score_rl.steering.ppo import PPOConfig
@@ -214,10 +213,7 @@ def _head(spec: SteeringSpec, device: str) -> LatentHead:
     return latent_head(replace(spec, latent=replace(spec.latent, kind="full")), device)
 
 
-def _learner(
-    sizes: Sizes, ppo: PPOConfig, penalties: Sequence[Penalty], policy: FlowPolicy, spec: SteeringSpec, device: str
-) -> BestOfNLearner:
-    no_place(penalties, "best_of_n has no actor")
+def _learner(sizes: Sizes, ppo: PPOConfig, policy: FlowPolicy, spec: SteeringSpec, device: str) -> BestOfNLearner:
     if ranks.launched() > 1:
         raise ScoreError("best_of_n learns in one process, without torchrun: its memory is not shared among ranks")
     return BestOfNLearner(sizes, ppo, policy, spec, device)

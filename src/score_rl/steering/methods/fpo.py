@@ -35,7 +35,6 @@ from score_rl.steering.learning import Sizes, explained_variance, generalized_ad
 from score_rl.steering.method import Method, SteeringSpec
 from score_rl.steering.networks import Critic
 from score_rl.steering.own_flow import check_trainable, chunk_head, own_flow, sample
-from score_rl.steering.penalties import Penalty, no_place
 
 if TYPE_CHECKING:
     from score_rl.steering.ppo import PPOConfig
@@ -190,10 +189,7 @@ class FPOLearner:
         return torch.stack((value, objective, clipped, -change.mean())).detach().cpu()
 
 
-def _learner(
-    sizes: Sizes, ppo: PPOConfig, penalties: Sequence[Penalty], policy: FlowPolicy, spec: SteeringSpec, device: str
-) -> FPOLearner:
-    no_place(penalties, "fpo has no Gaussian actor")
+def _learner(sizes: Sizes, ppo: PPOConfig, policy: FlowPolicy, spec: SteeringSpec, device: str) -> FPOLearner:
     return FPOLearner(sizes, ppo, policy, spec, device)
 
 

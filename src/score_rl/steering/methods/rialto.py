@@ -37,7 +37,7 @@ from score_rl.steering.learning import Sizes, gradient_step
 from score_rl.steering.method import Learns, Method, Observes, SteeringSpec
 from score_rl.steering.networks import GaussianActor
 from score_rl.steering.own_flow import check_trainable, chunk_head, own_flow, sample
-from score_rl.steering.penalties import Penalty, no_place
+from score_rl.steering.penalties import Penalty
 from score_rl.steering.rollouts import decided_success
 
 if TYPE_CHECKING:
@@ -261,10 +261,7 @@ def phase_lengths(config: RialtoConfig, iterations: int) -> tuple[int, int]:
     return first, last
 
 
-def _learner(
-    sizes: Sizes, ppo: PPOConfig, penalties: Sequence[Penalty], policy: FlowPolicy, spec: SteeringSpec, device: str
-) -> RialtoLearner:
-    no_place(penalties, "rialto's teacher chooses no latent")
+def _learner(sizes: Sizes, ppo: PPOConfig, policy: FlowPolicy, spec: SteeringSpec, device: str) -> RialtoLearner:
     if ranks.launched() > 1:
         raise ScoreError("rialto learns in one process, without torchrun: its lessons are not shared among ranks")
     return RialtoLearner(sizes, ppo, policy, spec, device)

@@ -17,7 +17,6 @@ simulator's state, as the paper's unconstrained RL does; what it learns can act 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -31,7 +30,6 @@ from score_rl.steering.heads import Decision, Head, more_noise
 from score_rl.steering.latent import LatentMap
 from score_rl.steering.learning import Sizes
 from score_rl.steering.method import Learns, Method, Observes, SteeringSpec, Trained
-from score_rl.steering.penalties import Penalty
 from score_rl.steering.policy import steering_policy
 from score_rl.steering.privileged import PrivilegedPolicy, privileged_learner
 
@@ -140,14 +138,12 @@ def _head(spec: SteeringSpec, device: str) -> ShiftHead:
     return shift_head(spec, spec.own(UnconstrainedConfig), device)
 
 
-def _learner(
-    sizes: Sizes, ppo: PPOConfig, penalties: Sequence[Penalty], policy: FlowPolicy, spec: SteeringSpec, device: str
-) -> Learns:
+def _learner(sizes: Sizes, ppo: PPOConfig, policy: FlowPolicy, spec: SteeringSpec, device: str) -> Learns:
     from score_rl.steering.ppo import Learner  # a robot decides without what learns
 
     if spec.privileged:
-        return privileged_learner(sizes, ppo, penalties, policy, spec, device)
-    return Learner(sizes, ppo, spec.execute_steps, penalties, device)
+        return privileged_learner(sizes, ppo, policy, spec, device)
+    return Learner(sizes, ppo, spec.execute_steps, device=device)
 
 
 def _trained(policy: FlowPolicy, spec: SteeringSpec, head: Head, device: str) -> Trained:

@@ -26,8 +26,9 @@ from score_rl.tasks.settings import (
 def pinch_cube() -> Recipe:
     """The demo: demonstrations in the proxy, steering in the calibrated twin, the verdict in the proxy.
 
-    Half of a chunk runs before the next decision, and exploration holds on over some ten decisions: `docs/levers.md`
-    has what each is worth. The comparison with z = 0 may take a roll-out of the longest task, Screw Lightbulb.
+    Half of a chunk runs before the next decision, exploration holds on over some ten decisions, and a hinge keeps the
+    latent near the prior's typical set, for calibrated twins: `docs/levers.md` has what each is worth. The comparison
+    with z = 0 may take a roll-out of the longest task, Screw Lightbulb.
     """
     policy = PolicyConfig(
         representation=RepresentationConfig(
@@ -60,6 +61,7 @@ def pinch_cube() -> Recipe:
                 latent=LatentConfig(kind="subspace", modes=1),
                 between_decisions="hold",
                 ppo=replace(FALLING_STEPS, noise_correlation=0.9),
+                hinge_coefficient=0.3,
                 reference_share=0.09,
             ),
         ),
