@@ -8,6 +8,7 @@ from typing import Any
 
 from score_rl.core.records import read_json
 from score_rl.evaluation.results import find_record, read_results
+from score_rl.report.page import percent
 from tables import Table, success
 
 PAPER = {
@@ -62,7 +63,7 @@ def _steered_rows(paths: Mapping[str, Path]) -> list[tuple[str, ...]]:
     rows = []
     for task, path in paths.items():
         records = read_results(path) if path.exists() else []
-        for robot in dict.fromkeys(record["robot_seed"] for record in records):
+        for robot in sorted({record["robot_seed"] for record in records}):
             rows.append((f"`{task}`", *_steered({r["policy"]: r for r in records if r["robot_seed"] == robot})))
     return rows
 
@@ -76,6 +77,30 @@ def _steered(found: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     trained = f"{steered['control_steps_trained'] / 1000:.0f} k"
     stops = f"{base['hand_faults']} → {steered['hand_faults']}"
     return str(base["robot_seed"]), str(base["n"]), trained, *shares, gained, stops
+
+
+def spread_table(directory: Path) -> Table:
+    """One row per task and robot: how different the chunks are that a base policy draws in one state, beside what
+    steering gained over it and over the best constant latent."""
+    header = ("task", "robot", "spread, mrad", "spread, normalised", "base", "SCORE − base", "SCORE − best latent")
+    rows = []
+    for task, records in _judged(directory.parent).items():
+        for robot in sorted({record["robot_seed"] for record in records}):
+            found = {record["policy"]: record for record in records if record["robot_seed"] == robot}
+            base, steered = found["base"], found["score_det"]
+            spread = (f"{1000 * base['spread_action']:.0f}", f"{base['spread_normalized']:.2f}")
+            gains = (steered["success_rate"] - found[name]["success_rate"] for name in ("base", "base_ticket"))
+            cells = (percent(base), *(f"{100 * gain:+.1f}".replace("-", "−") for gain in gains))
+            rows.append((f"`{task}`", str(robot), *spread, *cells))
+    return header, rows
+
+
+def _judged(results: Path) -> Mapping[str, list[Mapping[str, Any]]]:
+    """Verdicts in the proxy after steering in calibrated twins, by task."""
+    rivals = [record for record in read_results(results / "rivals_calibrated.json") if record["world"] == "proxy"]
+    found = {task: [record for record in rivals if record["task"] == task] for task in PAPER}
+    own = {task: results / f"{task}.json" for task in PAPER if not found[task]}
+    return {task: found[task] or read_results(own[task]) for task in PAPER}
 
 
 def rehearsals_table(directory: Path) -> Table:

@@ -19,8 +19,8 @@ from score_rl.core.seeding import derive_seed
 from score_rl.steering import ticket
 from score_rl.steering.config import Stage, SteerConfig
 from score_rl.steering.method import COMPLEMENT, SCORE, Decider, SteeringSpec, Trained
-from score_rl.steering.policy import BaseDecider, SteeredDecider, SteeringPolicy, blank_policy, decision_noise
-from score_rl.steering.rollouts import batch_cost, play
+from score_rl.steering.policy import BaseDecider, SteeredDecider, SteeringPolicy, blank_policy
+from score_rl.steering.rollouts import batch_cost, play_decider
 
 ZERO, TICKET, STEERED = "base_z0", ticket.NAME, "score_det"
 """The names that they have in result files."""
@@ -125,15 +125,9 @@ def _record(stage: Stage, config: SteerConfig, count: int, success: Mapping[str,
 
 def _success(decider: Decider, stage: Stage, config: SteerConfig, count: int) -> float:
     """Share of the reference episodes, of all ranks, in which a decider succeeds."""
-    n, spec, device = stage.world.spec.num_envs, decider.spec, stage.world.spec.device
-    won = 0
+    n, won = stage.world.spec.num_envs, 0
     for batch in range(count):
         first = (ranks.rank() * count + batch) * n
         seeds = [derive_seed("reference", config.seed, first + row) for row in range(n)]
-
-        def decide(window, number, seeds=seeds):
-            noise = decision_noise(seeds, number, spec.latent_shape).to(device)
-            return decider.decide(window, noise).chunk
-
-        won += int(play(stage.world, spec, decide, seeds, config.execute_steps).success.sum())
+        won += int(play_decider(stage.world, decider, seeds, config.execute_steps).success.sum())
     return sum(ranks.gather(won)) / (ranks.count() * count * n)

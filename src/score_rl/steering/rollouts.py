@@ -10,6 +10,8 @@ from torch import Tensor
 
 from score_rl.contracts import COMMAND, PolicySpec, Window, World
 from score_rl.core.chunks import ChunkResult, ChunkRunner, Episode, Filler
+from score_rl.steering.method import Decider
+from score_rl.steering.policy import decision_noise
 
 Decide = Callable[[Window, int], Tensor]
 """Chunks (n, h, a) for a window and the number of the decision in its episodes."""
@@ -69,6 +71,19 @@ def play(
         chunks=chunks,
         alive=alive,
     )
+
+
+def play_decider(
+    world: World, decider: Decider, seeds: Sequence[int], execute_steps: int, keep: bool = False
+) -> Played:
+    """`play` of a policy, whose noise is that of its seeds in every evaluation (`steering.policy.decision_noise`)."""
+    spec = decider.spec
+
+    def decide(window: Window, decision: int) -> Tensor:
+        noise = decision_noise(seeds, decision, spec.latent_shape).to(world.spec.device)
+        return decider.decide(window, noise).chunk
+
+    return play(world, spec, decide, seeds, execute_steps, keep)
 
 
 def clean_success(episode: Episode) -> bool:

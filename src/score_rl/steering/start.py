@@ -28,8 +28,7 @@ from score_rl.steering.heads import LatentHead
 from score_rl.steering.latent import LatentConfig, LatentMap
 from score_rl.steering.method import COMPLEMENT, SCORE, Decider, SteeringSpec, Trained
 from score_rl.steering.networks import GaussianActor
-from score_rl.steering.policy import decision_noise
-from score_rl.steering.rollouts import Played, play
+from score_rl.steering.rollouts import Played, play_decider
 from score_rl.steering.ticket import TicketPolicy
 
 Reversal = Literal["nearest", "inverse"]
@@ -131,18 +130,13 @@ def successes(
 
     Raises ScoreError where it never does.
     """
-    n, spec = world.spec.num_envs, decider.spec
+    n = world.spec.num_envs
     windows: list[dict[str, Tensor]] = []
     chunks: list[Tensor] = []
     spent = 0
     for first in range(0, episodes, n):
         seeds = [derive_seed("start", seed, first + row) for row in range(n)]
-
-        def decide(window, number, seeds=seeds):
-            noise = decision_noise(seeds, number, spec.latent_shape).to(world.spec.device)
-            return decider.decide(window, noise).chunk
-
-        played = play(world, spec, decide, seeds, execute_steps, keep=True)
+        played = play_decider(world, decider, seeds, execute_steps, keep=True)
         spent += played.control_steps
         for window, chunk, rows in _won(played):
             windows.append({key: values[rows] for key, values in window.items()})

@@ -309,10 +309,6 @@ def search(
     return ticket, {"control_steps": state.control_steps, "iterations": len(state.rounds), **figures}
 
 
-def _no_learner(*_: Any) -> Any:
-    raise ScoreError(f"{NAME} is searched, not learned")
-
-
 def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
     spec.own(TicketConfig)
 
@@ -321,7 +317,6 @@ BASE_TICKET = Method(
     NAME,
     make_head=latent_head,
     check=_check,
-    make_learner=_no_learner,
     make_trained=lambda policy, spec, head, device: TicketPolicy(spec, device),
     search=search,
 )
