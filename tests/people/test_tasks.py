@@ -13,6 +13,7 @@ from score_rl.tasks.people.collect import demonstrate, get_routine
 from score_rl.tasks.people.demonstrator import Demonstrator
 from score_rl.tasks.people.habits import Habits, careful
 from score_rl.tasks.people.settings import routine_names
+from score_rl.tasks.pick_card.demonstrator import WAYS as DRAWS
 from score_rl.tasks.place_dishrack.demonstrator import WAYS as GRIPS
 from score_rl.tasks.push_ball.demonstrator import GOAL, WAYS, in_goal
 from score_rl.tasks.screw_lightbulb.demonstrator import WAYS as TWISTS
@@ -49,17 +50,20 @@ def test_what_the_person_does_after_the_end_is_not_recorded() -> None:
 
 @pytest.mark.parametrize(
     ("task", "ways"),
-    [("grasp_bottle", GRASPS), ("push_ball", WAYS), ("screw_lightbulb", TWISTS), ("place_dishrack", GRIPS)],
+    [
+        ("grasp_bottle", GRASPS),
+        ("push_ball", WAYS),
+        ("screw_lightbulb", TWISTS),
+        ("place_dishrack", GRIPS),
+        ("pick_card", DRAWS),
+    ],
 )
 def test_ways_are_drawn_by_their_shares(task: str, ways: tuple) -> None:
-    handled = get_task(task).objects[0].name
-    spawned = get_task(task).spawn(np.random.default_rng(0), {f"{handled}.size_scale": np.ones(1)})[handled]
+    spawned = get_task(task).spawn(np.random.default_rng(0), get_task(task).parameters.nominal())
     n = 400
-    frame = {
-        "state": np.tile(HOME, (n, 1)),
-        "command": np.tile(HOME, (n, 1)),
-        "object_pose": np.tile(np.r_[spawned, 1, 0, 0, 0][:7], (n, 1)),
-    }
+    seen = {"state": HOME, "command": HOME}
+    seen |= {key: np.r_[spawned[item.name], 1, 0, 0, 0][:7] for key, item in get_task(task).observed.items()}
+    frame = {key: np.tile(value, (n, 1)) for key, value in seen.items()}
     hurried, steady = (Demonstrator(n, get_routine(task), habits) for habits in (Habits(), careful()))
     for person in (hurried, steady):
         person.reset(range(n), range(n), frame)

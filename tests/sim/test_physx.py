@@ -18,7 +18,8 @@ from score_rl.sim.engines.engine import open_engine
 from score_rl.sim.engines.settings import PhysxSettings
 from score_rl.sim.plant import PlantBuilder
 from score_rl.sim.scene import joint_addresses
-from score_rl.sim.task import Task, task_names
+from score_rl.sim.task import Task, get_task, task_names
+from score_rl.sim.testing import check_task
 from score_rl.sim.world import SimulatedWorld, make_world
 
 pytest.importorskip("sapien")
@@ -30,6 +31,14 @@ FINE = replace(PHYSICS, timestep_s=1 / 400)
 @pytest.mark.parametrize("task", task_names())
 def test_every_task_is_a_world(task: str) -> None:
     check_world(lambda: make_world(task, "proxy_physx", num_envs=2, robot_seed=101), steps=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", task_names())
+def test_every_task_keeps_its_promises_to_the_twins_robot(task: str) -> None:
+    # 3 s untouched, of which the first is for contacts to give way.
+    twin = replace(load_domain("twin"), physics=load_domain("proxy_physx").physics)
+    check_task(get_task(task), twin, episodes=2, still_s=2.0)
 
 
 @pytest.mark.slow

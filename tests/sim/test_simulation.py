@@ -21,6 +21,8 @@ HOME = torch.tensor(FRANKA_LEAP.home)
 GOAL = [0.55, 0.0, 0.35]
 PRESS = [0, 0.8, 0, 0, 0, 0, 0]
 """Added to the arm's home, it pushes the fingers into the table."""
+FINE = ("pick_card", "place_dishrack", "screw_lightbulb")
+"""Tasks whose contacts do not hold at the twin's step of 1/60 s."""
 
 
 def constant(value: object, level: str = "robot") -> dict:
@@ -89,6 +91,17 @@ def test_bad_input_is_refused_before_anything_moves() -> None:
         make_world("pinch_cube", "twin", 0)
     with pytest.raises(ScoreError, match="does not divide"):
         make_world("pinch_cube", Domain("odd", physics=Physics(timestep_s=0.03)), 1)
+
+
+@pytest.mark.parametrize("task", task_names())
+def test_what_is_thin_or_turns_in_a_thread_has_half_the_twins_step(task: str) -> None:
+    world = make_world(task, "twin", num_envs=1, threads=1)
+    world.reset([0])
+    world.step(hold(world))
+    assert get_task(task).timestep_s == (pytest.approx(1 / 120) if task in FINE else np.inf)
+    assert world.engine.model.opt.timestep == pytest.approx(1 / 120 if task in FINE else 1 / 60)
+    assert world.engine.batch.bind("time") == pytest.approx(0.1)  # a control step is as long as ever
+    world.close()
 
 
 # ---- robots and episodes -------------------------------------------------------------------------------------
@@ -192,12 +205,16 @@ def test_success_must_hold_without_a_break() -> None:
     assert done == [False] * 8 + [True]  # three, a break, five
 
 
-def test_time_limit_truncates() -> None:
-    world = make_world("pinch_cube", "twin", num_envs=1)
-    world.reset([0])
-    results = [world.step(hold(world)) for _ in range(128)]
-    assert [bool(result.truncated) for result in results] == [False] * 127 + [True]
-    assert not any(bool(result.terminated) for result in results)
+@pytest.mark.parametrize("task", task_names())
+def test_a_robot_that_holds_its_last_command_fails_at_the_time_limit(task: str) -> None:
+    world = make_world(task, "twin", num_envs=1, threads=1)
+    observation, results = world.reset([0]), []
+    for _ in range(world.task.horizon):
+        results.append(world.step(observation.actor["command"]))
+        observation = results[-1].final_observation
+    assert [bool(result.truncated) for result in results] == [False] * (world.task.horizon - 1) + [True]
+    assert not any(bool(result.terminated) or bool(result.success) or result.reward.any() for result in results)
+    world.close()
 
 
 # ---- forces and the protective stop --------------------------------------------------------------------------

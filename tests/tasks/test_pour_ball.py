@@ -87,9 +87,11 @@ def test_what_nobody_touches_stays_where_it_is() -> None:
     world.close()
 
 
-@pytest.mark.parametrize("domain", ["twin", "proxy"])
+@pytest.mark.parametrize("domain", ["twin", "proxy", "proxy_physx"])
 def test_a_ball_that_falls_into_the_large_cup_stays_in_it(domain: str) -> None:
     """Dropped from 0.20 m: in the middle, at the wall, and across the cup at 0.4 m/s."""
+    if domain == "proxy_physx":
+        pytest.importorskip("sapien")
     world = make_world("pour_ball", domain, num_envs=3)
     world.reset(range(3))
     joint = world.model.joint("ball")
@@ -103,6 +105,8 @@ def test_a_ball_that_falls_into_the_large_cup_stays_in_it(domain: str) -> None:
         ended |= terminated
         over = world.state.body("ball").position[:, 2] - world.state.body("large_cup").position[:, 2] + 0.045
         lowest = np.where(ended, lowest, np.minimum(lowest, over))
+        if ended.all():
+            break
     assert ended.all()  # success was held
     assert (lowest > 0.015).all()  # a fast ball sinks into the floor of 30 mm for a moment, but not through it
     world.close()

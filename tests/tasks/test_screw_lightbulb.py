@@ -79,14 +79,20 @@ def test_untouched_for_ten_seconds_everything_stays_where_it_was_put() -> None:
     world.close()
 
 
-def test_the_thread_stops_a_bulb_that_nobody_turns() -> None:
+@pytest.mark.parametrize("domain", ["twin", "proxy_physx"])
+def test_the_thread_stops_a_bulb_that_nobody_turns_and_keeps_it_there(domain: str) -> None:
     """At 2 rad/s, an inertia of 2e-3 and a little more, against 0.05 N m: 2^2 x 2.02e-3 / (2 x 0.05) = 0.08 rad."""
-    world = make_world("screw_lightbulb", "twin", num_envs=1)
+    if domain == "proxy_physx":
+        pytest.importorskip("sapien")
+    world = make_world("screw_lightbulb", domain, num_envs=1)
     world.reset([0])
     world.engine.qvel[0, world.model.joint("bulb_turn").dofadr[0]] = 2.0
-    wait(world, 20)
+    wait(world, 5)
+    stopped = world.state.joint("bulb_turn").position[0]
+    wait(world, 15)
     joint = world.state.joint("bulb_turn")
     assert joint.position[0] == pytest.approx(0.08, abs=0.02) and joint.velocity[0] == pytest.approx(0.0, abs=1e-3)
+    assert joint.position[0] == pytest.approx(stopped, abs=1e-4)
     world.close()
 
 
