@@ -43,7 +43,7 @@ from tables.levers import (
     rivals_table,
 )
 from tables.methods import method_table, tuning_table
-from tables.recipe import audits_table, limits_table, supports_table
+from tables.recipe import audits_table, hinge_table, limits_table, supports_table
 from tables.tasks import (
     bases_table,
     camera_of_tasks_table,
@@ -147,6 +147,7 @@ TABLES = {
     "recipe_audit_hand_built": audits_table,
     "recipe_support": supports_table,
     "latent_limits.json": limits_table,
+    "history/without_hinge": hinge_table,
     "mismatch.json": mismatch_table,
     "reliability_server.json": server_table,
     "reliability_runtime.json": runtime_table,

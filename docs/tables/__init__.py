@@ -9,6 +9,17 @@ from score_rl.report.page import percent
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """Header and rows."""
+PAPER = {
+    "pinch_cube": 30,
+    "grasp_bottle": 92,
+    "push_ball": 13,
+    "grasp_cup": 47,
+    "pick_card": 10,
+    "pour_ball": 11,
+    "screw_lightbulb": 50,
+    "place_dishrack": 50,
+}
+"""Success of the paper's base policies on its robot, in per cent (arXiv 2606.27475)."""
 
 
 def success(record: Mapping[str, Any] | None) -> str:

@@ -8,8 +8,13 @@ from typing import Any
 
 from score_rl.core.records import read_json
 from score_rl.evaluation.results import find_record, read_results
-from tables import Table, audited, success
+from score_rl.report.page import percent
+from tables import PAPER, Table, audited, success
 
+ROBOTS = (101, 201)
+"""Development robots of the recipe."""
+COMPARED = ("pinch_cube", "grasp_bottle", "push_ball")
+"""Tasks whose verdicts are those of experiments/rivals_calibrated.toml; others have a result file of their own."""
 VIEWS = {"off": "violation_rate", "steered part": "steered_violation_rate", "single actions": "step_violation_rate"}
 
 
@@ -18,8 +23,7 @@ def audits_table(directory: Path) -> Table:
     rows, found = [], []
     for path in sorted(directory.glob("*.json")):
         (task, robot), audit = _cell(path), read_json(path)
-        joint = next(curve["cells"] for curve in audit["curves"] if curve["mismatch"] == "joint")
-        found.append(cells := [audit["nominal"], *joint])
+        found.append(cells := [audit["nominal"], *_joint(audit)])
         stops = f"{100 * cells[-1]['faults']:.0f} %"
         rows.append((f"`{task}`", robot, str(cells[-1]["n"]), *map(audited, cells), stops))
     sizes = (f"all at size {cell['size']:g}" for cell in found[0][1:])
@@ -49,6 +53,42 @@ def limits_table(path: Path) -> Table:
         where = (f"`{played['task']}`", played["world"], entry["limit"], str(played["n"]))
         rows.append((*where, success(played), str(played["hand_faults"]), *shares))
     return ("task", "in", "limit", "n", "success", "stops", *VIEWS), rows
+
+
+def hinge_table(directory: Path) -> Table:
+    """One row per task and robot: SCORE without and with the recipe's hinge, in its twin, in the proxy, in the audit
+    with all mismatches at size 2, and its single actions off support. directory: of results without it, laid out as
+    those with it two levels above."""
+    header = ("task", "robot", "twin", "proxy", "stops in the proxy", "all at size 2", "single actions off support")
+    rows = []
+    for task in PAPER:
+        for robot in ROBOTS:
+            before, now = (_told(results, task, robot) for results in (directory, directory.parents[1]))
+            rows.append((f"`{task}`", str(robot), *(f"{old} → {new}" for old, new in zip(before, now))))
+    return header, rows
+
+
+def _told(results: Path, task: str, robot: int) -> tuple[str, ...]:
+    """Cells of SCORE on one robot; a dash for what was not measured."""
+    name = f"{task}_{robot}.json"
+    if task in COMPARED:
+        records = read_results(results / "rivals_calibrated.json")
+        of = {"task": task, "robot_seed": robot, "variant": "score_calibrated"}
+        twin, proxy = (find_record(records, evaluation=where, **of) for where in ("twin", "proxy"))
+    else:
+        twin = find_record(read_results(results / "recipe_twins" / name), policy="score_det")
+        proxy = find_record(read_results(results / f"{task}.json"), policy="score_det", robot_seed=robot)
+    audit, support = (results / kind / name for kind in ("recipe_audit", "recipe_support"))
+    success = f"{100 * _joint(read_json(audit))[-1]['success']:.0f} %" if audit.exists() else "–"
+    off = "–"
+    if support.exists():
+        off = f"{100 * find_record(read_results(support), policy='score_det')['support_step_violation_rate']:.1f} %"
+    return percent(twin), percent(proxy), str(proxy["hand_faults"]), success, off
+
+
+def _joint(audit: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Cells of all mismatches at once, by size."""
+    return next(curve["cells"] for curve in audit["curves"] if curve["mismatch"] == "joint")
 
 
 def _cell(path: Path) -> Sequence[str]:

@@ -9,19 +9,8 @@ from typing import Any
 from score_rl.core.records import read_json
 from score_rl.evaluation.results import find_record, read_results
 from score_rl.report.page import percent
-from tables import Table, success
+from tables import PAPER, Table, success
 
-PAPER = {
-    "pinch_cube": 30,
-    "grasp_bottle": 92,
-    "push_ball": 13,
-    "grasp_cup": 47,
-    "pick_card": 10,
-    "pour_ball": 11,
-    "screw_lightbulb": 50,
-    "place_dishrack": 50,
-}
-"""Success of the paper's base policies on its robot, in per cent (arXiv 2606.27475)."""
 ELSEWHERE = ("pinch_cube",)
 """Tasks whose result file of that name is older than this table, and told elsewhere."""
 WHEN = ("uncalibrated", "earlier rule", "present rule")

@@ -94,7 +94,7 @@ class SteerSettings:
     threads: Count = 1
     """CPU threads of torch (the simulator uses all cores); results are bit-exact for the same number only."""
     learner: SteerConfig = field(default_factory=SteerConfig)
-    """Latent, PPO and optional prior on real observations."""
+    """Latent, PPO and penalties."""
     residual: ResidualConfig = field(default_factory=ResidualConfig)
     """For --method residual: how far an action may be moved."""
     score_residual: ResidualConfig = field(default_factory=ResidualConfig)
