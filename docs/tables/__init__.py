@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from score_rl.evaluation.results import read_results
 from score_rl.report.page import percent
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
@@ -20,6 +22,25 @@ PAPER = {
     "place_dishrack": 50,
 }
 """Success of the paper's base policies on its robot, in per cent (arXiv 2606.27475)."""
+ROBOTS = (101, 201)
+"""Development robots of the recipe."""
+COMPARED = ("pinch_cube", "grasp_bottle", "push_ball")
+"""Tasks whose verdicts are those of experiments/rivals_calibrated.toml; others have a result file of their own."""
+RECIPE = ("references", "score_calibrated", "ticket_calibrated")
+"""Variants there that are the recipe and its controls."""
+
+
+def verdicts(results: Path, task: str, robot: int, evaluation: str = "proxy") -> dict[str, Mapping[str, Any]]:
+    """Records of the recipe and its controls on one robot, by policy, from result files in the folder `results`; the
+    twin's (`evaluation="twin"`) of tasks with a result file of their own are in its folder recipe_twins."""
+    if task in COMPARED:
+        found = [r for r in read_results(results / "rivals_calibrated.json") if r["variant"] in RECIPE]
+        found = [r for r in found if (r["task"], r["robot_seed"], r["evaluation"]) == (task, robot, evaluation)]
+    elif evaluation == "twin":
+        found = read_results(results / "recipe_twins" / f"{task}_{robot}.json")
+    else:
+        found = [r for r in read_results(results / f"{task}.json") if r["robot_seed"] == robot]
+    return {record["policy"]: record for record in found}
 
 
 def success(record: Mapping[str, Any] | None) -> str:

@@ -9,12 +9,8 @@ from typing import Any
 from score_rl.core.records import read_json
 from score_rl.evaluation.results import find_record, read_results
 from score_rl.report.page import percent
-from tables import PAPER, Table, audited, success
+from tables import PAPER, ROBOTS, Table, audited, success, verdicts
 
-ROBOTS = (101, 201)
-"""Development robots of the recipe."""
-COMPARED = ("pinch_cube", "grasp_bottle", "push_ball")
-"""Tasks whose verdicts are those of experiments/rivals_calibrated.toml; others have a result file of their own."""
 VIEWS = {"off": "violation_rate", "steered part": "steered_violation_rate", "single actions": "step_violation_rate"}
 
 
@@ -70,20 +66,14 @@ def hinge_table(directory: Path) -> Table:
 
 def _told(results: Path, task: str, robot: int) -> tuple[str, ...]:
     """Cells of SCORE on one robot; a dash for what was not measured."""
-    name = f"{task}_{robot}.json"
-    if task in COMPARED:
-        records = read_results(results / "rivals_calibrated.json")
-        of = {"task": task, "robot_seed": robot, "variant": "score_calibrated"}
-        twin, proxy = (find_record(records, evaluation=where, **of) for where in ("twin", "proxy"))
-    else:
-        twin = find_record(read_results(results / "recipe_twins" / name), policy="score_det")
-        proxy = find_record(read_results(results / f"{task}.json"), policy="score_det", robot_seed=robot)
-    audit, support = (results / kind / name for kind in ("recipe_audit", "recipe_support"))
-    success = f"{100 * _joint(read_json(audit))[-1]['success']:.0f} %" if audit.exists() else "–"
-    off = "–"
+    twin, proxy = (verdicts(results, task, robot, where)["score_det"] for where in ("twin", "proxy"))
+    audit, support = (results / kind / f"{task}_{robot}.json" for kind in ("recipe_audit", "recipe_support"))
+    wrong = off = "–"
+    if audit.exists():
+        wrong = f"{100 * _joint(read_json(audit))[-1]['success']:.0f} %"
     if support.exists():
         off = f"{100 * find_record(read_results(support), policy='score_det')['support_step_violation_rate']:.1f} %"
-    return percent(twin), percent(proxy), str(proxy["hand_faults"]), success, off
+    return percent(twin), percent(proxy), str(proxy["hand_faults"]), wrong, off
 
 
 def _joint(audit: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

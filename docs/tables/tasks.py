@@ -9,7 +9,7 @@ from typing import Any
 from score_rl.core.records import read_json
 from score_rl.evaluation.results import find_record, read_results
 from score_rl.report.page import percent
-from tables import PAPER, Table, success
+from tables import PAPER, ROBOTS, Table, success, verdicts
 
 ELSEWHERE = ("pinch_cube",)
 """Tasks whose result file of that name is older than this table, and told elsewhere."""
@@ -73,23 +73,15 @@ def spread_table(directory: Path) -> Table:
     steering gained over it and over the best constant latent."""
     header = ("task", "robot", "spread, mrad", "spread, normalised", "base", "SCORE − base", "SCORE − best latent")
     rows = []
-    for task, records in _judged(directory.parent).items():
-        for robot in sorted({record["robot_seed"] for record in records}):
-            found = {record["policy"]: record for record in records if record["robot_seed"] == robot}
+    for task in PAPER:
+        for robot in ROBOTS:
+            found = verdicts(directory.parent, task, robot)
             base, steered = found["base"], found["score_det"]
             spread = (f"{1000 * base['spread_action']:.0f}", f"{base['spread_normalized']:.2f}")
             gains = (steered["success_rate"] - found[name]["success_rate"] for name in ("base", "base_ticket"))
             cells = (percent(base), *(f"{100 * gain:+.1f}".replace("-", "−") for gain in gains))
             rows.append((f"`{task}`", str(robot), *spread, *cells))
     return header, rows
-
-
-def _judged(results: Path) -> Mapping[str, list[Mapping[str, Any]]]:
-    """Verdicts in the proxy after steering in calibrated twins, by task."""
-    rivals = [record for record in read_results(results / "rivals_calibrated.json") if record["world"] == "proxy"]
-    found = {task: [record for record in rivals if record["task"] == task] for task in PAPER}
-    own = {task: results / f"{task}.json" for task in PAPER if not found[task]}
-    return {task: found[task] or read_results(own[task]) for task in PAPER}
 
 
 def rehearsals_table(directory: Path) -> Table:

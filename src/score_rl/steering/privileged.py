@@ -86,13 +86,6 @@ class PrivilegedLearner:
         self.learner.load_state(tensors, settings, source)
 
 
-def privileged_learner(
-    sizes: Sizes, ppo: PPOConfig, policy: FlowPolicy, spec: SteeringSpec, device: str
-) -> PrivilegedLearner:
-    """The learner of a method whose actor is privileged."""
-    return PrivilegedLearner(sizes, ppo, spec.execute_steps, device)
-
-
 class PrivilegedPolicy:
     """A trained privileged actor and its head; see `steering.method.Trained`."""
 

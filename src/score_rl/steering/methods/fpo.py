@@ -189,13 +189,9 @@ class FPOLearner:
         return torch.stack((value, objective, clipped, -change.mean())).detach().cpu()
 
 
-def _learner(sizes: Sizes, ppo: PPOConfig, policy: FlowPolicy, spec: SteeringSpec, device: str) -> FPOLearner:
-    return FPOLearner(sizes, ppo, policy, spec, device)
-
-
 def _check(policy: FlowPolicy, spec: SteeringSpec, demonstrations: bool) -> None:
     check_trainable(policy)
     spec.own(FPOConfig)
 
 
-FPO = Method("fpo", make_head=chunk_head, check=_check, make_learner=_learner, make_trained=own_flow)
+FPO = Method("fpo", make_head=chunk_head, check=_check, make_learner=FPOLearner, make_trained=own_flow)

@@ -31,7 +31,7 @@ from score_rl.steering.latent import LatentMap
 from score_rl.steering.learning import Sizes
 from score_rl.steering.method import Learns, Method, Observes, SteeringSpec, Trained
 from score_rl.steering.policy import steering_policy
-from score_rl.steering.privileged import PrivilegedPolicy, privileged_learner
+from score_rl.steering.privileged import PrivilegedLearner, PrivilegedPolicy
 
 if TYPE_CHECKING:
     from score_rl.steering.ppo import PPOConfig
@@ -142,7 +142,7 @@ def _learner(sizes: Sizes, ppo: PPOConfig, policy: FlowPolicy, spec: SteeringSpe
     from score_rl.steering.ppo import Learner  # a robot decides without what learns
 
     if spec.privileged:
-        return privileged_learner(sizes, ppo, policy, spec, device)
+        return PrivilegedLearner(sizes, ppo, spec.execute_steps, device)
     return Learner(sizes, ppo, spec.execute_steps, device=device)
 
 
