@@ -105,10 +105,10 @@ def _learn(session: _Session, notify: Callable[[str], None]) -> tuple[Trained, M
     first = session.resume()
     if first == 0:
         session.prepare()
-        if session.method.name == SCORE.name and (why := reference.too_dear(stages[-1], config)):
+        if session.method.steers and (why := reference.too_dear(stages[-1], config)):
             notify(f"  {why}")
     past = run.metrics.read() if run.writes else ()
-    adviser = Adviser(config.ppo, len(plan), notify, past) if session.method.name == SCORE.name else None
+    adviser = Adviser(config.ppo, len(plan), notify, past) if session.method.steers else None
     with progress("steer", total=len(plan), done=first) as advance:
         for iteration in range(first, len(plan)):
             try:
@@ -182,7 +182,7 @@ class _Session:
         """Figures of how the actor came to its start, of what it is compared with, and what was said on the way."""
         self.chunks: ChunkRunner | None = None
         penalties = method.make_penalties(policy, self.head, self.spec, demonstrations)
-        if config.hinge_coefficient > 0 and method.name == SCORE.name:
+        if config.hinge_coefficient > 0 and method.steers:
             penalties += (hinge_penalty(config.hinge_coefficient),)
         with seeded("steer", config.seed, "weights"):
             given = (config, penalties, policy, self.spec, self.device)
@@ -193,11 +193,11 @@ class _Session:
         actor, start, world = self.learner.actor, self.config.start, self.stages[0].world
         if self.initial is not None and self.initial.spec == self.spec:
             actor.load_state_dict(self.initial.actor.state_dict())
-        elif self.method.name == SCORE.name:
+        elif self.method.steers:
             place = (self.initial, self.examples, start, self.config.seed)
             self.started = prepare(actor, self.head, self.policy, self.spec, world, *place)
             self.control_steps += self.started.get("start_control_steps", 0)
-        if self.method.name == SCORE.name:
+        if self.method.steers:
             if start.std != 1.0:
                 actor.set_std(start.std)
             self.started |= reference.constants(self.policy, self.stages[-1], self.config, self.initial)
@@ -206,7 +206,7 @@ class _Session:
     def deployed(self) -> tuple[Trained, dict[str, Any]]:
         """The policy that the run leaves, and what it was compared with."""
         trained = self.trained_policy()
-        if self.method.name != SCORE.name:
+        if not self.method.steers:
             return trained, {}
         given = (self.stages[-1], self.config, self.started, self.initial)
         return reference.deployed(self.policy, trained, *given)

@@ -177,6 +177,9 @@ class Method:
     learner."""
     searches: bool = False
     """Draws further noise for every decision, which no graph of fixed operations can: not for `score export`."""
+    steers: bool = False
+    """Chooses the frozen base policy's latent and nothing else, so that it can start at any latent, be compared with
+    constant ones, pay a hinge for leaving the prior, and be advised."""
 
 
 def latent_head(spec: SteeringSpec, device: str = "cpu") -> LatentHead:
@@ -191,7 +194,7 @@ def latent_head(spec: SteeringSpec, device: str = "cpu") -> LatentHead:
     return LatentHead(LatentMap(spec.latent, spec.latent_shape, device), complement)
 
 
-SCORE = Method("score", make_head=latent_head)
+SCORE = Method("score", make_head=latent_head, steers=True)
 
 
 def find_method(name: str, methods: Mapping[str, Method]) -> Method:
