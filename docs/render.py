@@ -56,6 +56,7 @@ from tables.tasks import (
     steered_there_table,
     throughput_table,
 )
+from tables.targets import targets_table
 from tables.users import handover_table, newcomer_table
 
 from score_rl.core.files import write_text
@@ -196,6 +197,7 @@ TABLES = {
     "people.json": people_table,
     "people_physx.json": people_table,
     "stages.json": stages_table,
+    ".:targets": targets_table,
 }
 """Result files, or parts of them, with a table of their own; all others hold comparisons of policies."""
 
