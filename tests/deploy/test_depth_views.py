@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -17,7 +18,7 @@ from test_drivers import FakeArm, FakeHand
 from score_rl.core.clouds import CloudConfig
 from score_rl.core.clouds import cloud_views as core_views
 from score_rl.core.errors import ScoreError
-from score_rl.deploy.drivers.franka_leap_template import VIEWS, FrankaLeap
+from score_rl.deploy.drivers.franka_leap_template import VIEWS, FrankaLeap, make_robot
 from score_rl.deploy.drivers.protocol import RobotDriver
 from score_rl.report.video import check_gl
 from score_rl.robots.franka_leap.robot import FRANKA_LEAP
@@ -186,3 +187,17 @@ def test_the_template_shows_a_policy_what_its_camera_sees(image: Callable, toler
     assert blind.spec.interface.views == {}
     with pytest.raises(ScoreError, match="shows cloud: give the option look"):
         blind.look(("cloud",))
+
+
+def test_a_robot_whose_camera_gives_no_poses_shows_none() -> None:
+    def look(palm: np.ndarray) -> dict[str, np.ndarray]:
+        return {"cloud": np.tile(palm, (128, 1)), "cloud_seen": np.zeros(1)}
+
+    robot = FrankaLeap(FakeArm(), FakeHand(), None, print, look)  # type: ignore[arg-type]
+    before = time.monotonic()
+    reading = robot.observe(0.0)
+    assert set(reading.frame) == set(robot.spec.interface.observation) == {
+        "state", "command", "palm_pose", "fingertip_pos"}  # fmt: skip
+    assert before <= reading.measured_at <= time.monotonic()
+    with pytest.raises(ScoreError, match="option pose must look like module:function"):
+        make_robot()
