@@ -1,4 +1,4 @@
-"""Point clouds through every stage: demonstrations, base policy, steering, evaluation, bundle."""
+"""Point clouds through every stage: demonstrations, base policy, calibration, steering, evaluation, bundle."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from score_rl.cli.common import show_result
 from score_rl.core.clouds import CLOUD, CLOUD_SEEN, HAND_CLOUD, CloudConfig, cloud_views
 from score_rl.core.runs import start_run
 from score_rl.data.dataset import load_dataset
+from score_rl.data.layout import OBSERVATION
 from score_rl.data.writer import DatasetWriter
 from score_rl.deploy.bundle.bundle import load_bundle
 from score_rl.evaluation.evaluate import evaluate
@@ -17,6 +19,8 @@ from score_rl.pipeline import deployment, stages
 from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.policies.flow.policy import FlowConfig, load_policy
 from score_rl.policies.flow.train import pretrain
+from score_rl.real2sim.calibrate import POSE_JITTER
+from score_rl.report.calibration_section import calibration_section
 from score_rl.sim.world import make_world
 from score_rl.steering.policy import BaseDecider
 from score_rl.tasks.people import collect as people
@@ -77,3 +81,31 @@ def test_what_is_seen_decides(recorded: Path, tmp_path: Path) -> None:
     world = make_world("pinch_cube", "twin", 2, threads=1, views=base.spec.interface.views)
     played = evaluate(world, BaseDecider(base), [5, 6], 8, traced=1)
     assert len(played.episodes) == 2 and f"observation.{CLOUD}" not in played.trace
+
+
+@pytest.mark.slow
+def test_a_robot_without_poses_goes_through_every_stage(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = load_dataset(recorded)
+    features = {name: array for name, array in shown.features.items() if name != f"{OBSERVATION}object_pose"}
+    assert len(features) == len(shown.features) - 1
+    writer = DatasetWriter(tmp_path / "dataset", 10, features, shown.robot_type)
+    for index in range(shown.num_episodes):
+        frames = {name: column for name, column in shown.episode(index).items() if name in features}
+        writer.add_episode(frames, shown.tasks[index], {})
+    writer.finalize()
+    recipe, dataset = small(), tmp_path / "dataset"
+    base = stages.pretrain(recipe.pretrain, dataset, tmp_path / "base").directory
+    fit = replace(recipe.calibrate.fit, fit_episodes=1, max_frames=8, timestep_s=1 / 60, threads=1)
+    settings = replace(recipe.calibrate, fit=fit, camera="proxy")
+    calibrated = stages.calibrate(settings, dataset, tmp_path / "calibration")
+    assert set(calibrated.not_estimated) == {"hand.torque_limit_nm", *POSE_JITTER}
+    assert stages.calibrate(settings, dataset, tmp_path / "calibration").not_estimated == calibrated.not_estimated
+    show_result(calibrated)
+    assert "not estimated: camera.position_jitter_m (needs poses of objects; as in twin)" in capsys.readouterr().err
+    assert "camera.rotation_jitter_rad</code> (needs poses" in calibration_section(calibrated.directory)
+    learner = replace(recipe.steer.learner, decisions=4, execute_steps=4)
+    worlds = (str(calibrated.twin),)
+    steered = stages.steer(replace(recipe.steer, learner=learner, worlds=worlds), base, tmp_path / "steering")
+    assert steered.summary["control_steps"] >= 64

@@ -9,7 +9,7 @@ import torch
 from toys import policy_spec
 from walk import BACKWARD, FORWARD, LIMIT, RANDOM, STILL, Step, Walk
 
-from score_rl.contracts import Observation
+from score_rl.contracts import ArraySpec, Observation
 from score_rl.core.errors import ScoreError
 from score_rl.evaluation.evaluate import evaluate, rms_jerk
 
@@ -82,6 +82,41 @@ def test_everything_executed_is_returned_as_a_reader_would_see_it() -> None:
     assert found.seeds == ((0, 0), (1, 0), (1, 1), (2, 0), (2, 1))
     assert found.window["state"][:, :, 0].tolist() == [[0, 0], [0, 0], [1, 2], [0, 0], [1, 2]]
     assert found.chunk[:, 0, 0].tolist() == [1] * 5
+
+
+class Filmed(Walk):
+    """A walk before a camera whose every image is numbered, over all that it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.spec, self.asked = replace(self.spec, interface=seeing(self.spec, "near", "far").interface), []
+
+    def look(self, keys, rows=None):
+        assert rows is None  # the episodes end with a chunk, so nothing stands by
+        self.asked.append(tuple(keys))
+        return {key: torch.full((1, 1), float(len(self.asked))) for key in keys}
+
+
+def seeing(spec, *views: str):
+    """The spec of somebody who also looks."""
+    return replace(spec, interface=replace(spec.interface, views={key: ArraySpec((1,)) for key in views}))
+
+
+@pytest.mark.parametrize(("acting", "asked"), [(("near",), ("near", "far")), ((), ("far", "near"))])
+def test_a_camera_is_asked_once_for_whoever_acts_and_whoever_measures(acting: tuple, asked: tuple) -> None:
+    class Watcher(Step):
+        spec, seen = seeing(Step.spec, *acting), []
+
+        def decide(self, window, noise):
+            self.seen.append({key: window[key].item() for key in acting})
+            return super().decide(window, noise)
+
+    world, decider = Filmed(), Watcher(1.0)
+    found = evaluate(world, decider, [2], execute_steps=2, reader=seeing(Step.spec, "far", "near")).executed
+    assert world.asked == [asked] * 2  # goal 4 in chunks of two
+    assert decider.seen == [dict.fromkeys(acting, 1.0), dict.fromkeys(acting, 2.0)]
+    for key in ("near", "far"):  # what is measured is what was seen
+        assert found.window[key].flatten().tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("seeds", [[], [3, 3]])

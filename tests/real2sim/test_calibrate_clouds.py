@@ -10,11 +10,13 @@ import pytest
 
 from score_rl.core.clouds import CLOUD, CLOUD_SEEN, HAND_CLOUD, CloudConfig, cloud_views
 from score_rl.core.errors import ScoreError
+from score_rl.core.records import parse
 from score_rl.data.dataset import Dataset, load_dataset
 from score_rl.data.writer import DatasetWriter
 from score_rl.pipeline.datasets import check
 from score_rl.real2sim.calibrate import CalibrateConfig, Calibration, calibrate
 from score_rl.real2sim.clouds import check_clouds
+from score_rl.real2sim.estimates import Estimates
 from score_rl.sim.camera import Camera, reported
 from score_rl.sim.domain import Distribution, Domain, load_domain
 from score_rl.sim.task import get_task
@@ -60,6 +62,22 @@ def calibration(recorded: Path) -> Calibration:
     return calibrate(load_dataset(recorded), TASK, twin(), config)
 
 
+@pytest.fixture(scope="module")
+def poseless(recorded: Path) -> Calibration:
+    """From joints and clouds alone."""
+    config = CalibrateConfig(fit_episodes=3, max_frames=12, timestep_s=1 / 60, threads=1)
+    return calibrate(without(load_dataset(recorded), "object_pose"), TASK, twin(), config)
+
+
+def without(dataset: Dataset, *keys: str) -> Dataset:
+    """The recording of a robot that has not shown these keys."""
+    gone = {f"observation.{key}" for key in keys}
+    columns, features = (
+        {k: v for k, v in part.items() if k not in gone} for part in (dataset.columns, dataset.features)
+    )
+    return replace(dataset, columns=columns, features=features)
+
+
 def seen(points_m: float = 1.0, **columns: np.ndarray) -> Dataset:
     """A palm at (0.3, 0, 0.4), whose hand is evenly around it, in another unit than metres where asked for."""
     palm = np.tile(np.float32([0.3, 0, 0.4, 1, 0, 0, 0]), (5, 1))
@@ -99,7 +117,11 @@ def test_a_dataset_with_clouds_is_checked(recorded: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_calibrated_twin_shows_points_where_the_robots_camera_does(calibration: Calibration) -> None:
+@pytest.mark.parametrize("source", ["calibration", "poseless"])
+def test_the_calibrated_twin_shows_points_where_the_robots_camera_does(
+    request: pytest.FixtureRequest, source: str
+) -> None:
+    calibration: Calibration = request.getfixturevalue(source)
     values = {name: np.zeros((1, parameter.size)) for name, parameter in TASK.parameters.items()}
     places = np.array(CAMERA.target_m) + [[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0], [0, 0, 0.1]]
 
@@ -116,3 +138,37 @@ def test_the_calibrated_twin_shows_points_where_the_robots_camera_does(calibrati
     tilt = calibration.estimates["camera.cloud_turn_rad"]
     assert tilt.identified and tilt.source.startswith("clouds")
     assert calibration.domain.episode["camera.cloud_turn_rad"] == Distribution("normal", ((0.0,), tilt.sd))
+
+
+@pytest.mark.slow
+def test_what_clouds_cannot_tell_is_named_and_the_twins_own_stays(
+    calibration: Calibration, poseless: Calibration
+) -> None:
+    torque = {"hand.torque_limit_nm": "shows in contact only; its prior"}
+    assert calibration.not_estimated == torque
+    assert poseless.not_estimated == torque | {
+        "camera.position_jitter_m": "needs poses of objects; as in twin",
+        "camera.rotation_jitter_rad": "needs poses of objects; as in twin",
+    }
+    assert poseless.used.keys() == {"free_motion_fitted", "free_motion", "hand_clouds", "rest_clouds"}
+    assert poseless.domain.episode["camera.position_jitter_m"] == twin().episode["camera.position_jitter_m"]
+    assert poseless.estimates["table.height_m"].source.startswith("clouds")
+    assert parse(Estimates, poseless.summary(), "summary").not_estimated == poseless.not_estimated
+    for name in ("hand.joint_bias_rad", "robot.lag_s"):  # free motion is free motion
+        assert poseless.estimates[name].value == pytest.approx(calibration.estimates[name].value, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_without_clouds_of_the_hand_the_cameras_place_has_its_prior(recorded: Path) -> None:
+    config = CalibrateConfig(fit_episodes=2, max_frames=8, timestep_s=1 / 60, threads=1)
+    known = replace(twin(), robot={"table.height_m": Distribution("constant", ((0.004,),))})
+    found = calibrate(without(load_dataset(recorded), "object_pose", "hand_cloud"), TASK, known, config)
+    place = "needs clouds of the hand, or poses of objects"
+    assert found.not_estimated["camera.yaw_bias_rad"] == f"{place}; its prior"
+    assert found.not_estimated["table.height_m"] == f"{place}; as in twin"
+    shift = found.estimates["camera.position_bias_m"]
+    # A prior of 5 mm, with its floor of 1.5 mm.
+    assert shift.value == (0, 0, 0) and shift.sd == pytest.approx((np.hypot(0.005, 0.0015),) * 3)
+    assert shift.source == "prior" and not shift.identified
+    assert found.domain.episode["camera.position_bias_m"] == Distribution("normal", ((0.0,), shift.sd))
+    assert found.domain.robot["table.height_m"] == known.robot["table.height_m"]

@@ -95,6 +95,32 @@ def test_a_block_slides_as_its_own_friction_says(friction: float) -> None:
     assert bench.engine.qpos[0, block] - start == pytest.approx(1 / (2 * friction * GRAVITY), abs=0.5 / 120 + 1e-3)
 
 
+@pytest.mark.parametrize("friction", [0.5, 0.9])
+def test_a_card_slides_on_its_block_as_the_smooth_block_says(friction: float) -> None:
+    # v^2 / (2 mu g) with the block's 0.35 at 0.6 m/s, 52 mm, whatever the card's own friction is.
+    task, speed = get_task("pick_card"), 0.6
+    engine = open_engine(task, FINE, 1, 1)
+    values = {name: value[None] for name, value in task.parameters.nominal().items()}
+    plant = PlantBuilder(engine.model, task, FINE)(values | {"card.friction": np.array([[friction]])})
+    qpos = engine.model.qpos0[None].copy()
+    qpos[:, joint_addresses(engine.model, task.robot)[0]] = HOME
+    engine.begin(np.array([0]), plant, qpos)
+    targets, card = np.tile(HOME, (1, 40, 1)), engine.model.joint("card")
+    engine.advance(targets)
+    start = engine.qpos[0, card.qposadr[0] + 1]
+    engine.qvel[0, card.dofadr[0] + 1] = speed
+    for _ in range(4):
+        engine.advance(targets)
+    assert engine.qpos[0, card.qposadr[0] + 1] - start == pytest.approx(speed**2 / (2 * 0.35 * GRAVITY), abs=1.5e-3)
+
+
+def test_contacts_of_another_friction_than_mujocos_are_named() -> None:
+    assert open_engine(get_task("pick_card"), PHYSICS, 1, 1).represented_in_part == ()
+    named = make_world("pour_ball", "proxy_physx", 1, threads=1).not_applied
+    assert set(named) == {f"{one}.friction on {other}" for one, other in (
+        ("small_cup", "large_cup"), ("small_cup", "ball"), ("large_cup", "ball"))}  # fmt: skip
+
+
 def test_a_ball_rolls_out() -> None:
     # Deceleration 5/7 g d / r, with the coefficient d of rolling friction.
     radius, rolling, speed = 0.03, 0.003, 0.4

@@ -80,18 +80,24 @@ def evaluate(
 class Recorder:
     """A `World` that remembers what was sent, and for its first `rows` environments what was seen."""
 
-    def __init__(self, world: World, rows: int) -> None:
-        self.world, self.spec, self.rows = world, world.spec, rows
+    def __init__(self, world: World, rows: int, views: Sequence[str] = ()) -> None:
+        """views: all that anybody looks at; looked at together, once before every step."""
+        self.world, self.spec, self.rows, self._views = world, world.spec, rows, tuple(views)
         self.steps: list[dict[str, Tensor]] = []
         self.sent: list[Tensor] = []
 
     def look(self, keys: Sequence[str], rows: Tensor | None = None) -> Frame:
-        """See `World`."""
-        return self.world.look(keys, rows)
+        """See `World`: a camera is asked once, whoever asks for all environments."""
+        if rows is not None:
+            return self.world.look(keys, rows)
+        if self._looked is None:
+            self._looked = self.world.look(self._views)
+        return {key: self._looked[key] for key in keys}
 
     def reset(self, seeds: Sequence[int]) -> Observation:
         """See `World.reset`; forgets what was recorded."""
         self.steps, self.sent = [], []
+        self._looked: Frame | None = None
         self._observation = self.world.reset(seeds)
         return self._observation
 
@@ -103,6 +109,7 @@ class Recorder:
                 frame["qpos"] = torch.as_tensor(self.world.qpos(), dtype=torch.float32)
             self.steps.append({key: value[: self.rows].cpu().clone() for key, value in frame.items()})
         self.sent.append(action.cpu().clone())
+        self._looked = None
         result = self.world.step(action)
         check_finite(self.spec.name, {"the reward": result.reward})
         self._observation = result.observation
@@ -135,7 +142,8 @@ def _run_batch(
     """The first episode of every environment; a short batch is filled up with repetitions."""
     n, spec, device = len(seeds), decider.spec, world.spec.device
     padded = seeds + [seeds[-1]] * (world.spec.num_envs - n)
-    recorder = Recorder(world, rows if reader is None else n)
+    views = dict.fromkeys((*spec.interface.views, *(reader.interface.views if reader is not None else ())))
+    recorder = Recorder(world, rows if reader is None else n, tuple(views))
 
     def filler(window: Mapping[str, Tensor]) -> Tensor:
         """After a row's first episode it only has to stand by, without noise."""
@@ -189,8 +197,8 @@ def _run_batch(
     if reader is None:
         return Evaluation(episodes, trace)
     frames = {key: seen[f"observation.{key}"] for key in reader.interface.observation}
-    views = {key: torch.stack([look[key].cpu() for look in looks], dim=1) for key in reader.interface.views}
-    executed = executed_chunks(frames, sent, lengths, seeds, reader.history, execute_steps, views)
+    shown = {key: torch.stack([look[key].cpu() for look in looks], dim=1) for key in reader.interface.views}
+    executed = executed_chunks(frames, sent, lengths, seeds, reader.history, execute_steps, shown)
     return Evaluation(episodes, trace, executed)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ from score_rl.policies.flow import train
 from score_rl.policies.flow.demonstrations import check_demonstrations
 from score_rl.policies.flow.representation import check_representation
 from score_rl.policies.open import open_policy
+from score_rl.real2sim.estimates import read_estimates
 from score_rl.real2sim.settings import DOMAIN_FILE
 from score_rl.sim.domain import load_domain
 from score_rl.sim.open import check_world, is_domain, open_world
@@ -115,6 +116,8 @@ class Calibrated:
     reused: bool
     summary: Mapping[str, Any]
     """Replay errors before and after (`real2sim.calibrate.Comparison`) [rad]."""
+    not_estimated: Mapping[str, str] = field(default_factory=dict)
+    """What the demonstrations cannot tell, {parameter: why, and what the twin has}."""
 
     @property
     def twin(self) -> Path:
@@ -233,7 +236,7 @@ def calibrate(
     reused = run.finished
     if not reused:
         real2sim.calibrate(demonstrations, task, twin, settings.fit, run)
-    return Calibrated(run.directory, reused, run.summary)
+    return Calibrated(run.directory, reused, run.summary, read_estimates(run.directory).not_estimated)
 
 
 def steer(

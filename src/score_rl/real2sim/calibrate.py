@@ -3,9 +3,10 @@
 Joint offsets, play, gains, lag and delay come from replaying the contact-free beginnings of the demonstrations
 (`joints.py`), the error of the object's pose from the objects that lie and are held (`camera.py`), sensor jitter
 from both. Where the demonstrations hold point clouds of the hand, these tell the camera's place and the table's
-height instead (`clouds.py`). What the demonstrations cannot tell keeps its prior (`sim.parameters.Prior`). The
-uncertainty of every estimate becomes the width of its distribution in the calibrated twin: steering then meets every
-robot that the demonstrations could have come from.
+height instead (`clouds.py`), so that poses need not be there. What the demonstrations cannot tell keeps what the twin
+says, or its prior (`sim.parameters.Prior`), and the result names it. The uncertainty of every estimate becomes the
+width of its distribution in the calibrated twin: steering then meets every robot that the demonstrations could have
+come from.
 
 `mujoco.sysid` is not used: it fits fields of a MuJoCo model to the response to given controls, whereas delay, lag
 and play stand in front of the model, and one replay of all episodes and candidates side by side gives all
@@ -23,7 +24,7 @@ Delay and lag are known better as their sum.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -49,6 +50,10 @@ from score_rl.sim.task import Task
 FORMAT_VERSION = 1
 EFFECTIVE = ("robot.lag_s", "robot.delay_s", "hand.backlash_rad")
 """Parameters whose best value in the twin depends on its physics step."""
+POSE_JITTER = ("camera.position_jitter_m", "camera.rotation_jitter_rad")
+"""Noise of estimated poses, of position and of rotation."""
+PLACE = ("camera.position_bias_m", "camera.yaw_bias_rad", "camera.cloud_turn_rad", "table.height_m")
+"""Where camera and table are."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class Calibration:
     trajectories: Mapping[str, Array]
     """See `REPLAY_FILE`."""
     joint_names: tuple[str, ...]
+    not_estimated: Mapping[str, str]
+    """What the demonstrations cannot tell, {parameter: why, and what the twin has}."""
 
     def summary(self) -> dict[str, Any]:
         """Everything but domain and trajectories, as plain data."""
@@ -82,6 +89,7 @@ class Calibration:
                 self.comparison,
                 self.used,
                 self.joint_names,
+                self.not_estimated,
             )
         )
 
@@ -102,17 +110,16 @@ def calibrate(
 ) -> Calibration:
     """Fit a twin to the robot that recorded the demonstrations.
 
-    Needs the features state, command, object_pose, palm_pose and fingertip_pos at 10 Hz. With `run`, the results
-    are written into its directory and the run is finished.
+    Needs the features state, command, palm_pose and fingertip_pos at 10 Hz, and object_pose or cloud. With `run`, the
+    results are written into its directory and the run is finished.
     Raises ScoreError where features are missing, of other dimensions, another rate or not finite, or where no
     episode begins free of contact.
     """
     robot, parameters = task.robot, task.parameters
     twin_physics = task.physics(twin.physics)
     require_features(dataset, robot)
-    segments = contact_free(
-        dataset, config.object_distance_m, config.table_clearance_m, config.min_frames, config.max_frames
-    )
+    near = config.object_distance_m, config.table_clearance_m
+    segments = contact_free(dataset, *near, config.min_frames, config.max_frames, len(task.observed))
     fitted, judged = _split(segments, config.fit_episodes)
     nominal = centre(twin, parameters)
 
@@ -132,11 +139,12 @@ def calibrate(
     rest_height = float(task.spawn(np.random.default_rng(0), nominal)[handled][2])
     camera = fit_camera(dataset, robot, parameters, offset, rest_height, config.touching_m)
     clouds = fit_clouds(dataset, task, parameters, offset)
+    unknown = _unknown(camera, clouds)
     estimates = {
         **_joint_estimates(fit, parameters),
-        **_camera_estimates(camera, parameters),
+        **(_camera_estimates(camera, parameters) if camera is not None else {}),
         **(_cloud_estimates(clouds, twin, parameters) if clouds is not None else {}),
-        **_from_priors(twin, parameters),
+        **_from_priors(unknown, twin, parameters),
     }
     instead = {name: tuple(effective.values(name).tolist()) for name in EFFECTIVE}
     instead["hand.dry_friction_nm"] = tuple(nominal["hand.dry_friction_nm"].tolist())
@@ -145,11 +153,9 @@ def calibrate(
     values = {**{name: estimate.value for name, estimate in estimates.items()}, **instead}
     calibrated = {**nominal, **{name: np.array(value) for name, value in values.items()}}
     before, after = _predictions(make_replay(twin, judged, 2), [nominal, calibrated])
-    jitter = {
-        "robot.joint_jitter_rad": _joint_jitter(fit, fitted.valid),
-        "camera.position_jitter_m": camera.position_jitter_m,
-        "camera.rotation_jitter_rad": camera.rotation_jitter_rad,
-    }
+    jitter = {"robot.joint_jitter_rad": _joint_jitter(fit, fitted.valid)}
+    if camera is not None:
+        jitter |= dict(zip(POSE_JITTER, (camera.position_jitter_m, camera.rotation_jitter_rad)))
     result = Calibration(
         domain=calibrated_domain(
             _with_stop(twin, config), parameters, estimates, instead, jitter, config.width_scale
@@ -161,6 +167,10 @@ def calibrate(
         used=_used(fitted, segments, camera, clouds),
         trajectories=_trajectories(judged, before, after, config.plot_episodes),
         joint_names=robot.joint_names,
+        not_estimated={
+            name: f"{why}; {'its prior' if name in estimates else f'as in {twin.name}'}"
+            for name, why in unknown.items()
+        },
     )
     if run is not None:
         run.own(DOMAIN_FILE, ESTIMATES_FILE, REPLAY_FILE)
@@ -249,13 +259,26 @@ def _effective_problem(fit: Fit, nominal: Values, task: Task) -> tuple[dict[str,
     return beliefs, {**nominal, **held}
 
 
-def _from_priors(twin: Domain, parameters: Parameters) -> dict[str, Estimate]:
-    """What nothing was learnt about, unless the twin's file already says something."""
-    name = "hand.torque_limit_nm"
-    if name in twin.robot or name in twin.episode:
-        return {}
-    prior = _prior(parameters[name])
-    return {name: _estimate(parameters[name], np.array([prior.mean]), np.array([prior.sd]), "prior")}
+def _unknown(camera: CameraFit | None, clouds: CloudFit | None) -> dict[str, str]:
+    """What nothing was learnt about, {parameter: why}."""
+    unknown = {"hand.torque_limit_nm": "shows in contact only"}
+    if camera is None:
+        unknown |= dict.fromkeys(POSE_JITTER, "needs poses of objects")
+    if camera is None and clouds is None:
+        unknown |= dict.fromkeys(PLACE, "needs clouds of the hand, or poses of objects")
+    return unknown
+
+
+def _from_priors(names: Iterable[str], twin: Domain, parameters: Parameters) -> dict[str, Estimate]:
+    """Priors of what nothing was learnt about, unless the twin's file already says something or there is none."""
+    priors = {name: parameters[name].prior for name in names if name not in twin.robot and name not in twin.episode}
+    return {
+        name: _estimate(
+            parameters[name], *(np.full(parameters[name].size, x) for x in (prior.mean, prior.sd)), "prior"
+        )
+        for name, prior in priors.items()
+        if prior is not None
+    }
 
 
 def _prior(parameter: Parameter) -> Prior:
@@ -293,9 +316,10 @@ def _cloud_estimates(clouds: CloudFit, twin: Domain, parameters: Parameters) -> 
     }
 
 
-def _used(fitted: Segments, segments: Segments, camera: CameraFit, clouds: CloudFit | None) -> dict[str, int]:
+def _used(fitted: Segments, segments: Segments, camera: CameraFit | None, clouds: CloudFit | None) -> dict[str, int]:
     """Episodes, and frames of the hand, that gave each kind of evidence."""
-    used = {"free_motion_fitted": len(fitted.start), "free_motion": len(segments.start), **camera.used}
+    used = {"free_motion_fitted": len(fitted.start), "free_motion": len(segments.start)}
+    used |= camera.used if camera is not None else {}
     seen = {"hand_clouds": clouds.hand_frames, "rest_clouds": clouds.rest_episodes} if clouds is not None else {}
     return used | seen
 

@@ -27,11 +27,12 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from score_rl.data.dataset import OBSERVATION, Dataset
-from score_rl.real2sim.replay import Array
+from score_rl.real2sim.surface import Array
 from score_rl.sim.parameters import Parameter
 from score_rl.sim.robot import Robot
 from score_rl.sim.sensors import Kinematics
 
+OBJECT_POSE = OBSERVATION + "object_pose"
 PINCH_CENTRE_SD_M = 0.002
 """How far a pinched object's centre may be from the middle of the fingertip frames along the pinch axis."""
 _SAG_SD_M = 0.02
@@ -79,23 +80,25 @@ def fit_camera(
     joint_offset: Array,
     rest_height_m: float,
     touching_m: float = 0.055,
-) -> CameraFit:
-    """Estimate the error of the object's pose.
+) -> CameraFit | None:
+    """Estimate the error of the object's pose; None where the dataset has no poses.
 
     Args:
-        dataset: with features state, object_pose, command.
+        dataset: with the feature state.
         robot: for forward kinematics.
         parameters: with the priors of the camera and the table.
         joint_offset: (joints,) true minus measured, rad.
         rest_height_m: height of the object's centre above the table where it lies untouched, nominal size.
         touching_m: fingertips this near to the object's centre, once it is lifted, hold it.
     """
+    if OBJECT_POSE not in dataset.columns:
+        return None
     rows: dict[str, list[Evidence]] = {"rest": [], "grasp": [], "carry": []}
     position_jitter, rotation_jitter = [], []
     joints = dataset.columns[OBSERVATION + "state"] + joint_offset
     palm, tips = Kinematics(robot, len(joints))(joints)
     for start, end in zip(dataset.starts, dataset.ends):
-        pose = dataset.columns[OBSERVATION + "object_pose"][start:end].astype(np.float64)
+        pose = dataset.columns[OBJECT_POSE][start:end].astype(np.float64)
         rest = pose[:_REST_FRAMES]
         position_jitter.append(_pair_noise(rest[:, :3]))
         turns = Rotation.from_quat(rest[:, 3:], scalar_first=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -68,10 +68,11 @@ class Estimates:
     replay: Comparison
     used: Mapping[str, int]
     joint_names: tuple[str, ...]
+    not_estimated: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_estimates(directory: Path) -> Estimates:
     """What a calibration found out. Raises ScoreError where the directory holds none, or another than was written."""
     path = Path(directory) / ESTIMATES_FILE
     verify(directory, ESTIMATES_FILE)
-    return parse(Estimates, read_json(path), path)
+    return parse(Estimates, read_json(path), path, defaults=True)

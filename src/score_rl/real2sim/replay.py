@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from score_rl.contracts import COMMAND
+from score_rl.core.clouds import shares
 from score_rl.core.errors import ScoreError
 from score_rl.core.parallel import usable_cores
 from score_rl.data.dataset import OBSERVATION, Dataset
-from score_rl.real2sim.clouds import check_clouds
+from score_rl.real2sim.camera import OBJECT_POSE
+from score_rl.real2sim.clouds import CLOUD, CLOUD_SEEN, check_clouds
 from score_rl.sim.actuation import Actuation
 from score_rl.sim.domain import Domain
 from score_rl.sim.engines.engine import open_engine
@@ -25,8 +27,8 @@ Array = NDArray[np.float64]
 Values = Mapping[str, Array]
 """Domain parameters {name: (size,)}."""
 
-KEYS = ("state", COMMAND, "object_pose", "palm_pose", "fingertip_pos")
-"""Observed keys that calibration reads."""
+KEYS = ("state", COMMAND, "palm_pose", "fingertip_pos")
+"""Observed keys that calibration reads, beside poses or clouds of objects."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,18 @@ class Segments:
 
 
 def require_features(dataset: Dataset, robot: Robot) -> None:
-    """Raise ScoreError unless the dataset is a recording of this robot at the worlds' control rate, with clouds, if
-    any, of its hand."""
+    """Raise ScoreError unless the dataset is a recording of this robot at the worlds' control rate, which shows where
+    objects are by pose or by cloud, with clouds, if any, of its hand."""
     shown = robot_interface(robot).observation
     shapes = {OBSERVATION + key: shown[key].shape for key in KEYS}
+    if OBJECT_POSE in dataset.columns:
+        shapes[OBJECT_POSE] = shown["object_pose"].shape
     dataset.require(shapes, fps=CONTROL_RATE_HZ)
+    if OBJECT_POSE not in dataset.columns and CLOUD not in dataset.columns:
+        raise ScoreError(
+            f"{dataset.root} has neither '{OBJECT_POSE}' nor '{CLOUD}', and calibration must know where the object "
+            f"lies, to tell free motion from contact; it has {', '.join(sorted(dataset.columns))}"
+        )
     if OBSERVATION + COMMAND in dataset.derived:
         raise ScoreError(
             f"{dataset.root}: calibration needs the commands that were really sent; record observation.command"
@@ -73,23 +82,32 @@ def require_features(dataset: Dataset, robot: Robot) -> None:
 
 
 def contact_free(
-    dataset: Dataset, object_distance_m: float, table_clearance_m: float, min_frames: int, max_frames: int
+    dataset: Dataset,
+    object_distance_m: float,
+    table_clearance_m: float,
+    min_frames: int,
+    max_frames: int,
+    objects: int = 1,
 ) -> Segments:
     """Cut every episode where the hand comes near the object or the table; short pieces are left out.
 
     Near: a fingertip within `object_distance_m` of the object's centre or `table_clearance_m` above the base
-    plane, or the palm within twice the distance of the object.
+    plane, or the palm within twice the distance of the object. Without poses, the distance is to the nearest of the
+    points of the first `objects` segments that an episode's first frame shows: nothing moves before it is touched. An
+    episode that shows none is left out.
     Raises ScoreError where nothing is left.
     """
     pieces = []
     for index in range(dataset.num_episodes):
-        frames = {key: dataset.episode(index)[OBSERVATION + key].astype(np.float64) for key in KEYS}
+        columns = dataset.episode(index)
+        frames = {key: columns[OBSERVATION + key].astype(np.float64) for key in KEYS}
         tips = frames["fingertip_pos"].reshape(-1, 4, 3)
-        centre = frames["object_pose"][:, None, :3]
-        near = (np.linalg.norm(tips - centre, axis=2) < object_distance_m).any(1)
+        there = _objects(columns, objects)
+        if not there.size:
+            continue
+        near = (_distance(tips, there) < object_distance_m).any(1)
         near |= (tips[..., 2] < table_clearance_m).any(1)
-        palm = frames["palm_pose"][:, :3] - centre[:, 0]
-        near |= np.linalg.norm(palm, axis=1) < 2 * object_distance_m
+        near |= _distance(frames["palm_pose"][:, None, :3], there)[:, 0] < 2 * object_distance_m
         free = int(np.argmax(near)) if near.any() else len(near)
         if free >= min_frames:
             pieces.append((frames["state"], frames["command"], min(free, max_frames)))
@@ -107,6 +125,21 @@ def contact_free(
         measured[row, free:], sent[row, free - 1 :] = state[free - 1], command[free - 1]
         valid[row, :free] = True
     return Segments(measured, np.stack([command[0] for _, command, _ in pieces]), sent, valid)
+
+
+def _objects(columns: Mapping[str, NDArray[np.generic]], objects: int) -> Array:
+    """Where an episode shows the object, (t, 1, 3) by its poses, or (1, p, 3) by what its first cloud shows of the
+    first segments."""
+    if OBJECT_POSE in columns:
+        return columns[OBJECT_POSE][:, None, :3].astype(np.float64)
+    points, seen = columns[CLOUD][0], columns[CLOUD_SEEN][0].reshape(-1) if CLOUD_SEEN in columns else np.ones(1)
+    owner = np.repeat(np.arange(len(seen)), shares(len(points), len(seen)))
+    return points[(owner < objects) & (seen[owner] > 0)][None].astype(np.float64)
+
+
+def _distance(points: Array, there: Array) -> Array:
+    """(t, k) from points (t, k, 3) to the nearest of (t or 1, p, 3)."""
+    return np.linalg.norm(points[:, :, None] - there[:, None], axis=3).min(2)
 
 
 class Replay:

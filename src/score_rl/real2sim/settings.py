@@ -26,7 +26,8 @@ class CalibrateConfig:
     min_frames: Count = 5
     """Shorter contact-free beginnings are left out."""
     object_distance_m: NonNegative = 0.07
-    """Free of contact: fingertips are this far from the object's centre (the palm twice as far)."""
+    """Free of contact: fingertips are this far from the object's centre, or, where there are no poses, from its
+    points (the palm twice as far)."""
     table_clearance_m: NonNegative = 0.04
     """Free of contact: fingertips are this high above the base plane."""
     touching_m: Positive = 0.055

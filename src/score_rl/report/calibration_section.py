@@ -37,6 +37,9 @@ def calibration_section(calibration: Path | None, success: Sequence[tuple[str, s
     ]
     if success:
         lines.append("The base policy succeeds in " + ", ".join(f"{rate} {where}" for where, rate in success) + ".")
+    if found.not_estimated:
+        left = (f"<code>{html.escape(name)}</code> ({html.escape(why)})" for name, why in found.not_estimated.items())
+        lines.append(f"Not estimated: {', '.join(left)}.")
     pictures = "".join(
         charts.figure(svg, caption)
         for svg, caption in (

@@ -34,6 +34,7 @@ def describe(result: Result) -> Iterator[RenderableType]:
             yield from proposal_lines(result.proposal) if result.proposal else ()
         case Calibrated():
             yield from (_replay(result, part) for part in ("hand", "arm"))
+            yield from (f"  not estimated: {name} ({why})" for name, why in result.not_estimated.items())
         case Steered():
             steps, wall_s = result.summary["control_steps"], result.summary["wall_s"]
             yield f"  {steps:,} control steps in {wall_s:.0f} s ({steps / max(wall_s, 1e-9):,.0f} a second)"

@@ -95,8 +95,9 @@ class SimulatedWorld:
         moved = any(name.endswith(".com_offset_m") for name in said)
         self.engine = open_engine(off_centre(task) if moved else task, self._physics, num_envs, threads)
         """The physics itself; stepping it goes around the world."""
-        self.not_applied = not_applied(self.engine, task, domain)
-        """Parameters of the domain that the engine cannot represent, as the domain's owner accepts."""
+        self.not_applied = (*not_applied(self.engine, task, domain), *self.engine.represented_in_part)
+        """What of the domain the engine cannot represent: parameters that the domain's owner does without, and
+        contacts that have another friction."""
         self._sensors = Sensors(task, num_envs, threads)
         self._clouds: Clouds | None = None
         if views:

@@ -7,7 +7,8 @@ Copy this file into a package of your own, adapt what is marked ADAPT, and name 
 
     score run BUNDLE --robot my_franka_leap --options arm=172.16.0.2 hand=/dev/ttyUSB0 pose=my_package.camera:pose
 
-and for a policy that sees point clouds `look=my_package.camera:look` beside it (docs/deploy.md shows one).
+and for a policy that sees point clouds `look=my_package.camera:look` beside it, or in place of it where nobody
+estimates poses (docs/deploy.md shows one).
 
 It has been written after the two libraries' documentation and has not moved a robot. Before it may: hang the arm
 free of everything, check sign and zero of every joint with motions of 0.05 rad, press the emergency stop once in
@@ -24,7 +25,6 @@ import importlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
@@ -191,14 +191,15 @@ class FrankaLeap:
         self,
         arm: FrankaArm,
         hand: LeapHand,
-        object_pose: ObjectPose,
+        object_pose: ObjectPose | None,
         operator: Callable[[str], Any],
         views: Look | None = None,
     ) -> None:
-        """operator: asks a person to do something and returns when it is done, e.g. `input`."""
+        """object_pose: None where nobody estimates poses. operator: asks a person to do something and returns when
+        it is done, e.g. `input`."""
         self.arm, self.hand, self.object_pose, self.operator, self._views = arm, hand, object_pose, operator, views
-        interface = robot_interface(FRANKA_LEAP)
-        self.spec = RobotSpec(FRANKA_LEAP.name, replace(interface, views=VIEWS) if views else interface)
+        poses = ("object_pose",) if object_pose else ()
+        self.spec = RobotSpec(FRANKA_LEAP.name, robot_interface(FRANKA_LEAP, poses, VIEWS if views else None))
         self._kinematics = Kinematics(FRANKA_LEAP, 1, threads=1)
         self._command = np.array(FRANKA_LEAP.home)
         self._palm = np.zeros(3, np.float32)
@@ -233,9 +234,9 @@ class FrankaLeap:
         return self.observe(0.0)
 
     def observe(self, timeout_s: float) -> Reading:
-        """See `RobotDriver.observe`. Everything is read now; the age is that of the oldest part, the camera's."""
+        """See `RobotDriver.observe`. Everything is read now; the age is that of the oldest part, the pose's."""
+        measured_at = time.monotonic()
         joints = np.concatenate([self.arm.joints(), self.hand.joints()])
-        pose, seen_at = self.object_pose()
         # As in the twin, palm and fingertips come from the measured joints through the nominal kinematics.
         palm, fingertips = self._kinematics(joints[None])
         self._palm = palm[0, :3].astype(np.float32)
@@ -243,11 +244,12 @@ class FrankaLeap:
         frame = {
             "state": joints,
             "command": self._command,
-            "object_pose": pose,
             "palm_pose": palm[0],
             "fingertip_pos": fingertips.reshape(-1),
         }
-        return Reading(self._number, seen_at, {key: np.asarray(v, dtype=np.float32) for key, v in frame.items()})
+        if self.object_pose is not None:
+            frame["object_pose"], measured_at = self.object_pose()
+        return Reading(self._number, measured_at, {key: np.asarray(v, dtype=np.float32) for key, v in frame.items()})
 
     def look(self, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
         """See `RobotDriver`: what the camera shows, once per decision."""
@@ -271,9 +273,10 @@ class FrankaLeap:
 
 def make_robot(arm: str = "172.16.0.2", hand: str = "/dev/ttyUSB0", pose: str = "", look: str = "") -> FrankaLeap:
     """The driver, from options of the command line; pose and look: "module:function" of an `ObjectPose` and, for
-    policies that have views, a `Look`."""
+    policies that have views, a `Look`. Raises ScoreError for neither."""
     views = _function("look", look) if look else None
-    return FrankaLeap(FrankaArm(arm), LeapHand(hand), _function("pose", pose), input, views)
+    poses = _function("pose", pose) if pose or not look else None
+    return FrankaLeap(FrankaArm(arm), LeapHand(hand), poses, input, views)
 
 
 def _function(option: str, path: str) -> Any:

@@ -52,6 +52,8 @@ class Engine(Protocol):
     """(n, nv) velocities, live likewise; a free body's are linear in the world, angular in its own frame."""
     not_represented: frozenset[str]
     """Domain parameters that this engine has nothing for."""
+    represented_in_part: tuple[str, ...]
+    """What of the parameters does not hold everywhere, as results list it beside what is not applied."""
 
     def begin(self, rows: np.ndarray, plant: Plant, qpos: np.ndarray) -> None:
         """Start episodes in k environments `rows` (k,), at rest in `qpos` (k, nq); nothing of the past remains."""

@@ -50,6 +50,7 @@ class MujocoEngine:
     """See `engines.Engine`."""
 
     not_represented: frozenset[str] = frozenset()
+    represented_in_part: tuple[str, ...] = ()
 
     def __init__(self, task: Task, physics: Physics, num_envs: int, threads: int, free_space: bool = False) -> None:
         spec = configured_spec(task, physics, free_space)

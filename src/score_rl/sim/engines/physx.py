@@ -39,6 +39,7 @@ class PhysxEngine:
         assert isinstance(settings, PhysxSettings)
         blueprint = Blueprint(task, scene_spec(task, physics), settings, physics.timestep_s, free_space)
         self.model, self.links, self._outputs = blueprint.model, blueprint.links, blueprint.outputs
+        self.represented_in_part = blueprint.mixed_frictions()
         model = self.model
         self.qpos, self.qvel = np.tile(model.qpos0, (num_envs, 1)), np.zeros((num_envs, model.nv))
         self._seen = self.qpos.copy(), self.qvel.copy()

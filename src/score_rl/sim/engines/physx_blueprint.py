@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 
 import mujoco
 import numpy as np
 
 from score_rl.core.errors import ScoreError
+from score_rl.sim.engines.physx_friction import mixed
 from score_rl.sim.engines.settings import PhysxSettings
 from score_rl.sim.plant import ObjectParts
 from score_rl.sim.scene import TABLE_GEOM, hand_bodies, members
@@ -30,6 +32,8 @@ class Blueprint:
         self.parts = {item.name: ObjectParts(model, item.name) for item in task.objects}
         self.owner = {body: name for name, parts in self.parts.items() for body in parts.bodies}
         self.shapes = {body: self._shapes(body) for body in range(model.nbody)}
+        self.smooth = {name for body, name in self.owner.items() if any(model.geom_priority[self.shapes[body]] > 1)}
+        """Objects whose friction rules over the others'."""
         self.slots: dict[tuple[str, str], list[tuple[int, float]]] = {}
         """(body, other body) -> where the force on the body counts among links and pairs, and its sign."""
         for row, link in enumerate(self.links):
@@ -48,6 +52,31 @@ class Blueprint:
         }
         """Body -> coefficient of its rolling friction."""
         _refuse_what_cannot_be(model, [geom for geoms in self.shapes.values() for geom in geoms])
+
+    def mixed_frictions(self) -> tuple[str, ...]:
+        """Contacts between objects that may have another friction than MuJoCo's."""
+        model = self.model
+        known = {
+            item.name: None
+            if "friction" in item.varies
+            else float(model.geom_friction[self.parts[item.name].geoms[0], 0])
+            for item in self.task.objects
+        }
+        bodies = {name: [body for body in parts.bodies if self.shapes[body]] for name, parts in self.parts.items()}
+        pairs = combinations_with_replacement(known, 2)
+        touching = [(a, b) for a, b in pairs if any(self._touch(x, y) for x in bodies[a] for y in bodies[b])]
+        return mixed(known, self.smooth, touching)
+
+    def _touch(self, one: int, other: int) -> bool:
+        """Two bodies can touch: another than itself, not both immovable, and their masks say so."""
+        model = self.model
+        if one == other or not (model.body_weldid[one] or model.body_weldid[other]):
+            return False
+        mine, others = np.array(self.shapes[one]), np.array(self.shapes[other])
+        there, back = (
+            model.geom_contype[a][:, None] & model.geom_conaffinity[b] for a, b in ((mine, others), (others, mine))
+        )
+        return bool(there.any() or back.any())
 
     def _shapes(self, body: int) -> list[int]:
         """Geoms of a body that touch something."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from score_rl.sim import rotations_numpy as rotations
 from score_rl.sim.engines.physx_blueprint import Blueprint
+from score_rl.sim.engines.physx_friction import REST, materials
 from score_rl.sim.engines.physx_joints import Tree
 from score_rl.sim.plant import Plant
 from score_rl.sim.scene import TABLE_GEOM
@@ -92,20 +93,10 @@ class PhysxScene:
     # ---- building -------------------------------------------------------------------------------------------
 
     def _all_materials(self) -> dict[str, physx.PhysxMaterial]:
-        """Material of every object, and of all else under "".
-
-        PhysX takes the mean of two materials. With c the smallest friction, all else at c and an object that shall
-        have mu at 2 mu - c, every contact of one object has that object's mu, as in MuJoCo, and the larger mu rules
-        between two objects if one of them has the smallest. Where a smooth object rules over the others (see
-        `scene.scene_spec`), c is their largest friction, so that the smaller mu rules; below c / 2 it cannot be.
-        """
+        """Material of every object, and of all else under `REST`."""
         wanted = {name: float(figures.friction[self._row]) for name, figures in self._plant.objects.items()}
-        shapes, priority = self.blueprint.shapes, self.blueprint.model.geom_priority
-        ruling = {name for body, name in self.blueprint.owner.items() if any(priority[shapes[body]] > 1)}
-        others = [mu for name, mu in wanted.items() if name not in ruling]
-        base = max(others) if ruling and others else min(wanted.values(), default=1.0)
-        materials = {name: max(2 * mu - base, 0.0) for name, mu in wanted.items()} | {"": base}
-        return {name: physx.PhysxMaterial(mu, mu, 0.0) for name, mu in materials.items()}
+        coefficients = materials(wanted, self.blueprint.smooth)
+        return {name: physx.PhysxMaterial(mu, mu, 0.0) for name, mu in coefficients.items()}
 
     def _scales(self, body: int) -> tuple[float, float]:
         """(size, mass) of a body against the nominal one."""
@@ -125,7 +116,7 @@ class PhysxScene:
 
     def _attach_shapes(self, component: physx.PhysxRigidBaseComponent, body: int) -> None:
         model, size = self.blueprint.model, self._scales(body)[0]
-        material, tips = self._materials[self.blueprint.owner.get(body, "")], self.blueprint.task.robot.fingertips
+        material, tips = self._materials[self.blueprint.owner.get(body, REST)], self.blueprint.task.robot.fingertips
         thicker = np.array([self._plant.tip_radius_scale[self._row], 1.0, 1.0])
         for geom in self.blueprint.shapes[body]:
             position, quaternion = model.geom_pos[geom] * size, model.geom_quat[geom]
@@ -149,7 +140,7 @@ class PhysxScene:
         if blueprint.free_space:
             return
         table = physx.PhysxRigidStaticComponent()
-        plane = physx.PhysxCollisionShapePlane(material=self._materials[""])
+        plane = physx.PhysxCollisionShapePlane(material=self._materials[REST])
         plane.local_pose = Pose([0, 0, float(self._plant.table_height_m[self._row])], _Z_TO_X)
         self._finish(plane, model.geom(TABLE_GEOM).id)
         table.attach(plane)
