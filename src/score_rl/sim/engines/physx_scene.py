@@ -72,7 +72,7 @@ class PhysxScene:
         self._scene = sapien.Scene([physx.PhysxCpuSystem()])
         self._system = self._scene.physx_system
         self._system.set_timestep(blueprint.timestep_s)
-        self._materials = self._all_materials()
+        self._materials, self._other_material = self._all_materials()
         self._free: list[_Free] = []
         self._trees: list[Tree] = []
         self._build_static()
@@ -91,21 +91,32 @@ class PhysxScene:
 
     # ---- building -------------------------------------------------------------------------------------------
 
-    def _all_materials(self) -> dict[str, physx.PhysxMaterial]:
-        """Material of every object, and of all else under "".
+    def _all_materials(self) -> tuple[dict[int, physx.PhysxMaterial], physx.PhysxMaterial]:
+        """Material of every geom of the objects that touches something, and that of all else.
 
         PhysX takes the mean of two materials. With c the smallest friction, all else at c and an object that shall
-        have mu at 2 mu - c, every contact of one object has that object's mu, as in MuJoCo, and the larger mu rules
-        between two objects if one of them has the smallest. Where a smooth object rules over the others (see
-        `scene.scene_spec`), c is their largest friction, so that the smaller mu rules; below c / 2 it cannot be.
+        have mu at 2 mu - c, every contact of one object has that object's mu, or its face's, as in MuJoCo, and the
+        larger mu rules between two objects if one of them has the smallest. Where a smooth object rules over the
+        others (see `scene.scene_spec`), c is their largest friction, so that the smaller mu rules; below c / 2 it
+        cannot be.
         """
-        wanted = {name: float(figures.friction[self._row]) for name, figures in self._plant.objects.items()}
+        wanted = {name: self._frictions(name) for name in self._plant.objects}
         shapes, priority = self.blueprint.shapes, self.blueprint.model.geom_priority
         ruling = {name for body, name in self.blueprint.owner.items() if any(priority[shapes[body]] > 1)}
-        others = [mu for name, mu in wanted.items() if name not in ruling]
-        base = max(others) if ruling and others else min(wanted.values(), default=1.0)
-        materials = {name: max(2 * mu - base, 0.0) for name, mu in wanted.items()} | {"": base}
-        return {name: physx.PhysxMaterial(mu, mu, 0.0) for name, mu in materials.items()}
+        others = [mu for name, geoms in wanted.items() if name not in ruling for mu in geoms.values()]
+        every = [mu for geoms in wanted.values() for mu in geoms.values()]
+        base = max(others) if ruling and others else min(every, default=1.0)
+        materials = {}
+        for geoms in wanted.values():
+            made = {mu: _material(max(2 * mu - base, 0.0)) for mu in geoms.values()}  # shapes of one material are one
+            materials |= {geom: made[mu] for geom, mu in geoms.items()}
+        return materials, _material(base)
+
+    def _frictions(self, name: str) -> dict[int, float]:
+        """Geom -> sliding friction, of the geoms of an object that touch something."""
+        parts, friction = self.blueprint.parts[name], self._plant.objects[name].friction[self._row].tolist()
+        touching = {geom for body in parts.bodies for geom in self.blueprint.shapes[body]}
+        return {geom: mu for geom, mu in zip(parts.geoms.tolist(), friction) if geom in touching}
 
     def _scales(self, body: int) -> tuple[float, float]:
         """(size, mass) of a body against the nominal one."""
@@ -125,14 +136,14 @@ class PhysxScene:
 
     def _attach_shapes(self, component: physx.PhysxRigidBaseComponent, body: int) -> None:
         model, size = self.blueprint.model, self._scales(body)[0]
-        material, tips = self._materials[self.blueprint.owner.get(body, "")], self.blueprint.task.robot.fingertips
+        tips = self.blueprint.task.robot.fingertips
         thicker = np.array([self._plant.tip_radius_scale[self._row], 1.0, 1.0])
         for geom in self.blueprint.shapes[body]:
             position, quaternion = model.geom_pos[geom] * size, model.geom_quat[geom]
             if body == 0 and geom == model.geom(TABLE_GEOM).id:
                 continue
             scale = size * thicker if model.geom(geom).name in tips else size
-            shape, turned = _shape(model, geom, scale, material)
+            shape, turned = _shape(model, geom, scale, self._materials.get(geom, self._other_material))
             shape.local_pose = Pose(position, rotations.multiply(quaternion[None], turned[None])[0])
             self._finish(shape, geom)
             component.attach(shape)
@@ -149,7 +160,7 @@ class PhysxScene:
         if blueprint.free_space:
             return
         table = physx.PhysxRigidStaticComponent()
-        plane = physx.PhysxCollisionShapePlane(material=self._materials[""])
+        plane = physx.PhysxCollisionShapePlane(material=self._other_material)
         plane.local_pose = Pose([0, 0, float(self._plant.table_height_m[self._row])], _Z_TO_X)
         self._finish(plane, model.geom(TABLE_GEOM).id)
         table.attach(plane)
@@ -329,6 +340,10 @@ class PhysxScene:
         if speed > 0.0:
             torque = min(item.rolling_m * size, speed * item.inertia / self.blueprint.timestep_s)
             item.component.add_force_torque(np.zeros(3, np.float32), (-torque / speed * rolling).astype(np.float32))
+
+
+def _material(friction: float) -> physx.PhysxMaterial:
+    return physx.PhysxMaterial(friction, friction, 0.0)
 
 
 def _shape(
