@@ -32,6 +32,7 @@ EFFECTS = {
     "torque that sags": ("torque_limit_nm@episode",),
     "other fingertips": ("tip_radius_",),
     "centres of mass off centre": ("com_offset_",),
+    "friction that differs by face": ("face_friction_",),
 }
 """What each effect's parameters are called; `@episode`: its draws of every episode alone."""
 

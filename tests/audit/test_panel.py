@@ -36,6 +36,7 @@ ROUGH = {
     "hand.hysteresis_nm",
     "hand.tip_radius_scale",
     "object.com_offset_m",
+    "object.face_friction_scale",
 }
 """What no audit varies: effects of rough robots, which have no unit there."""
 BY_NAME = {mismatch.parameter: mismatch for mismatch in PANEL}

@@ -19,6 +19,8 @@ from score_rl.core.errors import unknown_choice
 OBJECT = "object"
 """Owner that stands for every object of a task."""
 XYZ, SCALAR = 3, 1
+FACES = ("-x", "+x", "-y", "+y", "-z", "+z")
+"""Faces of a box, in the order in which parameters count them."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,11 @@ OBJECT_QUANTITIES = {
             "centre of mass from where its density puts it, in the frame of the object's first body",
             told=False,
         ),
+        Parameter(
+            "object.face_friction_scale", len(FACES), 1, 0.1, 10,
+            f"factor on the sliding friction of each face ({', '.join(FACES)}) of an object that is one thick box",
+            told=False,
+        ),
     )
 }  # fmt: skip
 """Quantity -> parameter of every object of a task."""
@@ -211,7 +218,8 @@ class Parameters(Mapping[str, Parameter]):
     Iterates over what an episode has a value of. `general` holds the names by which a domain speaks of any task:
     objects together (`object.friction`) rather than one by one. The order is that of an episode's draws and of the
     critic's scores; an object behind the first comes after all else that the critic is told, so that adding one
-    changes nothing before it.
+    changes nothing before it. What the critic is not told of objects comes last, quantity by quantity, so that a new
+    one leaves the draws of all others alone.
     """
 
     def __init__(self, robot: Sequence[Parameter], objects: Mapping[str, Sequence[str]]) -> None:
@@ -221,7 +229,10 @@ class Parameters(Mapping[str, Parameter]):
         noise = tuple(parameter for parameter in robot if parameter.told and "jitter" in parameter.quantity)
         of_others = tuple(parameter for other in others for parameter in other)
         ordered = (*systematic, *SURROUNDINGS, *_told(first), *JITTER, *noise, *_told(of_others), *DEPTH)
-        ordered += tuple(parameter for parameter in (*robot, *first, *of_others) if not parameter.told)
+        quantities = list(OBJECT_QUANTITIES)
+        untold = [parameter for parameter in (*first, *of_others) if not parameter.told]
+        ordered += tuple(parameter for parameter in robot if not parameter.told)
+        ordered += tuple(sorted(untold, key=lambda parameter: quantities.index(parameter.quantity)))
         self._table = {parameter.name: parameter for parameter in ordered}
         used = {quantity for quantities in objects.values() for quantity in quantities}
         shared = [parameter for quantity, parameter in OBJECT_QUANTITIES.items() if quantity in used]

@@ -10,7 +10,7 @@ import numpy as np
 
 from score_rl.core.errors import unknown_choice
 from score_rl.sim.domain import Physics
-from score_rl.sim.parameters import OBJECT_QUANTITIES
+from score_rl.sim.parameters import FACES, OBJECT_QUANTITIES
 from score_rl.sim.task import Task
 
 
@@ -20,7 +20,7 @@ class ObjectFigures:
 
     mass_scale: np.ndarray
     friction: np.ndarray
-    """Sliding friction in all of its contacts."""
+    """(k, geoms) sliding friction of each of its geoms, in the scene's order, in all of their contacts."""
     size_scale: np.ndarray
     """Also scales where its parts and joints are."""
     com_offset_m: np.ndarray
@@ -52,6 +52,11 @@ class Plant:
     """(k, joints, 3) place of every joint in its body, scaled likewise."""
 
 
+def plate_name(body: str, face: str) -> str:
+    """Of the geom that is a face of an object."""
+    return f"{body} {face}"
+
+
 class ObjectParts:
     """Bodies, geoms and joints of an object in a compiled scene."""
 
@@ -64,6 +69,10 @@ class ObjectParts:
         self.geoms = np.flatnonzero(np.isin(model.geom_bodyid, self.bodies))
         self.joints = np.flatnonzero(np.isin(model.jnt_bodyid, self.bodies))
         first = model.body_jntadr[self.root]
+        plates = [plate_name(name, face) for face in FACES]
+        names = [model.geom(geom).name for geom in self.geoms]
+        self.faces = [plates.index(geom) if geom in plates else len(FACES) for geom in names]
+        """Of every geom the face that it is (see `scene.with_faces`), by its place in `FACES`; len(FACES): none."""
         self._offsets = model.geom_pos[self.geoms], model.body_ipos[self.bodies]
         self.free = bool(first >= 0 and model.jnt_type[first] == mujoco.mjtJoint.mjJNT_FREE)
 
@@ -91,7 +100,9 @@ class PlantBuilder:
         robot, model = self._task.robot, self._model
         height = values["table.height_m"][:, 0]
         k = len(height)
-        objects = {name: _figures(name, values, k, self._friction[name]) for name in self._parts}
+        objects = {
+            name: _figures(name, parts, values, k, self._friction[name]) for name, parts in self._parts.items()
+        }
         body_pos, joint_pos = (
             np.broadcast_to(places, (k, *places.shape)) for places in (model.body_pos, model.jnt_pos)
         )
@@ -131,11 +142,15 @@ class PlantBuilder:
         return body_pos, joint_pos
 
 
-def _figures(name: str, values: Mapping[str, np.ndarray], k: int, friction: float) -> ObjectFigures:
+def _figures(
+    name: str, parts: ObjectParts, values: Mapping[str, np.ndarray], k: int, friction: float
+) -> ObjectFigures:
     """Of one object; what it does not vary is as in the scene, where its friction is `friction`."""
     figures = {}
     for quantity, parameter in OBJECT_QUANTITIES.items():
         scene = friction if quantity == "friction" else float(parameter.nominal)
         value = values.get(f"{name}.{quantity}", np.full((k, parameter.size), scene))
         figures[quantity] = value[:, 0] if parameter.size == 1 else value
+    factors = np.column_stack([figures.pop("face_friction_scale"), np.ones(k)])
+    figures["friction"] = figures["friction"][:, None] * factors[:, parts.faces]
     return ObjectFigures(**figures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import mujoco
@@ -9,10 +10,19 @@ import numpy as np
 
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.sim.domain import Physics
+from score_rl.sim.parameters import FACES
+from score_rl.sim.plant import plate_name
 from score_rl.sim.robot import ARM, HAND, OBJECT, Robot
 from score_rl.sim.task import Task
 
 TABLE_GEOM = "table"
+PLATE_M = 0.005
+"""Thickness of the plates that stand for a box's faces: more than contacts give way, and little of a face."""
+RIM_M = 0.001
+"""Strip along its edges that a face leaves out: what presses on one face meets no plate of another's, unless it goes
+deeper than this. The edges are broken, as those of real boxes are."""
+_UNSEEN = 3
+"""Group of geoms that pictures leave out."""
 
 
 def scene_spec(task: Task, physics: Physics) -> mujoco.MjSpec:
@@ -52,6 +62,55 @@ def off_centre(task: Task) -> Task:
             body.simple = False
 
     return replace(task, add_objects=add_objects)
+
+
+def with_faces(task: Task, names: Mapping[str, bool]) -> Task:
+    """The task, with each of these objects that is one thick box touched face by face: neither engine gives one box
+    several frictions.
+
+    The box stays, with all its mass, and touches nothing any more. What is touched are six plates without mass, one
+    under each face. Objects of several parts, of other shapes, or thinner than four plates, have no faces and stay
+    as they are. names: object -> whether it must have faces; ScoreError, when the scene is made, where it
+    has none.
+    """
+
+    def add_objects(spec: mujoco.MjSpec) -> None:
+        task.add_objects(spec)
+        for name, must in names.items():
+            body = spec.body(name)
+            box = _thick_box(body) if body else None
+            if box is not None:
+                _add_plates(body, box)
+            elif must:
+                raise ScoreError(
+                    f"task '{task.name}': '{name}' is no single box at least {4 * PLATE_M * 1e3:g} mm thick, so its "
+                    "faces have no friction of their own; leave face_friction_scale to the objects that have faces"
+                )
+
+    return replace(task, add_objects=add_objects)
+
+
+def _thick_box(body: mujoco.MjsBody) -> mujoco.MjsGeom | None:
+    """The one geom of an object, if it is a box that has room for plates."""
+    geoms = body.geoms
+    single = len(geoms) == 1 and not body.bodies and geoms[0].type == mujoco.mjtGeom.mjGEOM_BOX
+    return geoms[0] if single and min(geoms[0].size) >= 2 * PLATE_M else None
+
+
+def _add_plates(body: mujoco.MjsBody, box: mujoco.MjsGeom) -> None:
+    """Plates take over the contacts of a box; nobody sees them."""
+    touch = ("type", "quat", "contype", "conaffinity", "condim", "friction", "solref", "solimp", "margin", "gap")
+    shared = {key: getattr(box, key) for key in (*touch, "priority", "solmix")}
+    for k, face in enumerate(FACES):
+        axis, side = k // 2, (-1, 1)[k % 2]
+        size, centre, turned = box.size - RIM_M, np.zeros(3), np.zeros(3)
+        size[axis] = PLATE_M / 2
+        centre[axis] = side * (box.size[axis] - PLATE_M / 2)
+        mujoco.mju_rotVecQuat(turned, centre, box.quat)
+        body.add_geom(
+            name=plate_name(body.name, face), pos=box.pos + turned, size=size, mass=0, group=_UNSEEN, **shared
+        )
+    box.contype = box.conaffinity = 0
 
 
 def _prioritise(spec: mujoco.MjSpec, task: Task) -> None:

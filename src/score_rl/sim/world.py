@@ -26,7 +26,7 @@ from score_rl.sim.episode import plan_episodes
 from score_rl.sim.nan_dump import write_nan_dump
 from score_rl.sim.plant import Plant, PlantBuilder
 from score_rl.sim.robot import CONTROL_RATE_HZ, robot_interface
-from score_rl.sim.scene import joint_addresses, off_centre
+from score_rl.sim.scene import joint_addresses, off_centre, with_faces
 from score_rl.sim.sensors import Rows, Sensors
 from score_rl.sim.state import Configuration, SceneState
 from score_rl.sim.strain import RULES, Strain, low_pass
@@ -91,9 +91,7 @@ class SimulatedWorld:
         # As actions know them: float32.
         self._low, self._high = np.float64(np.float32([robot.target_lower, robot.target_upper]))
         threads = threads or usable_cores()
-        said = {*self._draws.domain.robot, *self._draws.domain.episode}
-        moved = any(name.endswith(".com_offset_m") for name in said)
-        self.engine = open_engine(off_centre(task) if moved else task, self._physics, num_envs, threads)
+        self.engine = open_engine(self._built(), self._physics, num_envs, threads)
         """The physics itself; stepping it goes around the world."""
         self.not_applied = (*not_applied(self.engine, task, domain), *self.engine.represented_in_part)
         """What of the domain the engine cannot represent: parameters that the domain's owner does without, and
@@ -253,6 +251,20 @@ class SimulatedWorld:
             write_nan_dump(self._nan_dump_dir, self.task.name, self.domain, self.robot_seed, seed, episode, actions)
 
     # ---- episodes -------------------------------------------------------------------------------------------
+
+    def _built(self) -> Task:
+        """The task, with objects that can be what the domain says of them; those whose faces are equal stay whole."""
+        task, drawn = self.task, self._draws.domain
+        if any(name.endswith(".com_offset_m") for name in {*drawn.robot, *drawn.episode}):
+            task = off_centre(task)
+        scales = {item.name: f"{item.name}.face_friction_scale" for item in task.objects}
+        uneven = [
+            name
+            for name, scale in scales.items()
+            if scale in drawn.episode or (self._robot_draw.get(scale, np.ones(1)) != 1).any()
+        ]
+        said = {*self.domain.robot, *self.domain.episode}
+        return with_faces(task, {name: scales[name] in said for name in uneven}) if uneven else task
 
     def _allocate(self, n: int) -> None:
         """Everything that is remembered per environment."""

@@ -146,7 +146,7 @@ class ModelFields:
         field["actuator_forcerange"][rows] = plant.torque_limit_nm[..., None] * np.array([-1.0, 1.0])
         field["dof_frictionloss"][rows[:, None], self._dofs] = plant.dry_friction_nm
         for name, parts in self._objects.items():
-            field["geom_friction"][rows[:, None], parts.geoms, 0] = plant.objects[name].friction[:, None]
+            field["geom_friction"][rows[:, None], parts.geoms, 0] = plant.objects[name].friction
         field["geom_solref"][rows[:, None], self._soft, 0] = plant.contact_time_constant_s[:, None]
         self._write_bodies(rows, plant)
 

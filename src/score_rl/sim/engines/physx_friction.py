@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 
 from score_rl.sim.parameters import OBJECT_QUANTITIES
+
+T = TypeVar("T")
 
 REST = ""
 """The material of all that is no object."""
 _DRAWN = OBJECT_QUANTITIES["friction"]
 
 
-def materials(wanted: Mapping[str, float], smooth: Collection[str]) -> dict[str, float]:
-    """{object: coefficient of its material}, and of all else under `REST`; wanted: {object: friction}.
+def materials(wanted: Mapping[T, float], smooth: Collection[T]) -> dict[T | str, float]:
+    """{object: coefficient of its material}, and of all else under `REST`; wanted: {object or part of one: friction}.
 
     With c the smallest friction, all else at c and an object that shall have mu at 2 mu - c, every contact of one
     object has that object's mu, and the larger mu rules between two objects if one of them has the smallest. Where a

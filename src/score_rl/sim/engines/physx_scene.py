@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -92,11 +92,22 @@ class PhysxScene:
 
     # ---- building -------------------------------------------------------------------------------------------
 
-    def _all_materials(self) -> dict[str, physx.PhysxMaterial]:
-        """Material of every object, and of all else under `REST`."""
-        wanted = {name: float(figures.friction[self._row]) for name, figures in self._plant.objects.items()}
-        coefficients = materials(wanted, self.blueprint.smooth)
-        return {name: physx.PhysxMaterial(mu, mu, 0.0) for name, mu in coefficients.items()}
+    def _all_materials(self) -> dict[Hashable, physx.PhysxMaterial]:
+        """Material of every geom of the objects that touches something, and of all else under `REST`."""
+        wanted = {name: self._frictions(name) for name in self._plant.objects}
+        smooth = [geom for name in self.blueprint.smooth for geom in wanted[name]]
+        coefficients = materials({geom: mu for geoms in wanted.values() for geom, mu in geoms.items()}, smooth)
+        made: dict[Hashable, physx.PhysxMaterial] = {REST: _material(coefficients[REST])}
+        for geoms in wanted.values():  # an object has one material for every friction that it has
+            shared = {mu: _material(coefficients[geom]) for geom, mu in geoms.items()}
+            made |= {geom: shared[mu] for geom, mu in geoms.items()}
+        return made
+
+    def _frictions(self, name: str) -> dict[int, float]:
+        """Geom -> sliding friction, of the geoms of an object that touch something."""
+        parts, friction = self.blueprint.parts[name], self._plant.objects[name].friction[self._row].tolist()
+        touching = {geom for body in parts.bodies for geom in self.blueprint.shapes[body]}
+        return {geom: mu for geom, mu in zip(parts.geoms.tolist(), friction) if geom in touching}
 
     def _scales(self, body: int) -> tuple[float, float]:
         """(size, mass) of a body against the nominal one."""
@@ -116,14 +127,14 @@ class PhysxScene:
 
     def _attach_shapes(self, component: physx.PhysxRigidBaseComponent, body: int) -> None:
         model, size = self.blueprint.model, self._scales(body)[0]
-        material, tips = self._materials[self.blueprint.owner.get(body, REST)], self.blueprint.task.robot.fingertips
+        tips = self.blueprint.task.robot.fingertips
         thicker = np.array([self._plant.tip_radius_scale[self._row], 1.0, 1.0])
         for geom in self.blueprint.shapes[body]:
             position, quaternion = model.geom_pos[geom] * size, model.geom_quat[geom]
             if body == 0 and geom == model.geom(TABLE_GEOM).id:
                 continue
             scale = size * thicker if model.geom(geom).name in tips else size
-            shape, turned = _shape(model, geom, scale, material)
+            shape, turned = _shape(model, geom, scale, self._materials.get(geom, self._materials[REST]))
             shape.local_pose = Pose(position, rotations.multiply(quaternion[None], turned[None])[0])
             self._finish(shape, geom)
             component.attach(shape)
@@ -320,6 +331,10 @@ class PhysxScene:
         if speed > 0.0:
             torque = min(item.rolling_m * size, speed * item.inertia / self.blueprint.timestep_s)
             item.component.add_force_torque(np.zeros(3, np.float32), (-torque / speed * rolling).astype(np.float32))
+
+
+def _material(friction: float) -> physx.PhysxMaterial:
+    return physx.PhysxMaterial(friction, friction, 0.0)
 
 
 def _shape(
