@@ -44,8 +44,10 @@ from tables.levers import (
 )
 from tables.methods import method_table, tuning_table
 from tables.recipe import audits_table, hinge_table, limits_table, supports_table
+from tables.targets import targets_table
 from tables.tasks import (
     bases_table,
+    bases_there_table,
     camera_of_tasks_table,
     failures_table,
     people_table,
@@ -56,7 +58,6 @@ from tables.tasks import (
     steered_there_table,
     throughput_table,
 )
-from tables.targets import targets_table
 from tables.users import handover_table, newcomer_table
 
 from score_rl.core.files import write_text
@@ -157,7 +158,7 @@ TABLES = {
     "engines.json": engines_table,
     "engines_speed.json": speed_table,
     "hardware.json": hardware_table,
-    "hardware_bases": bases_table,
+    "hardware_bases": bases_there_table,
     "hardware_calibration.json": rough_table,
     "hardware.json:twins": twins_table,
     "rough.json": hardware_table,

@@ -9,29 +9,45 @@ from typing import Any
 from score_rl.core.records import read_json
 from score_rl.evaluation.results import find_record, read_results
 from score_rl.report.page import percent
-from tables import PAPER, ROBOTS, Table, audited, success, verdicts
+from tables import COMPARED, PAPER, ROBOTS, Table, audited, success, verdicts
 
 VIEWS = {"off": "violation_rate", "steered part": "steered_violation_rate", "single actions": "step_violation_rate"}
 
 
 def audits_table(directory: Path) -> Table:
-    """One row per audit in the folder, `TASK_ROBOT.json`: success in the twin itself, and with all mismatches."""
+    """One row per audit in the folder, `TASK_ROBOT.json`: success in the twin itself, and with all mismatches.
+
+    Below the compared tasks, which come first, stands their mean, and below the others that of all.
+    """
     rows, found = [], []
-    for path in sorted(directory.glob("*.json")):
+    for path in _cells_of(directory):
         (task, robot), audit = _cell(path), read_json(path)
         found.append(cells := [audit["nominal"], *_joint(audit)])
         stops = f"{100 * cells[-1]['faults']:.0f} %"
         rows.append((f"`{task}`", robot, str(cells[-1]["n"]), *map(audited, cells), stops))
+    count = sum(_cell(path)[0] in COMPARED for path in _cells_of(directory))
+    rows.insert(count, _mean("mean", found[:count]))
+    if count < len(found):
+        rows.append(_mean("mean of all", found))
     sizes = (f"all at size {cell['size']:g}" for cell in found[0][1:])
+    return ("task", "robot", "n", "the twin itself", *sizes, "stops there"), rows
+
+
+def _mean(label: str, found: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[str, ...]:
+    """The row of the means of audits."""
     means = (f"{100 * sum(cell['success'] for cell in column) / len(found):.1f}" for column in zip(*found))
-    header = ("task", "robot", "n", "the twin itself", *sizes, "stops there")
-    return header, [*rows, ("mean", "", "", *means, "")]
+    return label, "", "", *means, ""
+
+
+def _cells_of(directory: Path) -> list[Path]:
+    """Files `TASK_ROBOT.json` of a folder, task by task as the tables have them."""
+    return [path for task in PAPER for path in sorted(directory.glob(f"{task}_*.json"))]
 
 
 def supports_table(directory: Path) -> Table:
     """One row per result file in the folder, `TASK_ROBOT.json`: shares off support, base policy and SCORE."""
     rows = []
-    for path in sorted(directory.glob("*.json")):
+    for path in _cells_of(directory):
         records, (task, robot) = read_results(path), _cell(path)
         base, steered = (find_record(records, policy=policy) for policy in ("base", "score_det"))
         shares = (_shares(base, steered, f"support_{view}") for view in VIEWS.values())

@@ -17,9 +17,11 @@ Records = Sequence[Mapping[str, Any]]
 def targets_table(results: Path) -> Table:
     """One row per target: what was asked, and what the files in the folder of results say. Development robots."""
     calibrated = [verdicts(results, task, robot)["score_det"] for task in COMPARED for robot in ROBOTS]
-    ours = [r for r in read_results(results / "rivals.json") if r["policy"] == "score_det" and r["evaluation"] == "proxy"]
+    steered = [record for record in read_results(results / "rivals.json") if record["policy"] == "score_det"]
+    ours = [record for record in steered if record["evaluation"] == "proxy"]
     all_tasks = [verdicts(results, task, robot)["score_det"] for task in PAPER for robot in ROBOTS]
-    bases = [find_record(read_results(results / "hardware_bases" / f"{task}.json"), policy="base") for task in PAPER]
+    there = {task: read_results(results / "hardware_bases" / f"{task}.json") for task in PAPER}
+    bases = [find_record(records, policy="base", evaluation="proxy") for records in there.values()]
     rows = [
         ("SCORE in the proxy, calibrated twins, mean of three tasks, two robots", ">= 97 %", _mean(calibrated)),
         ("the same, Grasp Bottle", ">= 95 %", _mean([r for r in calibrated if r["task"] == "grasp_bottle"])),

@@ -36,6 +36,22 @@ def _base_row(task: str, base: Mapping[str, Any], zero: Mapping[str, Any]) -> tu
     return (f"`{task}`", str(base["robot_seed"]), str(base["n"]), *shares, str(base["hand_faults"]))
 
 
+def bases_there_table(directory: Path) -> Table:
+    """One row per task that has a result file of its name in the folder: base policy, z = 0 and the best constant
+    latent on hardware, with the protective stop and without it."""
+    rows = []
+    for task, records in _results(directory):
+        stopped, raw = ([r for r in records if r["evaluation"] == where] for where in ("proxy", "proxy_raw"))
+        found = [find_record(stopped, policy=policy) for policy in REFERENCES]
+        without = ", ".join(percent(find_record(raw, policy=policy)) for policy in REFERENCES)
+        stops = ", ".join(str(record["hand_faults"]) for record in found)
+        base = found[0]
+        cells = (f"{PAPER[task]} %", *map(success, found), stops, without)
+        rows.append((f"`{task}`", str(base["robot_seed"]), str(base["n"]), *cells))
+    header = ("task", "robot", "n", "base, paper", "base", "z = 0", "best latent", "stops", "without the stop")
+    return header, rows
+
+
 def steered_table(directory: Path) -> Table:
     """One row per robot in a result file of a task's name beside the folder: what steering gained there."""
     tasks = (task for task in PAPER if task not in ELSEWHERE)
