@@ -43,7 +43,7 @@ def bases_there_table(directory: Path) -> Table:
     for task, records in _results(directory):
         stopped, raw = ([r for r in records if r["evaluation"] == where] for where in ("proxy", "proxy_raw"))
         found = [find_record(stopped, policy=policy) for policy in REFERENCES]
-        without = ", ".join(percent(find_record(raw, policy=policy)) for policy in REFERENCES)
+        without = ", ".join(map(percent, raw)) or "–"
         stops = ", ".join(str(record["hand_faults"]) for record in found)
         base = found[0]
         cells = (f"{PAPER[task]} %", *map(success, found), stops, without)
