@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from score_rl.evaluation.results import read_results
+from score_rl.pipeline.experiment.summary import mean_rate
 from score_rl.report.page import percent
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
@@ -49,6 +50,12 @@ def success(record: Mapping[str, Any] | None) -> str:
         return "–"
     low, high = record["wilson95"]
     return f"{percent(record)} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def mean_success(records: Sequence[Mapping[str, Any]]) -> str:
+    """Mean success over tasks and robots, with an interval that knows both."""
+    rate = mean_rate(records)
+    return f"{100 * rate.value:.1f} % [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"
 
 
 def audited(cell: Mapping[str, Any]) -> str:

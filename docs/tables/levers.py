@@ -10,8 +10,8 @@ from score_rl.core.records import read_json
 from score_rl.core.statistics import wilson
 from score_rl.evaluation.results import read_results
 from score_rl.pipeline.experiment.definition import REFERENCES
-from score_rl.pipeline.experiment.summary import mean_difference, mean_rate, pooled
-from tables import Table
+from score_rl.pipeline.experiment.summary import mean_difference, pooled
+from tables import Table, mean_success
 
 HEADER = ("task", "lever", "trainings", "control steps", "twin", "− SCORE", "proxy", "− SCORE", "steps", "stops")
 
@@ -95,8 +95,7 @@ def _means(records: Records) -> tuple[str, str]:
     """Mean success, and mean paired difference to SCORE in points."""
     if not records:
         return "–", "–"
-    rate, paired = mean_rate(records), mean_difference(records, "ours")
-    success = f"{100 * rate.value:.1f} % [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"
+    success, paired = mean_success(records), mean_difference(records, "ours")
     if paired is None:
         return success, "–"
     return success, f"{100 * paired.value:+.1f} [{100 * paired.low:+.0f}, {100 * paired.high:+.0f}]".replace("-", "−")

@@ -22,7 +22,7 @@ def audits_table(directory: Path) -> Table:
     rows, found = [], []
     for path in _cells_of(directory):
         (task, robot), audit = _cell(path), read_json(path)
-        found.append(cells := [audit["nominal"], *_joint(audit)])
+        found.append(cells := [audit["nominal"], *joint_cells(audit)])
         stops = f"{100 * cells[-1]['faults']:.0f} %"
         rows.append((f"`{task}`", robot, str(cells[-1]["n"]), *map(audited, cells), stops))
     count = sum(_cell(path)[0] in COMPARED for path in _cells_of(directory))
@@ -86,13 +86,13 @@ def _told(results: Path, task: str, robot: int) -> tuple[str, ...]:
     audit, support = (results / kind / f"{task}_{robot}.json" for kind in ("recipe_audit", "recipe_support"))
     wrong = off = "–"
     if audit.exists():
-        wrong = f"{100 * _joint(read_json(audit))[-1]['success']:.0f} %"
+        wrong = f"{100 * joint_cells(read_json(audit))[-1]['success']:.0f} %"
     if support.exists():
         off = f"{100 * find_record(read_results(support), policy='score_det')['support_step_violation_rate']:.1f} %"
     return percent(twin), percent(proxy), str(proxy["hand_faults"]), wrong, off
 
 
-def _joint(audit: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def joint_cells(audit: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """Cells of all mismatches at once, by size."""
     return next(curve["cells"] for curve in audit["curves"] if curve["mismatch"] == "joint")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from score_rl.core.records import read_json
 from score_rl.evaluation.results import find_record, read_results
-from tables import COMPARED, PAPER, ROBOTS, Table, verdicts
-from tables.recipe import VIEWS
+from tables import COMPARED, PAPER, ROBOTS, Table, mean_success, verdicts
+from tables.recipe import VIEWS, joint_cells
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -23,9 +23,9 @@ def targets_table(results: Path) -> Table:
     there = {task: read_results(results / "hardware_bases" / f"{task}.json") for task in PAPER}
     bases = [find_record(records, policy="base", evaluation="proxy") for records in there.values()]
     rows = [
-        ("SCORE in the proxy, calibrated twins, mean of three tasks, two robots", ">= 97 %", _mean(calibrated)),
-        ("the same, Grasp Bottle", ">= 95 %", _mean([r for r in calibrated if r["task"] == "grasp_bottle"])),
-        ("SCORE in the proxy, hand-built twins, mean of the same", ">= 92 %", _mean(ours)),
+        ("SCORE in the proxy, calibrated twins, mean of 3 tasks, 2 robots", ">= 97 %", mean_success(calibrated)),
+        ("the same, Grasp Bottle", ">= 95 %", mean_success([r for r in calibrated if r["task"] == "grasp_bottle"])),
+        ("SCORE in the proxy, hand-built twins, mean of the same", ">= 92 %", mean_success(ours)),
         ("the same, the least of six", ">= 80 %", _least(ours)),
         ("audit with all mismatches at size 2, mean of the same", ">= 75 %", f"{100 * _audited(results):.1f} %"),
         ("SCORE above the best constant latent, of six", "6", str(_above(results))),
@@ -33,16 +33,12 @@ def targets_table(results: Path) -> Table:
          "<= 2 points", f"{100 * _excess(results):.1f} points"),
         ("1.2 M control steps beyond 400 k, in the twin, the most of two tasks", "<= 1 point", _longer(results)),
         ("demonstrations to a deployable policy", "<= 3 min", _minutes(results)),
-        ("SCORE in the proxy, mean of eight tasks, two robots", ">= 90 %", _mean(all_tasks)),
+        ("SCORE in the proxy, mean of eight tasks, two robots", ">= 90 %", mean_success(all_tasks)),
         ("the same, the least of sixteen", ">= 75 %", _least(all_tasks)),
-        ("base policies on hardware, mean of eight tasks", "30 to 45 %", _mean(bases)),
+        ("base policies on hardware, mean of eight tasks", "30 to 45 %", mean_success(bases)),
         ("the same, furthest from the paper's", "about 15 points", _furthest(bases)),
     ]  # fmt: skip
     return ("what", "asked", "reached"), rows
-
-
-def _mean(records: Records) -> str:
-    return f"{100 * sum(record['success_rate'] for record in records) / len(records):.1f} %"
 
 
 def _least(records: Records) -> str:
@@ -53,8 +49,7 @@ def _least(records: Records) -> str:
 def _audited(results: Path) -> float:
     """Mean success of the recipe's audits with all mismatches at the largest size, of the compared tasks."""
     audits = [read_json(results / "recipe_audit" / f"{task}_{robot}.json") for task in COMPARED for robot in ROBOTS]
-    joint = [next(curve for curve in audit["curves"] if curve["mismatch"] == "joint") for audit in audits]
-    return sum(curve["cells"][-1]["success"] for curve in joint) / len(joint)
+    return sum(joint_cells(audit)[-1]["success"] for audit in audits) / len(audits)
 
 
 def _above(results: Path) -> int:

@@ -38,10 +38,10 @@ def check(
     """
     check_settings(policy, stages, config)
     world = stages[0].world.spec
-    options = dict(options or {}) | start_options(initial, method.name, config.latent)
+    options = dict(options or {}) | start_options(initial, method, config.latent)
     spec = steering_spec(policy, config, method, options, world)
     method.check(policy, spec, demonstrations)
-    check_start(spec, initial, examples, config.start)
+    check_start(method, spec, initial, examples, config.start)
     return spec
 
 

@@ -26,7 +26,7 @@ from score_rl.core.seeding import derive_seed, torch_generator
 from score_rl.data.windows import WindowBatch
 from score_rl.steering.heads import LatentHead
 from score_rl.steering.latent import LatentConfig, LatentMap
-from score_rl.steering.method import COMPLEMENT, SCORE, Decider, SteeringSpec, Trained
+from score_rl.steering.method import COMPLEMENT, Decider, Method, SteeringSpec, Trained
 from score_rl.steering.networks import GaussianActor
 from score_rl.steering.rollouts import Played, play_decider
 from score_rl.steering.ticket import TicketPolicy
@@ -66,17 +66,19 @@ class StartConfig:
     """Adam step size of the cloning."""
 
 
-def start_options(initial: Trained | None, method: str, latent: LatentConfig) -> dict[str, Any]:
+def start_options(initial: Trained | None, method: Method, latent: LatentConfig) -> dict[str, Any]:
     """SCORE's option `complement`, where it chooses a part of the latent only: the ticket (l, w) that it starts from,
     or once started from."""
-    if initial is None or method != SCORE.name or latent.kind == "full":
+    if initial is None or not method.steers or latent.kind == "full":
         return {}
     if not isinstance(initial, TicketPolicy):
         return {name: value for name, value in initial.spec.options.items() if name == COMPLEMENT}
     return {COMPLEMENT: [[float(value) for value in row] for row in initial.latent.cpu()]}
 
 
-def check_start(spec: SteeringSpec, initial: Trained | None, cloned: bool, config: StartConfig) -> None:
+def check_start(
+    method: Method, spec: SteeringSpec, initial: Trained | None, cloned: bool, config: StartConfig
+) -> None:
     """Raise ScoreError for a start that cannot be. cloned: whether examples are given to clone."""
     validate(config, "start")
     if initial is not None and initial.spec.base != spec.base:
@@ -85,7 +87,7 @@ def check_start(spec: SteeringSpec, initial: Trained | None, cloned: bool, confi
         raise ScoreError("a start is either a policy or demonstrations to clone, not both")
     if initial is not None and initial.spec.method == spec.method and initial.spec != spec:
         raise ScoreError(f"cannot start from another policy: {initial.spec} is not {spec}")
-    if spec.method == SCORE.name:
+    if method.steers:
         return
     given = "cloned latents" if cloned else f"std {config.std}" if config.std != 1.0 else ""
     if initial is not None and initial.spec != spec:
