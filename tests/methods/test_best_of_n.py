@@ -56,6 +56,11 @@ def constant_critic(learner, value):
         learner.critic.mlp[-1].bias.fill_(value)
 
 
+def returns_of(learner):
+    """Returns (decisions, n) as Q learns them."""
+    return learner.rollout.estimate(learner.critic, torch.zeros(2, 2), gae_lambda=1.0)[1]
+
+
 def test_the_best_candidate_wins():
     trained = BestOfNPolicy(spec_of())
     prefer_left(trained.actor)
@@ -86,9 +91,8 @@ def test_returns_discount_by_control_steps_and_stop_at_the_end_of_an_episode():
     learner = learner_of()
     constant_critic(learner, 10.0)
     roll(learner, [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]], dones={(1, 0)})
-    kept = learner._with_returns(torch.zeros(2, 2))
+    returns = returns_of(learner)
     g = 0.9**2
-    returns = kept["returns"].view(3, 2)
     assert returns[:, 0].tolist() == pytest.approx([1 + g * 2, 2.0, 3 + g * 10])
     assert returns[:, 1].tolist() == pytest.approx([1 + g * (2 + g * (3 + g * 10)), 2 + g * (3 + g * 10), 3 + g * 10])
 
@@ -97,7 +101,7 @@ def test_a_time_out_is_bootstrapped_by_its_own_steps():
     learner = learner_of()
     constant_critic(learner, 10.0)
     roll(learner, [[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]], truncated={(0, 0), (1, 1)})
-    returns = learner._with_returns(torch.zeros(2, 2))["returns"].view(3, 2)
+    returns = returns_of(learner)
     assert returns[0, 0].item() == pytest.approx(1 + 0.9**1 * 10)  # row 0 took one step, row 1 two
     assert returns[1, 1].item() == pytest.approx(2 + 0.9**2 * 10)
 

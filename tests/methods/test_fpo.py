@@ -52,8 +52,8 @@ def test_the_ratio_is_that_of_the_likelihoods_where_the_loss_is_one():
     """m moves from 0 to 0.5: for x = 1 the loss falls from 1 to 0.25, for x = -1 it grows to 2.25."""
     made = learner(FAST)
     x = torch.tensor([1.0, -1.0]).view(2, 1, 1).expand(2, 4, 1)
-    made._window = {"state": torch.zeros(2, 2, 2), "command": torch.zeros(2, 2, 1)}
     data = {"x": x, "noise": torch.randn(2, 2, 4, 1), "t": torch.rand(2, 2)}
+    data |= {"window.state": torch.zeros(2, 2, 2), "window.command": torch.zeros(2, 2, 1)}
     rows = torch.arange(2)
     with torch.no_grad():
         old = made._losses(data, rows)

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import torch
-from toys import ToyPolicy, ToyWorld
+from toys import ToyPolicy, ToyWorld, decided
 
+from score_rl.contracts import PlainContext
 from score_rl.core import ranks
 from score_rl.core.checkpoints import save_tensors
 from score_rl.core.errors import ScoreError
@@ -52,11 +53,13 @@ def updated(first: int, last: int) -> tuple[dict[str, torch.Tensor], dict[str, f
     rows = {name: torch.randn(3, 6, *width, generator=generator) for name, width in widths.items()}
     with seeded("ranks"):
         learner = Learner(sizes, PPOConfig(hidden=(8,), epochs=3, minibatches=1, max_grad_norm=0.1), 1)
-        for name, values in rows.items():
-            learner.rollout[name][:] = values[:, first:last]
-        log_prob = learner.actor(learner.rollout["context"]).log_prob(learner.rollout["action"])
-        learner.rollout["log_prob"][:] = log_prob.sum(dim=-1).detach() + 0.1 * learner.rollout["reward"]
-        learner.time = 3
+        for step in range(3):
+            now = {name: values[step, first:last] for name, values in rows.items()}
+            learner.act(PlainContext(now["context"]), now["critic"])
+            log_prob = learner.actor(now["context"]).log_prob(now["action"]).sum(dim=-1).detach()
+            learner.rollout.steps[-1] |= {"action": now["action"], "log_prob": log_prob + 0.1 * now["reward"]}
+            going = torch.zeros(last - first, dtype=torch.bool)
+            learner.record(decided(now["reward"], going, going, torch.ones(last - first)), now["critic"])
         figures = learner.update(torch.ones(last - first, 2))
     return learner.state()[0], figures
 

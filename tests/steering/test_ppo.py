@@ -46,8 +46,8 @@ def roll(learner, rewards, dones=(), truncated=(), steps=2):
 
 def returns_of(learner):
     """Returns (decisions, n) as PPO will see them."""
-    _, returns, _ = learner.estimate(torch.zeros(SIZES.envs, SIZES.critic))
-    return returns
+    following, gae_lambda = torch.zeros(SIZES.envs, SIZES.critic), learner.config.gae_lambda
+    return learner.rollout.estimate(learner.critic, following, gae_lambda)[1]
 
 
 def test_the_actor_starts_at_the_prior_exactly():
@@ -216,7 +216,8 @@ def test_advantages_by_hand():
     learner = learner_of(replace(SMALL, gamma=0.5, gae_lambda=0.5, epochs=1), steps=1)
     constant_critic(learner, 0.5)
     roll(learner, [[1.0, 1.0], [0.0, 0.0], [2.0, 2.0]], dones={(1, 1)})
-    advantages, returns, _ = learner.estimate(torch.zeros(2, 2))
+    values, returns = learner.rollout.estimate(learner.critic, torch.zeros(2, 2), gae_lambda=0.5)
+    advantages = returns - values
     last = 2.0 + 0.5 * 0.5 - 0.5
     middle = (0.5 * 0.5 - 0.5) + 0.25 * last, -0.5
     first = [(1.0 + 0.5 * 0.5 - 0.5) + 0.25 * row for row in middle]
@@ -255,7 +256,7 @@ def test_moments_of_a_critics_inputs():
 def test_numbers_that_are_not_finite_stop_the_update():
     learner = learner_of()
     roll(learner, [[0.0, 0.0]] * 3)
-    learner.rollout["reward"][1, 0] = math.nan
+    learner.rollout.steps[1]["reward"][0] = math.nan
     with pytest.raises(Diverged, match="value_loss of the learner is nan"):
         learner.update(torch.zeros(2, 2))
     learner = learner_of(penalties=(Penalty("steep", 1.0, lambda actor, policy: actor.log_std.abs().sqrt()),))
@@ -308,7 +309,6 @@ def explored(correlation, decisions=3, envs=4000):
     with seeded("explored"):
         for _ in range(decisions):
             learner.act(PlainContext(torch.zeros(envs, 3)), torch.zeros(envs, 2))
-            learner.time += 1
     return learner.rollout["action"].flatten(1)  # mean 0, std 1: the noise itself
 
 

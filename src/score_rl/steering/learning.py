@@ -1,4 +1,4 @@
-"""What learners share: their sizes, advantages of a rollout, how well a critic foresaw it, steps down a loss."""
+"""What learners share: their sizes, the rollout that they keep, its advantages, steps down a loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from score_rl.core import ranks
-from score_rl.core.errors import Diverged
+from score_rl.core.chunks import ChunkResult
+from score_rl.core.errors import Diverged, ScoreError
+from score_rl.steering.networks import Critic
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,62 @@ class Sizes:
     """T: decisions per environment and rollout."""
     iterations: int = 1
     """Rollouts of the whole training, for learners that work in phases."""
+
+
+class Rollout:
+    """T decisions of n environments, one after the other, until a learner has learned from them."""
+
+    def __init__(self, decisions: int, gamma: float, decision_steps: int) -> None:
+        """An empty one of T = `decisions`. gamma: discount per control step; a decision lasts `decision_steps`."""
+        self.whole, self.gamma, self.decision_steps = decisions, gamma, decision_steps
+        self.steps: list[dict[str, Tensor]] = []
+        """By decision: name -> (n, ...)."""
+        self.timeouts: list[tuple[Tensor, Tensor, Tensor]] = []
+        """By decision, where a time limit cut episodes: rows (m,), discount (m,), critic inputs (m, p) of the end."""
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """(T, n, ...) of what every decision has by this name."""
+        return torch.stack([step[name] for step in self.steps])
+
+    def flat(self, *names: str) -> dict[str, Tensor]:
+        """The same of several names, decisions and environments in one dimension (T n, ...)."""
+        return {name: torch.cat([step[name] for step in self.steps]) for name in names}
+
+    def decide(self, critic: Tensor, **values: Tensor) -> None:
+        """Begin a decision: critic inputs (n, p), and whatever else (n, ...) the learner reads in its update."""
+        # Copies, because a world may write its next observation into the same memory.
+        self.steps.append({name: value.clone() for name, value in {"critic": critic, **values}.items()})
+
+    def record(self, result: ChunkResult, final_critic: Tensor) -> None:
+        """End it; final_critic (n, p): critic inputs where it ended."""
+        self.steps[-1] |= {"reward": result.reward, "done": result.done}
+        rows = result.truncated.nonzero().flatten()
+        self.timeouts.append((rows, self.gamma ** result.steps[rows].float(), final_critic[rows]))
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.steps, self.timeouts = [], []
+
+    @torch.no_grad()
+    def estimate(self, critic: Critic, last_critic: Tensor, gae_lambda: float) -> tuple[Tensor, Tensor]:
+        """Values and returns (T, n) by a critic; `last_critic` (n, p) follows the last decision.
+
+        The return is GAE's advantage and the value; with lambda 1 it is the discounted sum of rewards. Where time ran
+        out, the value of the final observation counts, discounted by the control steps that were really taken.
+        Raises ScoreError for a rollout that is not full.
+        """
+        if len(self) != self.whole:
+            raise ScoreError(f"rollout has {len(self)} of {self.whole} decisions")
+        values, following = critic(self["critic"]), critic(last_critic)
+        rewards, going = self["reward"], 1.0 - self["done"].float()
+        for reward, (rows, discount, final_critic) in zip(rewards, self.timeouts):
+            if len(rows):
+                reward[rows] += discount * critic(final_critic)
+        gamma = self.gamma**self.decision_steps
+        return values, generalized_advantages(rewards, going, values, following, gamma, gae_lambda) + values
 
 
 def generalized_advantages(

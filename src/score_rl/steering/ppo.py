@@ -31,7 +31,7 @@ from score_rl.core.chunks import ChunkResult
 from score_rl.core.errors import ScoreError
 from score_rl.core.ranges import Count, Length, NonNegative, Positive, Share, Width
 from score_rl.core.records import validate
-from score_rl.steering.learning import Sizes, explained_variance, generalized_advantages, gradient_step, mean_losses
+from score_rl.steering.learning import Rollout, Sizes, explained_variance, gradient_step, mean_losses
 from score_rl.steering.networks import Activation, Critic, GaussianActor
 from score_rl.steering.penalties import Penalty
 
@@ -107,7 +107,7 @@ class Learner:
         """
         validate(config, "ppo")
         self.config, self.penalties, self.device = config, tuple(penalties), device
-        self.gamma = config.gamma**decision_steps
+        self.decision_steps = decision_steps
         self.actor = GaussianActor(sizes.context, sizes.action, *config.network).to(device)
         self.critic = Critic(sizes.critic, *config.network).to(device)
         self.optimizer = torch.optim.Adam([*self.actor.parameters(), *self.critic.parameters()])
@@ -116,13 +116,7 @@ class Learner:
     def resize(self, sizes: Sizes) -> None:
         """Continue with another number of environments or decisions (the networks stay)."""
         self.minibatch = self.config.minibatch_size(sizes.envs * sizes.decisions)
-        widths = {"context": (sizes.context,), "critic": (sizes.critic,), "action": (sizes.action,)}
-        widths |= {"mean": (sizes.action,), "log_prob": (), "reward": (), "done": ()}
-        shape, self.time = (sizes.decisions, sizes.envs), 0
-        self.rollout = {name: torch.zeros(*shape, *width, device=self.device) for name, width in widths.items()}
-        """Name -> (T, n, ...)."""
-        self.timeouts: list[tuple[int, Tensor, Tensor, Tensor]] = []
-        """Where a time limit cut episodes: decision, rows (m,), discount (m,), critic inputs (m, p) of the end."""
+        self.rollout = Rollout(sizes.decisions, self.config.gamma, self.decision_steps)
 
     @torch.no_grad()
     def act(self, context: Context, critic: Tensor, window: Window | None = None) -> Tensor:
@@ -130,20 +124,12 @@ class Learner:
         policy = self.actor(context.features)
         action = policy.mean + policy.stddev * self._exploration(policy.mean)
         log_prob = policy.log_prob(action).sum(dim=-1)
-        self._store(context=context.features, critic=critic, action=action, mean=policy.mean, log_prob=log_prob)
+        self.rollout.decide(critic, context=context.features, action=action, mean=policy.mean, log_prob=log_prob)
         return action
 
     def record(self, result: ChunkResult, final_critic: Tensor) -> None:
-        """Store what became of the last `act`; final_critic (n, p): critic inputs where the decision ended.
-
-        Where time ran out, gamma^steps V(final_critic) is added to the reward at the end of the rollout.
-        """
-        self._store(reward=result.reward, done=result.done)
-        rows = result.truncated.nonzero().flatten()
-        if len(rows):
-            discount = self.config.gamma ** result.steps[rows].float()
-            self.timeouts.append((self.time, rows, discount, final_critic[rows]))
-        self.time += 1
+        """Store what became of the last `act`; final_critic (n, p): critic inputs where the decision ended."""
+        self.rollout.record(result, final_critic)
 
     def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
         """Learn from the full rollout; `last_critic` (n, p) follows its last decision. Returns metrics.
@@ -151,12 +137,11 @@ class Learner:
         `elapsed`, 0 to 1: share of training that lies behind, for the step size. Raises ScoreError for a rollout
         that is not full, and Diverged for a loss or gradient that is not finite.
         """
-        if self.time != (whole := len(self.rollout["reward"])):
-            raise ScoreError(f"rollout has {self.time} of {whole} decisions")
         config, old_std = self.config, self.actor.log_std.detach().exp()
-        advantages, returns, explained = self.estimate(last_critic)
-        decisions = self.rollout | {"advantage": advantages, "return": returns}
-        decisions = {name: values.flatten(0, 1) for name, values in decisions.items()}
+        self.critic.observe(self.rollout["critic"].flatten(0, 1))
+        values, returns = self.rollout.estimate(self.critic, last_critic, config.gae_lambda)
+        decisions = self.rollout.flat("context", "critic", "action", "log_prob")
+        decisions |= {"advantage": (returns - values).flatten(), "return": returns.flatten()}
         self.optimizer.param_groups[0]["lr"] = config.learning_rate * config.learning_rate_factor(elapsed)
         minibatches = torch.randperm(self.minibatch * config.minibatches, device=self.device).split(self.minibatch)
         losses = [
@@ -166,21 +151,9 @@ class Learner:
         ]
         means = mean_losses(losses)
         del means["gradient_norm"]
-        self.time = 0
-        self.timeouts.clear()
-        return self.change_of_policy(old_std) | {"explained_variance": explained} | means
-
-    @torch.no_grad()
-    def estimate(self, last_critic: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Advantages and returns (T, n), and the share of the returns' variance that the critic foresaw."""
-        rewards, going = self.rollout["reward"], 1.0 - self.rollout["done"]
-        self.critic.observe(self.rollout["critic"].flatten(0, 1))
-        values, following = self.critic(self.rollout["critic"]), self.critic(last_critic)
-        for t, rows, discount, final_critic in self.timeouts:
-            rewards[t, rows] += discount * self.critic(final_critic)
-        gae_lambda = self.config.gae_lambda
-        returns = generalized_advantages(rewards, going, values, following, self.gamma, gae_lambda) + values
-        return returns - values, returns, explained_variance(values, returns)
+        change = self.change_of_policy(old_std)
+        self.rollout.clear()
+        return change | {"explained_variance": explained_variance(values, returns)} | means
 
     def descend(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One gradient step on b decisions {name: (b, ...)}; its losses, those of penalties without coefficients."""
@@ -224,12 +197,7 @@ class Learner:
     def _exploration(self, like: Tensor) -> Tensor:
         """Standard normal noise (n, d), correlated with that of the decision before in the same rollout."""
         noise, share = torch.randn_like(like), self.config.noise_correlation
-        if share > 0 and self.time > 0:
+        if share > 0 and len(self.rollout):
             noise = share * self._explored + math.sqrt(1.0 - share**2) * noise
         self._explored = noise
         return noise
-
-    def _store(self, **values: Tensor) -> None:
-        """Write values (n, ...) of the present decision."""
-        for name, value in values.items():
-            self.rollout[name][self.time] = value

@@ -72,7 +72,8 @@ class PrivilegedLearner:
         moments, rollout = self.actor.moments, self.learner.rollout
         if not moments.count:
             moments.observe(rollout["critic"].flatten(0, 1))
-            rollout["context"].copy_(moments.normalize(rollout["critic"]))
+            for step in rollout.steps:
+                step["context"] = moments.normalize(step["critic"])
         return self.learner.update(last_critic, elapsed)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

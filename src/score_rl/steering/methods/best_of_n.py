@@ -30,7 +30,7 @@ from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.ranges import Count, Range
 from score_rl.core.records import validate
 from score_rl.steering.heads import Decision, LatentHead, draws
-from score_rl.steering.learning import Sizes, explained_variance, gradient_step
+from score_rl.steering.learning import Rollout, Sizes, explained_variance, gradient_step
 from score_rl.steering.method import Decider, Method, SteeringSpec, latent_head
 from score_rl.steering.methods.unconstrained import check_coordinates
 from score_rl.steering.networks import Critic
@@ -126,7 +126,7 @@ class BestOfNLearner:
     def resize(self, sizes: Sizes) -> None:
         """See `steering.method.Learns`."""
         self.minibatch = self.ppo.minibatch_size(sizes.envs * sizes.decisions)
-        self._rollout: list[dict[str, Tensor]] = []
+        self.rollout = Rollout(sizes.decisions, self.ppo.gamma, self.spec.execute_steps)
 
     @torch.no_grad()
     def act(self, context: Context, critic: Tensor, window: Window | None = None) -> Tensor:
@@ -135,23 +135,21 @@ class BestOfNLearner:
         candidates = torch.randn(len(critic), count, *self.spec.latent_shape, device=self.device)
         candidates = candidates.clamp(-self.spec.latent.bound, self.spec.latent.bound)
         best, features, values = self.actor.choose(self.policy, context, candidates)
-        self._step = {"features": features, "critic": critic, "gain": values.amax(dim=1) - values.mean(dim=1)}
+        self.rollout.decide(critic, features=features, gain=values.amax(dim=1) - values.mean(dim=1))
         return candidates.flatten(0, 1)[best].flatten(1)
 
-    @torch.no_grad()
     def record(self, result: ChunkResult, final_critic: Tensor) -> None:
-        """See `steering.method.Learns`; the bootstrap of a time-out is taken at once, with the V of the rollout."""
-        beyond = self.ppo.gamma ** result.steps.float() * self.critic(final_critic)
-        self._step |= {"reward": result.reward + torch.where(result.truncated, beyond, 0.0), "done": result.done}
-        self._rollout.append(self._step)
+        """See `steering.method.Learns`."""
+        self.rollout.record(result, final_critic)
 
     def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
         """See `steering.method.Learns`."""
-        newest = self._with_returns(last_critic)
+        _, returns = self.rollout.estimate(self.critic, last_critic, gae_lambda=1.0)
+        newest = self.rollout.flat("features", "critic") | {"returns": returns.flatten()}
         with torch.no_grad():
             explained = explained_variance(self.actor.value(newest["features"]), newest["returns"])
-        gain = float(torch.stack([step["gain"] for step in self._rollout]).mean())
-        self._rollout = []
+        gain = float(self.rollout["gain"].mean())
+        self.rollout.clear()
         for network, inputs in ((self.actor.value, newest["features"]), (self.critic, newest["critic"])):
             network.observe(inputs)
         self._memory = [*self._memory, newest][-self.config.memory :]
@@ -177,17 +175,6 @@ class BestOfNLearner:
         if not all(part.keys() == {"features", "critic", "returns"} for part in kept):
             raise ScoreError(f"{source}: the memory of earlier iterations is incomplete")
         self._memory = [{name: value.to(self.device) for name, value in part.items()} for part in kept]
-
-    @torch.no_grad()
-    def _with_returns(self, last_critic: Tensor) -> dict[str, Tensor]:
-        """Features, critic inputs and discounted returns of every decision of the rollout, flat."""
-        discount, following = self.ppo.gamma**self.spec.execute_steps, self.critic(last_critic)
-        returns: list[Tensor] = []
-        for step in reversed(self._rollout):
-            following = step["reward"] + torch.where(step["done"], 0.0, discount * following)
-            returns.append(following)
-        kept = {key: torch.cat([step[key] for step in self._rollout]) for key in ("features", "critic")}
-        return kept | {"returns": torch.cat(returns[::-1])}
 
     def _regress(self) -> tuple[float, float]:
         """Mean losses of Q and V over the passes."""

@@ -26,12 +26,19 @@ from torch import Tensor
 from score_rl.contracts import Context, FlowPolicy, Window
 from score_rl.core import ranks
 from score_rl.core.arrays import repeat_rows
-from score_rl.core.checkpoints import joined, load_module, optimizer_to_tensors, restore_optimizer, take_prefix
+from score_rl.core.checkpoints import (
+    joined,
+    load_module,
+    optimizer_to_tensors,
+    restore_optimizer,
+    take_prefix,
+    with_prefix,
+)
 from score_rl.core.chunks import ChunkResult
 from score_rl.core.errors import Diverged
 from score_rl.core.ranges import Count, Positive
 from score_rl.core.records import validate
-from score_rl.steering.learning import Sizes, explained_variance, generalized_advantages, gradient_step
+from score_rl.steering.learning import Rollout, Sizes, explained_variance, gradient_step
 from score_rl.steering.method import Method, SteeringSpec
 from score_rl.steering.networks import Critic
 from score_rl.steering.own_flow import check_trainable, chunk_head, own_flow, sample
@@ -92,28 +99,23 @@ class FPOLearner:
     def resize(self, sizes: Sizes) -> None:
         """See `steering.method.Learns`."""
         self.minibatch = self.ppo.minibatch_size(sizes.envs * sizes.decisions)
-        self._rollout: list[dict[str, Tensor]] = []
-        self._windows: list[Window] = []
+        self.rollout = Rollout(sizes.decisions, self.ppo.gamma, self.spec.execute_steps)
 
     @torch.no_grad()
     def act(self, context: Context, critic: Tensor, window: Window | None = None) -> Tensor:
         """Chunks of the flow, as they are normalised (n, h a)."""
         x = sample(self.actor, context, self.spec.latent.bound)
-        self._windows.append(window)
-        self._step = {"critic": critic, "x": x}
+        self.rollout.decide(critic, x=x, **with_prefix("window", window))
         return x.flatten(1)
 
     def record(self, result: ChunkResult, final_critic: Tensor) -> None:
         """See `steering.method.Learns`."""
-        discount = torch.where(result.truncated, self.ppo.gamma ** result.steps.float(), 0.0)
-        self._step |= {"reward": result.reward, "done": result.done, "final": final_critic, "bootstrap": discount}
-        self._rollout.append(self._step)
+        self.rollout.record(result, final_critic)
 
     def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
         """See `steering.method.Learns`."""
         data, explained = self._prepared(last_critic)
-        self._window = {key: torch.cat([window[key] for window in self._windows]) for key in self._windows[0]}
-        self._rollout, self._windows = [], []
+        self.rollout.clear()
         with torch.no_grad():
             rows = torch.arange(len(data["x"]), device=self.device)
             data["old"] = torch.cat([self._losses(data, part) for part in rows.split(self.minibatch)])
@@ -146,22 +148,16 @@ class FPOLearner:
         load_module(self.critic, take_prefix("critic", tensors), source)
         restore_optimizer(self.optimizer, take_prefix("optimizer", tensors), settings, source)
 
-    @torch.no_grad()
     def _prepared(self, last_critic: Tensor) -> tuple[dict[str, Tensor], float]:
         """Decisions of the rollout, flat, with advantages, returns and draws; how well the critic foresaw them."""
-        steps = self._rollout
-        self.critic.observe(torch.cat([step["critic"] for step in steps]))
-        value = torch.stack([self.critic(step["critic"]) for step in steps])
-        reward = torch.stack([step["reward"] + step["bootstrap"] * self.critic(step["final"]) for step in steps])
-        going, following = 1.0 - torch.stack([step["done"].float() for step in steps]), self.critic(last_critic)
-        gamma = self.ppo.gamma**self.spec.execute_steps
-        gain = generalized_advantages(reward, going, value, following, gamma, self.ppo.gae_lambda)
-        data = {key: torch.cat([step[key] for step in steps]) for key in ("critic", "x")}
-        data |= {"advantage": gain.flatten(), "return": (gain + value).flatten()}
+        self.critic.observe(self.rollout["critic"].flatten(0, 1))
+        value, returns = self.rollout.estimate(self.critic, last_critic, self.ppo.gae_lambda)
+        data = self.rollout.flat("critic", "x", *(f"window.{key}" for key in self.actor.spec.interface.observation))
+        data |= {"advantage": (returns - value).flatten(), "return": returns.flatten()}
         drawn = (len(data["x"]), self.config.draws)
         data["t"] = torch.rand(drawn).to(self.device)
         data["noise"] = torch.randn(*drawn, *self.spec.chunk_shape).to(self.device)
-        return data, explained_variance(value, gain + value)
+        return data, explained_variance(value, returns)
 
     def _minibatches(self, n: int) -> Sequence[Tensor]:
         """Rows of n in random order; those that do not fill a minibatch sit this pass out."""
@@ -171,7 +167,7 @@ class FPOLearner:
     def _losses(self, data: Mapping[str, Tensor], rows: Tensor) -> Tensor:
         """Flow-matching loss (m, draws) of the rows (m,) on their draws."""
         m, draws = len(rows), self.config.draws
-        context = self.actor.encode({key: values[rows] for key, values in self._window.items()})
+        context = self.actor.encode({key: values[rows] for key, values in take_prefix("window", data).items()})
         x = data["x"][rows].repeat_interleave(draws, dim=0)
         noise, t = data["noise"][rows].flatten(0, 1), data["t"][rows].flatten()
         error = self.actor.matching_error(repeat_rows(context, draws), x, noise, t)
