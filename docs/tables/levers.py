@@ -15,35 +15,38 @@ from tables import Table, mean_success
 
 HEADER = ("task", "lever", "trainings", "control steps", "twin", "− SCORE", "proxy", "− SCORE", "steps", "stops")
 
+CONTROLS = {"base_z0": ", z = 0", "base_tiled": ", one vector repeated", "most_supported_of_n": ", most typical of n"}
+"""What the base policy's controls are called behind it."""
+
 Records = Sequence[Mapping[str, Any]]
 
 
-def levers_table(path: Path) -> Table:
+def levers_table(path: Path, shared: bool = False) -> Table:
     """One row per task, lever and budget, over robots and seeds: success in twin and proxy, paired differences.
 
     No difference where the references play another twin than SCORE.
     """
-    found = _grouped(path, lambda record: (record["task"], _label(record), record["control_steps_trained"]))
+    found = _grouped(path, lambda record: (record["task"], _label(record), record["control_steps_trained"]), shared)
     return HEADER, [_row(task, label, records) for (task, label, _), records in found.items()]
 
 
-def means_table(path: Path) -> Table:
+def means_table(path: Path, shared: bool = False) -> Table:
     """One row per lever: means over tasks and robots, with intervals that know both, and the least of them.
 
     Whole roll-outs fit into a budget, so that it differs a little between tasks; the largest is said.
     """
     header = ("lever", "control steps", "cells", "twin", "− SCORE", "proxy", "− SCORE", "least in the proxy", "stops")
-    return header, [_mean_row(label, records) for label, records in _grouped(path, _label).items()]
+    return header, [_mean_row(label, records) for label, records in _grouped(path, _label, shared).items()]
 
 
 def rivals_table(path: Path) -> Table:
-    """`levers_table` of methods."""
-    return _of_methods(levers_table(path))
+    """`levers_table` of methods, over the tasks and robots that all of them have."""
+    return _of_methods(levers_table(path, shared=True))
 
 
 def rival_means_table(path: Path) -> Table:
-    """`means_table` of methods."""
-    return _of_methods(means_table(path))
+    """`means_table` of methods, over the tasks and robots that all of them have."""
+    return _of_methods(means_table(path, shared=True))
 
 
 def further_table(path: Path) -> Table:
@@ -62,10 +65,12 @@ def _of_methods(table: Table) -> Table:
     return tuple("method" if name == "lever" else name for name in header), rows
 
 
-def _grouped(path: Path, key: Callable[[Mapping[str, Any]], Any]) -> dict[Any, dict[str, list[Mapping[str, Any]]]]:
-    """Key -> world -> records of policies at their means, in the order of the file."""
+def _grouped(
+    path: Path, key: Callable[[Mapping[str, Any]], Any], shared: bool = False
+) -> dict[Any, dict[str, list[Mapping[str, Any]]]]:
+    """Key -> world -> records of policies at their means, in the order of the file. shared: see `_shared`."""
     groups: dict[Any, dict[str, list[Mapping[str, Any]]]] = {}
-    records = read_results(path)
+    records = _shared(read_results(path)) if shared else read_results(path)
     worlds = {(r["task"], r["evaluation"]): r["world"] for r in records if r["role"] == "ours"}
     for record in records:
         if worlds.get((record["task"], record["evaluation"])) != record["world"]:
@@ -73,6 +78,20 @@ def _grouped(path: Path, key: Callable[[Mapping[str, Any]], Any]) -> dict[Any, d
         if not record["policy"].endswith("_stoch"):
             groups.setdefault(key(record), {"twin": [], "proxy": []})[record["evaluation"]].append(record)
     return groups
+
+
+def _shared(records: Records) -> Records:
+    """Those of tasks and robots that every variant has, so that all rows are of the same cells.
+
+    The references are left out where the base policy has a variant of its own, which plays the others' twin.
+    """
+    if any(record["variant"] != REFERENCES.name and record["policy"] == "base" for record in records):
+        records = [record for record in records if record["variant"] != REFERENCES.name]
+    cells: dict[str, set[tuple[str, int]]] = {}
+    for record in records:
+        cells.setdefault(record["variant"], set()).add((record["task"], record["robot_seed"]))
+    common = set.intersection(*cells.values())
+    return [record for record in records if (record["task"], record["robot_seed"]) in common]
 
 
 def _mean_row(label: str, found: Mapping[str, Records]) -> tuple[str, ...]:
@@ -103,9 +122,8 @@ def _means(records: Records) -> tuple[str, str]:
 
 def _label(record: Mapping[str, Any]) -> str:
     """What a row is called; the references are those of the calibrated twin."""
-    zero = ", z = 0" if record["policy"] == "base_z0" else ""
-    own = record["variant"] != REFERENCES.name
-    return f"{record['label']}{zero}" if own else f"{record['label']}{zero}, calibrated twin"
+    label = record["label"] + CONTROLS.get(record["policy"], "")
+    return f"{label}, calibrated twin" if record["variant"] == REFERENCES.name else label
 
 
 def _row(task: str, label: str, found: Mapping[str, Records]) -> tuple[str, ...]:
