@@ -1,11 +1,12 @@
-"""What point clouds cost: looks, encoders and steering, in CPU time of one core, beside poses.
+"""What point clouds cost: looks, encoders, pretraining and steering, in CPU time of one core, beside poses.
 
     score benchmark experiments/clouds.toml
     python benchmarks/clouds.py --poses runs/clouds/runs/pinch_cube/robot-211/base \\
-        --clouds runs/clouds/runs/pinch_cube/robot-211/base-HASH --twin .../calibration/domain.toml
+        --clouds runs/clouds/runs/pinch_cube/robot-211/base-HASH --twin .../calibration/domain.toml \\
+        --demonstrations .../demonstrations
 
-Policies and twin are those that the experiment left. CPU time counts what a core works, whatever else the machine
-does; the fastest of the repeats is told.
+Policies, twin and demonstrations (with clouds) are those that the experiment left. CPU time counts what a core works,
+whatever else the machine does; the fastest of the repeats is told.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ import tyro
 from score_rl.core.clouds import CLOUD, CLOUD_SEEN, CloudConfig, cloud_views
 from score_rl.core.files import write_json
 from score_rl.core.runs import describe_process, start_run
+from score_rl.data.dataset import load_dataset
 from score_rl.policies.flow.policy import ConditionalFlow, load_policy
+from score_rl.policies.flow.train import initial_state, policy_spec, split_windows, train_step
 from score_rl.sim.camera import Camera
 from score_rl.sim.domain import Domain, load_domain
 from score_rl.sim.world import make_world
 from score_rl.steering.config import Stage
 from score_rl.steering.loop import steer
-from score_rl.tasks.recipe import get_recipe
+from score_rl.tasks.recipe import get_recipe, seeing
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,16 @@ class Benchmark:
     """Policy that sees clouds."""
     twin: Path
     """Calibrated twin in which both are steered."""
+    demonstrations: Path
+    """Dataset with clouds that both are pretrained on."""
     num_envs: int = 128
     """Environments side by side."""
     repeats: int = 5
     """Of every measurement."""
     iterations: int = 4
     """Of steering, in one repeat."""
+    training_steps: int = 50
+    """Of pretraining, in one repeat."""
     result: Path = Path("benchmarks/results/clouds_cost.json")
     """Result file to write."""
 
@@ -56,7 +63,7 @@ def main() -> None:
     benchmark = tyro.cli(Benchmark, description=__doc__)
     torch.set_num_threads(1)
     process = describe_process()
-    records = [*looks(benchmark), *encoders(benchmark), *steering(benchmark)]
+    records = [*looks(benchmark), *encoders(benchmark), *pretraining(benchmark), *steering(benchmark)]
     about = {key: process[key] for key in ("commit", "command", "machine")}
     write_json(benchmark.result, [record | {"repeats": benchmark.repeats} | about for record in records])
 
@@ -93,6 +100,31 @@ def encoders(benchmark: Benchmark) -> list[dict[str, object]]:
         points = policy.spec.interface.views[CLOUD].shape[0] if policy.spec.interface.views else 0
         records.append({"what": f"encoder: {name}", "points": points, "core_us": 1e6 * cost / benchmark.num_envs})
     return records
+
+
+def pretraining(benchmark: Benchmark) -> list[dict[str, object]]:
+    """A step of the recipe's pretraining, of which there are `steps`; poses and clouds take turns."""
+    dataset, states, seconds = load_dataset(benchmark.demonstrations), {}, {}
+    for name, observation in (("poses", "pose"), ("clouds", "cloud")):
+        config = seeing(get_recipe("pinch_cube"), observation).pretrain.training
+        spec = policy_spec(dataset, config)
+        windows, _ = split_windows(dataset, spec, config)
+        states[name], seconds[name] = (initial_state(spec, windows, config), windows, config), []
+    for _ in range(benchmark.repeats):
+        for name, state in states.items():
+            began = time.process_time()
+            for _ in range(benchmark.training_steps):
+                train_step(*state)
+            seconds[name].append(time.process_time() - began)
+    return [
+        {
+            "what": f"pretraining step: {name}",
+            "points": 0 if name == "poses" else CloudConfig().points,
+            "core_us": 1e6 * min(times) / benchmark.training_steps,
+            "steps": states[name][2].steps,
+        }
+        for name, times in seconds.items()
+    ]
 
 
 def steering(benchmark: Benchmark) -> list[dict[str, object]]:
