@@ -42,7 +42,7 @@ from tables.levers import (
     rival_means_table,
     rivals_table,
 )
-from tables.methods import method_table, tuning_table
+from tables.methods import method_table, ranked_table, tuning_table
 from tables.recipe import audits_table, hinge_table, limits_table, supports_table
 from tables.targets import targets_table
 from tables.tasks import (
@@ -140,6 +140,9 @@ TABLES = {
     "calibration.json": calibration_table,
     "camera.json": camera_table,
     "tuning.json": tuning_table,
+    "tuning_rivals.json": tuning_table,
+    "tickets.json": rivals_table,
+    "best_of_steered": ranked_table,
     "claim.json": claim_table,
     "audit.json": audit_table,
     "audit.json:grades": grades_table,

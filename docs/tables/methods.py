@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from score_rl.core.statistics import wilson
-from score_rl.evaluation.results import read_results
+from score_rl.evaluation.results import find_record, read_results
 from score_rl.pipeline.experiment.summary import pooled
-from tables import Table
+from tables import Table, success
 
 METHOD_HEADER = ("task", "world", "robots", "episodes", "policy", "success", "steps", "stops", "peak force, 95 %")
 TUNING_HEADER = ("method", "settings, where not the default", "control steps", "success in the twin", "stops")
@@ -47,6 +47,19 @@ def tuning_table(path: Path) -> Table:
             budget, settings = f"{record['control_steps_trained']:,}", record["settings"] or "–"
             rows.append((f"`{record['method']}`", settings, budget, _success([record]), str(record["hand_faults"])))
     return TUNING_HEADER, rows
+
+
+def ranked_table(directory: Path) -> Table:
+    """One row per world and file `TASK_ROBOT.json` of the folder: SCORE, sampled, and the best of its draws."""
+    policies = ("base", "score_det", "score_stoch", "score_best_of_n")
+    rows = []
+    for path in sorted(directory.glob("*.json")):
+        records = read_results(path)
+        for world in dict.fromkeys(record["world"] for record in records):
+            found = [find_record(records, world=world, policy=policy) for policy in policies]
+            about = (f"`{found[0]['task']}`", str(found[0]["robot_seed"]), world, str(found[0]["n"]))
+            rows.append((*about, *map(success, found)))
+    return ("task", "robot", "world", "n", "base", "SCORE", "SCORE, sampled", "best of n of SCORE's draws"), rows
 
 
 def _success(records: Sequence[Mapping[str, Any]]) -> str:
