@@ -152,7 +152,7 @@ class FPOLearner:
         """Decisions of the rollout, flat, with advantages, returns and draws; how well the critic foresaw them."""
         self.critic.observe(self.rollout["critic"].flatten(0, 1))
         value, returns = self.rollout.estimate(self.critic, last_critic, self.ppo.gae_lambda)
-        data = self.rollout.flat("critic", "x", *(f"window.{key}" for key in self.actor.spec.interface.observation))
+        data = self.rollout.flat("critic", "x", *(f"window.{key}" for key in self.actor.spec.window))
         data |= {"advantage": (returns - value).flatten(), "return": returns.flatten()}
         drawn = (len(data["x"]), self.config.draws)
         data["t"] = torch.rand(drawn).to(self.device)
