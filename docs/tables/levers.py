@@ -21,32 +21,30 @@ CONTROLS = {"base_z0": ", z = 0", "base_tiled": ", one vector repeated", "most_s
 Records = Sequence[Mapping[str, Any]]
 
 
-def levers_table(path: Path, shared: bool = False) -> Table:
+def levers_table(path: Path) -> Table:
     """One row per task, lever and budget, over robots and seeds: success in twin and proxy, paired differences.
 
     No difference where the references play another twin than SCORE.
     """
-    found = _grouped(path, lambda record: (record["task"], _label(record), record["control_steps_trained"]), shared)
-    return HEADER, [_row(task, label, records) for (task, label, _), records in found.items()]
+    return _by_task(read_results(path))
 
 
-def means_table(path: Path, shared: bool = False) -> Table:
+def means_table(path: Path) -> Table:
     """One row per lever: means over tasks and robots, with intervals that know both, and the least of them.
 
     Whole roll-outs fit into a budget, so that it differs a little between tasks; the largest is said.
     """
-    header = ("lever", "control steps", "cells", "twin", "− SCORE", "proxy", "− SCORE", "least in the proxy", "stops")
-    return header, [_mean_row(label, records) for label, records in _grouped(path, _label, shared).items()]
+    return _means_of(read_results(path))
 
 
 def rivals_table(path: Path) -> Table:
     """`levers_table` of methods, over the tasks and robots that all of them have."""
-    return _of_methods(levers_table(path, shared=True))
+    return _of_methods(_by_task(_shared(read_results(path))))
 
 
 def rival_means_table(path: Path) -> Table:
     """`means_table` of methods, over the tasks and robots that all of them have."""
-    return _of_methods(means_table(path, shared=True))
+    return _of_methods(_means_of(_shared(read_results(path))))
 
 
 def further_table(path: Path) -> Table:
@@ -60,17 +58,28 @@ def further_table(path: Path) -> Table:
     return header, rows
 
 
+def _by_task(records: Records) -> Table:
+    """See `levers_table`."""
+    found = _grouped(records, lambda record: (record["task"], _label(record), record["control_steps_trained"]))
+    return HEADER, [_row(task, label, some) for (task, label, _), some in found.items()]
+
+
+def _means_of(records: Records) -> Table:
+    """See `means_table`."""
+    header = ("lever", "control steps", "cells", "twin", "− SCORE", "proxy", "− SCORE", "least in the proxy", "stops")
+    return header, [_mean_row(label, some) for label, some in _grouped(records, _label).items()]
+
+
 def _of_methods(table: Table) -> Table:
     header, rows = table
     return tuple("method" if name == "lever" else name for name in header), rows
 
 
 def _grouped(
-    path: Path, key: Callable[[Mapping[str, Any]], Any], shared: bool = False
+    records: Records, key: Callable[[Mapping[str, Any]], Any]
 ) -> dict[Any, dict[str, list[Mapping[str, Any]]]]:
-    """Key -> world -> records of policies at their means, in the order of the file. shared: see `_shared`."""
+    """Key -> world -> records of policies at their means, in their order."""
     groups: dict[Any, dict[str, list[Mapping[str, Any]]]] = {}
-    records = _shared(read_results(path)) if shared else read_results(path)
     worlds = {(r["task"], r["evaluation"]): r["world"] for r in records if r["role"] == "ours"}
     for record in records:
         if worlds.get((record["task"], record["evaluation"])) != record["world"]:

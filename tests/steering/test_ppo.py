@@ -106,6 +106,14 @@ def test_incomplete_rollouts_are_refused():
         learner.update(torch.zeros(2, 2))
 
 
+def test_a_rollout_keeps_what_it_was_given():
+    """A world may write its next observation into the same memory."""
+    learner, critic = learner_of(), torch.zeros(2, 2)
+    learner.act(PlainContext(torch.zeros(2, SIZES.context)), critic)
+    critic += 1.0
+    assert learner.rollout["critic"].tolist() == [[[0.0, 0.0], [0.0, 0.0]]]
+
+
 @pytest.mark.slow
 def test_update_moves_the_mean_towards_rewarded_actions():
     sizes = Sizes(context=1, critic=1, action=1, envs=64, decisions=1)

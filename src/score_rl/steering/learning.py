@@ -53,7 +53,7 @@ class Rollout:
 
     def flat(self, *names: str) -> dict[str, Tensor]:
         """The same of several names, decisions and environments in one dimension (T n, ...)."""
-        return {name: torch.cat([step[name] for step in self.steps]) for name in names}
+        return {name: self[name].flatten(0, 1) for name in names}
 
     def decide(self, critic: Tensor, **values: Tensor) -> None:
         """Begin a decision: critic inputs (n, p), and whatever else (n, ...) the learner reads in its update."""
