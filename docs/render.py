@@ -28,7 +28,7 @@ from tables.claim import (
     mismatch_table,
     single_table,
 )
-from tables.clouds import clouds_table, cost_table, recipes_table
+from tables.clouds import clouds_table, cost_table, recipes_table, sights_table
 from tables.comparisons import calibration_table, camera_table, success_table, support_table, variant_table
 from tables.deployment import latency_table, rehearsal_table, runtime_table, server_table
 from tables.engines import engines_table, speed_table
@@ -170,6 +170,7 @@ TABLES = {
     "rough_effects.json": effects_table,
     "stop.json": stop_table,
     "clouds.json": clouds_table,
+    "history/clouds_every_eight.json": sights_table,
     "clouds_cost.json": cost_table,
     "cloud_recipes.json": recipes_table,
     "newcomer.json": newcomer_table,

@@ -8,13 +8,32 @@ from typing import Any
 
 from score_rl.core.records import read_json
 from score_rl.evaluation.results import read_results
-from tables import Table, success
+from tables import Table, success, verdicts
 
 PLACES = {"twin": "calibrated twin", "proxy": "proxy, seen by its depth camera"}
 POLICIES = ("base", "base_z0", "score_det")
+CONTROLLED = ("base", "base_z0", "base_ticket", "score_det")
 
 
 def clouds_table(path: Path) -> Table:
+    """One row per task, robot and world: the policies that see clouds, and beside them SCORE that sees poses."""
+    cells: dict[tuple[str, int, str], dict[str, Mapping[str, Any]]] = {}
+    for record in read_results(path):
+        if record["variant"] != "poses":
+            cells.setdefault((record["task"], record["robot_seed"], record["evaluation"]), {})[record["policy"]] = (
+                record
+            )
+    header = ("task, robot", "in", "n", "base", "z = 0", "best latent", "SCORE", "SCORE, from poses", "stops")
+    rows = []
+    for (task, robot, place), seen in cells.items():
+        poses = verdicts(path.parent, task, robot, place)["score_det"]
+        found = [success(record) for record in (*(seen.get(policy) for policy in CONTROLLED), poses)]
+        stops = f"{seen['score_det']['hand_faults']}, {poses['hand_faults']}"
+        rows.append((f"`{task}`, {robot}", PLACES[place], str(seen["score_det"]["n"]), *found, stops))
+    return header, rows
+
+
+def sights_table(path: Path) -> Table:
     """One row per task, robot, world and sight: base policy, z = 0 and SCORE."""
     rows: dict[tuple[str, int, str, bool], dict[str, Mapping[str, Any]]] = {}
     for record in read_results(path):

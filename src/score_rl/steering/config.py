@@ -34,9 +34,6 @@ class SteerConfig:
     """Weight of max(0, E|w|^2 / d - 1), by which the actor's coordinates w (d) leave the prior's typical set, for
     score alone: a soft limit of all together, where the latent's bound is a hard one of each; docs/support.md has
     what it does."""
-    stale_share: Share = 0.0
-    """Chance per decision of training that the poses of objects are those of the decision before (a dropout of what
-    the camera tells)."""
     between_decisions: Between = "base"
     """What an episode does that begins while the other rows are inside a chunk, until the next decision. base: it
     runs a chunk of the base policy. hold: it waits, repeating the robot's last command; the cheaper choice where

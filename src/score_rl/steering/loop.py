@@ -218,19 +218,16 @@ class _Session:
         metrics = RolloutMetrics()
         with watch("environment"):
             chunks.start(seeds)
-        window, done = chunks.window, None
         for _ in range(self.config.decisions):
             with watch("policy"):
-                window = self._seen(chunks.window, window, done)
-                context, critic = policy.encode(window), _privileged(chunks.observation)
-                w = learner.act(context, critic, window)
+                context, critic = policy.encode(chunks.window), _privileged(chunks.observation)
+                w = learner.act(context, critic, chunks.window)
                 decision = head.act(policy, context, w, self._noise(w.shape[0]))
             seen = {f"observation '{key}'": past for key, past in chunks.window.items()}
             seen |= {"the critic's input": critic, "the policy's action": decision.chunk}
             check_finite(chunks.world.spec.name, seen)
             with watch("environment"):
                 result = chunks.execute(decision.chunk)
-            done = result.done
             final = _privileged(result.final_observation)
             check_finite(chunks.world.spec.name, {"the reward": result.reward, "the critic's input": final})
             learner.record(result, final)
@@ -326,17 +323,6 @@ class _Session:
         context = self.policy.encode(window)
         bound = self.config.latent.bound
         return self.policy.decode(context, self._noise(len(context.features)).clamp(-bound, bound))
-
-    def _seen(self, window: Window, past: Window, done: Tensor | None) -> Window:
-        """The window, in some rows with the objects' poses of the one before."""
-        if self.config.stale_share == 0 or done is None:
-            return window
-        stale = (torch.rand(len(done), device=self.device) < self.config.stale_share) & ~done
-        own = {"state", "command", "palm_pose", "fingertip_pos"}
-        return {
-            key: values if key in own else torch.where(stale.view(-1, *[1] * (values.dim() - 1)), past[key], values)
-            for key, values in window.items()
-        }
 
     def _noise(self, n: int) -> Tensor:
         return torch.randn(n, *self.policy.spec.latent_shape, device=self.device)

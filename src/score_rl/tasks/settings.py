@@ -23,7 +23,6 @@ from score_rl.steering.methods.base_ticket import TicketConfig
 from score_rl.steering.methods.bc_regularized import BCConfig
 from score_rl.steering.methods.best_of_n import BestOfNConfig
 from score_rl.steering.methods.fpo import FPOConfig
-from score_rl.steering.methods.off_policy import OffPolicyConfig
 from score_rl.steering.methods.residual import ResidualConfig
 from score_rl.steering.methods.rialto import RialtoConfig
 from score_rl.steering.methods.unconstrained import UnconstrainedConfig
@@ -110,8 +109,6 @@ class SteerSettings:
     """For --method base_ticket, which is `score ticket`: the search."""
     fpo: FPOConfig = field(default_factory=FPOConfig)
     """For --method fpo: the learner of the flow's weights."""
-    off_policy: OffPolicyConfig = field(default_factory=OffPolicyConfig)
-    """For --method off_policy: SCORE by another learner."""
     rialto: RialtoConfig = field(default_factory=RialtoConfig)
     """For --method rialto: its three phases."""
 

@@ -10,7 +10,6 @@ from score_rl.steering.methods.base_ticket import BASE_TICKET
 from score_rl.steering.methods.bc_regularized import BC_REGULARIZED
 from score_rl.steering.methods.best_of_n import BEST_OF_N
 from score_rl.steering.methods.fpo import FPO
-from score_rl.steering.methods.off_policy import OFF_POLICY
 from score_rl.steering.methods.residual import RESIDUAL
 from score_rl.steering.methods.rialto import RIALTO
 from score_rl.steering.methods.score_residual import SCORE_RESIDUAL
@@ -29,7 +28,6 @@ METHODS: dict[str, Method] = {
         BASE_TICKET,
         FPO,
         RIALTO,
-        OFF_POLICY,
     )
 }
 """Every method of `score steer --method NAME`."""
