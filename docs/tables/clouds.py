@@ -18,11 +18,9 @@ CONTROLLED = ("base", "base_z0", "base_ticket", "score_det")
 def clouds_table(path: Path) -> Table:
     """One row per task, robot and world: the policies that see clouds, and beside them SCORE that sees poses."""
     cells: dict[tuple[str, int, str], dict[str, Mapping[str, Any]]] = {}
-    for record in read_results(path):
-        if record["variant"] != "poses":
-            cells.setdefault((record["task"], record["robot_seed"], record["evaluation"]), {})[record["policy"]] = (
-                record
-            )
+    for record in (one for one in read_results(path) if one["variant"] != "poses"):
+        key = (record["task"], record["robot_seed"], record["evaluation"])
+        cells.setdefault(key, {})[record["policy"]] = record
     header = ("task, robot", "in", "n", "base", "z = 0", "best latent", "SCORE", "SCORE, from poses", "stops")
     rows = []
     for (task, robot, place), seen in cells.items():
