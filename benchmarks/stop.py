@@ -1,7 +1,7 @@
 """How often the protective stop would end the same episodes in either engine, by the way in which it reads force.
 
-    score benchmark experiments/clouds.toml
-    python benchmarks/stop.py --base runs/clouds/runs/pinch_cube/robot-211/base
+    score benchmark experiments/rivals_calibrated.toml
+    python benchmarks/stop.py --base runs/rivals_calibrated/runs/pinch_cube/robot-101/base
 
 The base policy plays the same episodes of one robot in `proxy` (MuJoCo) and `proxy_physx`, without a stop. What acted
 on every link of the hand in every physics step is then read in four ways: as it is, through the stop's filter, behind
@@ -37,9 +37,9 @@ class Benchmark:
 
     base: Path
     """Base policy of a Pinch Cube."""
-    robot_seed: int = 211
+    robot_seed: int = 101
     """Its robot."""
-    episodes: int = 50
+    episodes: int = 200
     """Episodes in each engine."""
     result: Path = Path("benchmarks/results/stop.json")
     """Result file to write."""
