@@ -46,6 +46,15 @@ def test_settings_reach_recipes_and_methods() -> None:
     assert settings.bc_regularized.coefficient == 5.0 and settings.control_steps == (128,)
 
 
+def test_what_policies_see_is_one_key() -> None:
+    """Settings of the file come after it, so that they may change what it chose."""
+    for sight in ("pose", "cloud"):
+        assert parsed(observation=sight).recipe_of("pinch_cube") == get_recipe("pinch_cube", "debug", sight)
+    seen = parsed(observation="cloud", settings={"pretrain.training.draws": 3}).recipe_of("pinch_cube")
+    assert seen.pretrain.training.draws == 3 and seen.collect.observation == "cloud"
+    assert parsed().recipe_of("pinch_cube") == get_recipe("pinch_cube", "debug")
+
+
 def test_a_sweep_is_one_method_per_value() -> None:
     entry = {"name": "bc", "method": "bc_regularized", "label": "BC"}
     methods = parsed(method=[{**entry, "sweep": {"steer.bc_regularized.coefficient": [0.5, 10.0]}}]).methods
@@ -129,6 +138,7 @@ def test_nothing_can_be_said_where_a_setting_allows_it() -> None:
         ({"sweep": {"pretrain.training.steps": [0]}}, "pretrain.training.steps is 0, expected >= 1"),
         ({"method": [{"name": "score", "twin_stop_n": -1.0}]}, "twin_stop_n is -1.0, expected >= 0"),
         ({"audit": [{"name": "a", "panel": {"episodes": 0}}]}, "episodes is 0, expected >= 1"),
+        ({"observation": "clouds"}, "unknown observation 'clouds'; did you mean 'cloud'"),
         ({"robots": [-1]}, "robots[0] is -1, expected 0 to"),
         ({"training_seeds": [1.5]}, "training_seeds[0] is 1.5, expected a whole number"),
         ({"method": [{**METHOD, "robots": [1, 1]}]}, "robots of score must be a list of different entries"),

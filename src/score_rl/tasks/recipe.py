@@ -84,7 +84,7 @@ def seeing(recipe: Recipe, observation: Sight) -> Recipe:
             raise ScoreError(f"this recipe of {recipe.task} sees clouds alone; --recipe {FULL} has both")
         return recipe
     if observation == "pose":
-        return recipe
+        return replace(recipe, observation="pose")
     if not recipe.real_to_sim:
         raise ScoreError(f"{recipe.task} has no scene of its own that a camera could see; its keys are what it shows")
     poses = get_task(recipe.task).observed

@@ -127,6 +127,8 @@ class Experiment:
     methods: tuple[Method, ...]
     recipe: str = FULL
     """Which recipe of every task, e.g. debug."""
+    observation: str = ""
+    """What policies see of objects, "pose" or "cloud"; by default what each task's recipe says."""
     base_per_seed: bool = False
     """Whether a training seed is that of the base policy too; otherwise there is one base policy per robot."""
     datasets: Mapping[str, str] = field(default_factory=dict)
@@ -156,7 +158,7 @@ class Experiment:
             seeded["steer.learner.seed"] = seed
         if seed is not None and self.base_per_seed:
             seeded["pretrain.training.seed"] = seed
-        recipe = changed_all(get_recipe(task, self.recipe), self.settings, f"{source}, [settings]")
+        recipe = changed_all(get_recipe(task, self.recipe, self.observation), self.settings, f"{source}, [settings]")
         recipe = changed_all(recipe, self.task_settings.get(task, {}), f"{source}, [task_settings]")
         if method.trains:
             seeded["steer.method"] = method.method
