@@ -5,15 +5,18 @@
 
 The base policy plays the same episodes of one robot in `proxy` (MuJoCo) and `proxy_physx`, without a stop. What acted
 on every link of the hand in every physics step is then read in four ways: as it is, through the stop's filter, behind
-a pad of the contacts' time constant and the filter (the rule of PhysX), and as the impulse over 50 ms.
+a pad of the contacts' time constant and the filter (the rule of PhysX), and as the impulse over 50 ms. Two more rows
+ask whether MuJoCo would stop as often as PhysX if the hand slid over the table as in PhysX, or contacts were hard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import mujoco
 import numpy as np
 import torch
 import tyro
@@ -23,12 +26,18 @@ from score_rl.core.process import describe_process
 from score_rl.core.statistics import wilson
 from score_rl.evaluation.evaluate import evaluate
 from score_rl.policies.flow.policy import load_policy
-from score_rl.sim.domain import Domain, ProtectiveStop, load_domain
+from score_rl.sim.domain import Distribution, Domain, ProtectiveStop, load_domain
 from score_rl.sim.engines.engine import Motion
+from score_rl.sim.robot import Robot
 from score_rl.sim.strain import low_pass
-from score_rl.sim.task import get_task
+from score_rl.sim.task import Task, get_task
 from score_rl.sim.world import SimulatedWorld
 from score_rl.steering.policy import BaseDecider
+
+SLIPPERY = 0.65
+"""Friction of hand on table in the middle of what PhysX has, where it is that of the cube's draw; MuJoCo's is 1."""
+HARD_S = 0.005
+"""The shortest time constant of contacts that the physics step of the proxies allows."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +65,28 @@ class FeltWorld(SimulatedWorld):
         return motion, filtered
 
 
-def measured(domain: Domain, benchmark: Benchmark) -> dict[str, object]:
-    """Success, and for every reading how many episodes go beyond the stop's force."""
+def slippery(task: Task) -> Task:
+    """The task with a robot and a table that slide on each other; the cube's own friction rules in its contacts."""
+
+    def add_bodies(spec: mujoco.MjSpec, robot: Robot) -> None:
+        task.robot.add_bodies(spec, robot)
+        for geom in spec.geoms:  # of the cube too, for which every episode draws another
+            geom.friction[0] = SLIPPERY
+
+    return replace(task, robot=replace(task.robot, add_bodies=add_bodies))
+
+
+def hard(domain: Domain) -> Domain:
+    """The domain with contacts as hard as its physics step allows."""
+    constant = Distribution("constant", ((HARD_S,),))
+    return replace(domain, robot={**domain.robot, "contact.time_constant_s": constant})
+
+
+def measured(title: str, task: Task, domain: Domain, benchmark: Benchmark) -> dict[str, object]:
+    """Success, and for every reading how many episodes go beyond the stop's force, and by which link."""
     stop, timestep_s, n = domain.protective_stop, domain.physics.timestep_s, benchmark.episodes
     unstopped = replace(domain, protective_stop=ProtectiveStop())
-    world = FeltWorld(get_task("pinch_cube"), unstopped, n, benchmark.robot_seed)
+    world = FeltWorld(task, unstopped, n, benchmark.robot_seed)
     world.told = []
     played = evaluate(world, BaseDecider(load_policy(benchmark.base)), range(1_000_000, 1_000_000 + n), 8).episodes
     pad = float(np.exp(-timestep_s / world.parameters[0]["contact.time_constant_s"][0]))
@@ -69,13 +95,13 @@ def measured(domain: Domain, benchmark: Benchmark) -> dict[str, object]:
         forces = unfiltered(unfiltered(forces, pad), pad)
     lengths = [episode.steps * world.told[0].shape[1] for episode in played]
     peaks = {
-        name: np.array([force[:length].max() for force, length in zip(read, lengths)])
+        name: np.stack([force[:length].max(0) for force, length in zip(read, lengths)])
         for name, read in readings(forces, timestep_s, stop.filter_s, pad).items()
     }
     return {
-        "domain": domain.name, "timestep_s": timestep_s, "n": n,
+        "title": title, "domain": domain.name, "timestep_s": timestep_s, "n": n,
         "successes": sum(episode.success_end for episode in played),
-        "readings": {name: counted(peak, stop.force_n) for name, peak in peaks.items()},
+        "readings": {name: counted(peak, stop.force_n, world.engine.links) for name, peak in peaks.items()},
     }  # fmt: skip
 
 
@@ -99,16 +125,26 @@ def unfiltered(signal: np.ndarray, decay: float) -> np.ndarray:
     return (signal - decay * before) / (1 - decay)
 
 
-def counted(peaks: np.ndarray, limit_n: float) -> dict[str, object]:
-    """Of the largest forces (n,) of episodes."""
-    stops, (median, p95) = int((peaks > limit_n).sum()), np.quantile(peaks, (0.5, 0.95)).tolist()
-    return {"stops": stops, "wilson95": wilson(stops, len(peaks)), "median_n": median, "p95_n": p95}
+def counted(peaks: np.ndarray, limit_n: float, links: Sequence[str]) -> dict[str, object]:
+    """Of the largest forces (n, b) on the links in every episode."""
+    largest = peaks.max(1)
+    over = largest > limit_n
+    stops, (median, p95) = int(over.sum()), np.quantile(largest, (0.5, 0.95)).tolist()
+    felt = Counter(links[link] for link in peaks.argmax(1)[over])
+    return {"stops": stops, "wilson95": wilson(stops, len(peaks)), "median_n": median, "p95_n": p95, "links": felt}
 
 
 def main(benchmark: Benchmark) -> None:
     """Play, count and write."""
     torch.set_num_threads(1)
-    found = [measured(load_domain(name), benchmark) for name in ("proxy", "proxy_physx")]
+    task, proxy, physx = get_task("pinch_cube"), load_domain("proxy"), load_domain("proxy_physx")
+    cases = {
+        "MuJoCo": (task, proxy),
+        "PhysX": (task, physx),
+        "MuJoCo, hand on table as slippery": (slippery(task), proxy),
+        "MuJoCo, hard contacts": (task, hard(proxy)),
+    }
+    found = [measured(title, *case, benchmark) for title, case in cases.items()]
     about = {"benchmark": "stop", "task": "pinch_cube", "robot_seed": benchmark.robot_seed, **describe_process()}
     write_json(benchmark.result, about | {"engines": found})
 

@@ -86,12 +86,12 @@ def rough_table(path: Path) -> Table:
 
 
 def stop_table(path: Path) -> Table:
-    """One row per engine and step: success without a stop, and how many episodes go beyond it by every reading."""
+    """One row per engine and case: success without a stop, and how many episodes go beyond it by every reading."""
     found = read_json(path)["engines"]
     header = ("engine", "n", "success without stop", *(f"stops: {reading}" for reading in READINGS.values()))
     return header, [
         (
-            f"{'PhysX' if 'physx' in row['domain'] else 'MuJoCo'}, {1000 * row['timestep_s']:g} ms",
+            f"{row['title']}, {1000 * row['timestep_s']:g} ms",
             str(row["n"]),
             f"{100 * row['successes'] / row['n']:g} %",
             *(f"{row['readings'][name]['stops']} (p95 {row['readings'][name]['p95_n']:.0f} N)" for name in READINGS),
