@@ -21,6 +21,8 @@ from score_rl.pipeline.inputs import content_hash
 from score_rl.pipeline.stages import evaluate
 from score_rl.tasks.recipe import get_recipe, recipe_names, task_names
 
+CLOUDS_BY_DEFAULT = ("pinch_cube", "grasp_bottle", "push_ball")
+"""Measured to be as good with clouds as with poses (`docs/clouds.md`)."""
 FEATURES = ("observation.state", "action")
 COMMANDS = (
     "tasks",
@@ -258,10 +260,11 @@ def test_the_whole_loop_and_its_reuse(tmp_path: Path, capsys: pytest.CaptureFixt
         found.success_rate("score_dt")
 
 
-@pytest.mark.parametrize("task", ["pinch_cube", "grasp_bottle", "push_ball"])
+@pytest.mark.parametrize("task", [*CLOUDS_BY_DEFAULT, "grasp_cup"])
 def test_every_task_can_be_seen_as_clouds(task: str) -> None:
     pose, cloud = (get_recipe(task, observation=sight) for sight in ("pose", "cloud"))
-    assert pose == get_recipe(task) and pose.collect.observation == "pose" and pose.observation == "pose"
+    assert get_recipe(task) == (cloud if task in CLOUDS_BY_DEFAULT else pose)
+    assert pose.collect.observation == pose.observation == "pose" and not pose.pretrain.training.policy.representation.views
     shown = cloud.pretrain.training.policy.representation
     assert shown.keys == ("state", "command", "palm_pose", "fingertip_pos") and shown.views == ("cloud", "cloud_seen")
     assert shown.encoders == {"cloud": "pointnet", "cloud_seen": "raw"} and cloud.collect.observation == "cloud"

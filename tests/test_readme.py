@@ -23,7 +23,7 @@ def policy():
     return open_policy("runs/base")
 
 def world(num_envs):
-    return open_world("twin", num_envs, "pinch_cube")
+    return open_world("twin", num_envs, "pinch_cube", views=policy().spec.interface.views)
 """
 human = pytest.mark.skipif(not DOOR.exists(), reason="the human demonstrations are not here")
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from tyro.constructors import (
     ConstructorRegistry,
     PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
     StructConstructorSpec,
     StructTypeInfo,
 )
@@ -37,8 +38,9 @@ def registry() -> ConstructorRegistry:
 
 
 def shown(kind: Any) -> Any:
-    """A field's annotation whose numbers show their range, also within tuples, unions and mappings; whatever text is
-    given for a choice passes, so that `core.records` names the nearest one."""
+    """A field's annotation whose numbers show their range, also within tuples, unions and dictionaries; whatever text is
+    given for a choice passes, so that `core.records` names the nearest one. A dictionary is pairs on the line, whatever
+    its default holds, of which tyro would make an option for every key."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal and all(isinstance(choice, str) for choice in arguments):
         return Annotated[str, _choice(arguments)]
@@ -48,6 +50,9 @@ def shown(kind: Any) -> Any:
         if limits and number in (int, float):
             return Annotated[number, *metadata, _number(number, limits[0])]
         return Annotated[shown(number), *metadata]
+    if origin is dict:
+        pairs = dict[tuple(shown(each) for each in arguments)]
+        return Annotated[pairs, ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(pairs, set()))]
     if not arguments or not any(get_origin(each) for each in arguments):
         return kind
     inner = tuple(shown(each) for each in arguments)

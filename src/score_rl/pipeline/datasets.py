@@ -25,10 +25,12 @@ def plain_settings(settings: PretrainSettings, notify: Notify = silent) -> Pretr
     every change."""
     policy = settings.training.policy
     plain = plain_representation(policy.representation)
+    keys = ", ".join(plain.keys)
+    if views := policy.representation.views[len(plain.views) :]:
+        notify(f"  no views, which the keys {keys} do not serve, instead of the recipe's {', '.join(views)}")
     for name in ("observation", "action"):
         before, after = (getattr(one, name) for one in (policy.representation, plain))
         if after != before:
-            keys = ", ".join(plain.keys)
             notify(f'  {name} "{after}" instead of the recipe\'s "{before}", which the keys {keys} do not serve')
     policy = replace(policy, representation=plain)
     return replace(settings, training=replace(settings.training, policy=policy))

@@ -12,9 +12,10 @@ from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.policies.flow.augmentation import AugmentConfig
 from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.policies.flow.policy import FlowConfig, PolicyConfig
+from score_rl.policies.flow.pointnet import PALM_POSE
 from score_rl.policies.flow.representation import RepresentationConfig
 from score_rl.policies.flow.train import PretrainConfig
-from score_rl.sim.task import TASKS, get_task
+from score_rl.sim.task import TASKS
 from score_rl.tasks.settings import (
     CalibrateSettings,
     CollectSettings,
@@ -55,8 +56,11 @@ class Recipe:
         return self.steer.task
 
 
-def for_task(recipe: Recipe, task: str, description: str, *sees: str) -> Recipe:
-    """The same settings for another task, whose policy reads the keys `sees` too: poses of its other objects."""
+def for_task(recipe: Recipe, task: str, description: str, *sees: str, observation: Sight = "pose") -> Recipe:
+    """The same settings for another task, whose policy reads the keys `sees` too: poses of its other objects.
+
+    What it sees by default is its own, since that is measured task by task (`docs/clouds.md`).
+    """
     policy = recipe.pretrain.training.policy
     representation = replace(policy.representation, keys=(*policy.representation.keys, *sees))
     training = replace(recipe.pretrain.training, policy=replace(policy, representation=representation))
@@ -68,6 +72,7 @@ def for_task(recipe: Recipe, task: str, description: str, *sees: str) -> Recipe:
         calibrate=replace(recipe.calibrate, task=task),
         steer=replace(recipe.steer, task=task),
         evaluate=replace(recipe.evaluate, task=task),
+        observation=observation,
     )
 
 
@@ -87,7 +92,8 @@ def seeing(recipe: Recipe, observation: Sight) -> Recipe:
         return replace(recipe, observation="pose")
     if not recipe.real_to_sim:
         raise ScoreError(f"{recipe.task} has no scene of its own that a camera could see; its keys are what it shows")
-    poses = get_task(recipe.task).observed
+    # By the names that `Task.observed` gives them: a recipe can be had where nothing simulates its scene.
+    poses = [key for key in representation.keys if key.endswith("_pose") and key != PALM_POSE]
     representation = replace(
         representation,
         keys=tuple(key for key in representation.keys if key not in poses),

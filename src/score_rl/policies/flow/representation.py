@@ -23,6 +23,7 @@ from score_rl.core.normalization import Affine
 from score_rl.core.ranges import Count, Positive
 from score_rl.core.records import validate
 from score_rl.policies.flow.encoders import ENCODERS, OBJECT_POSE, PALM_KEYS, FrameFeatures
+from score_rl.policies.flow.pointnet import PALM_POSE
 
 
 @dataclass(frozen=True)
@@ -194,8 +195,11 @@ def check_representation(spec: PolicySpec, config: RepresentationConfig) -> None
 
 
 def plain_representation(config: RepresentationConfig) -> RepresentationConfig:
-    """The same keys as they are, and actions that start from none of them, where they are not a robot's that
-    "palm" features and the held command ask for; otherwise unchanged."""
+    """The same keys as they are, no clouds, and actions that start from none of the keys, where they are not a robot's
+    that "palm" features, `pointnet` and the held command ask for; otherwise unchanged."""
+    if "pointnet" in config.encoders.values() and PALM_POSE not in config.keys:
+        encoders = {key: name for key, name in config.encoders.items() if key in config.keys}
+        config = replace(config, views=(), encoders=encoders)
     if config.observation == "palm" and not set(PALM_KEYS) <= set(config.keys) - set(config.encoders):
         config = replace(config, observation="identity")
     if config.action in FROM_COMMAND and COMMAND not in config.keys:

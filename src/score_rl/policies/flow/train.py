@@ -165,9 +165,10 @@ def policy_spec(dataset: Dataset, config: PretrainConfig) -> PolicySpec:
     if missing := [OBSERVATION + key for key in (*r.keys, *r.views) if key not in arrays]:
         choices = unknown_choice("feature", missing[0], dataset.columns)
         keys = " ".join(key for key in arrays if OBSERVATION + key not in dataset.derived)
+        poses = "" if set(r.views) <= set(arrays) else ", or see poses in place of clouds: --observation pose"
         raise ScoreError(
             f"{dataset.root} has no feature {', '.join(missing)}: {choices}. "
-            f"Choose among them: --training.policy.representation.keys {keys}"
+            f"Choose among them: --training.policy.representation.keys {keys}{poses}"
         )
     interface = Interface(
         observation={key: arrays[key] for key in r.keys},

@@ -12,7 +12,7 @@ DESCRIPTION = "Franka + LEAP grasps a lying bottle; demonstrations, calibration 
 
 def grasp_bottle() -> Recipe:
     """What a bottle changes: it is longer, so that a hand near its middle or its ends may touch it."""
-    recipe = for_task(pinch_cube(), "grasp_bottle", DESCRIPTION)
+    recipe = for_task(pinch_cube(), "grasp_bottle", DESCRIPTION, observation="cloud")
     fit = replace(recipe.calibrate.fit, object_distance_m=0.12, touching_m=0.075)
     return replace(recipe, calibrate=replace(recipe.calibrate, fit=fit))
 

@@ -66,6 +66,7 @@ def pinch_cube() -> Recipe:
             ),
         ),
         evaluate=EvaluateSettings(task="pinch_cube", world="proxy"),
+        observation="cloud",
     )
 
 

@@ -16,7 +16,7 @@ def push_ball() -> Recipe:
     that would have succeeded count as failures in the log. 40 decisions, which cover the task, are no better
     in its twins (`docs/levers.md`).
     """
-    return for_task(pinch_cube(), "push_ball", DESCRIPTION)
+    return for_task(pinch_cube(), "push_ball", DESCRIPTION, observation="cloud")
 
 
 RECIPES = recipes_of(push_ball)
