@@ -28,12 +28,19 @@ from tables.claim import (
     mismatch_table,
     single_table,
 )
-from tables.clouds import clouds_table, cost_table, recipes_table, sights_table
+from tables.clouds import (
+    clouds_table,
+    clouds_there_table,
+    cost_table,
+    recipes_table,
+    sights_table,
+)
 from tables.comparisons import calibration_table, camera_table, success_table, support_table, variant_table
 from tables.deployment import latency_table, rehearsal_table, runtime_table, server_table
 from tables.engines import engines_table, speed_table
 from tables.hardware import effects_table, hardware_table, rough_table, stop_table, twins_table
 from tables.levers import (
+    cloud_means_table,
     further_table,
     levers_table,
     limit_table,
@@ -170,6 +177,8 @@ TABLES = {
     "rough_effects.json": effects_table,
     "stop.json": stop_table,
     "clouds.json": clouds_table,
+    "clouds.json:means": cloud_means_table,
+    "clouds_physx.json": clouds_there_table,
     "history/clouds_every_eight.json": sights_table,
     "clouds_cost.json": cost_table,
     "cloud_recipes.json": recipes_table,

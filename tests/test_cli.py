@@ -264,7 +264,10 @@ def test_the_whole_loop_and_its_reuse(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_every_task_can_be_seen_as_clouds(task: str) -> None:
     pose, cloud = (get_recipe(task, observation=sight) for sight in ("pose", "cloud"))
     assert get_recipe(task) == (cloud if task in CLOUDS_BY_DEFAULT else pose)
-    assert pose.collect.observation == pose.observation == "pose" and not pose.pretrain.training.policy.representation.views
+    assert (
+        pose.collect.observation == pose.observation == "pose"
+        and not pose.pretrain.training.policy.representation.views
+    )
     shown = cloud.pretrain.training.policy.representation
     assert shown.keys == ("state", "command", "palm_pose", "fingertip_pos") and shown.views == ("cloud", "cloud_seen")
     assert shown.encoders == {"cloud": "pointnet", "cloud_seen": "raw"} and cloud.collect.observation == "cloud"

@@ -11,24 +11,41 @@ from score_rl.evaluation.results import read_results
 from tables import Table, success, verdicts
 
 PLACES = {"twin": "calibrated twin", "proxy": "proxy, seen by its depth camera"}
+ELSEWHERE = {"twin": "calibrated twin", "proxy": "robot in PhysX"}
 POLICIES = ("base", "base_z0", "score_det")
 CONTROLLED = ("base", "base_z0", "base_ticket", "score_det")
 
 
 def clouds_table(path: Path) -> Table:
     """One row per task, robot and world: the policies that see clouds, and beside them SCORE that sees poses."""
-    cells: dict[tuple[str, int, str], dict[str, Mapping[str, Any]]] = {}
-    for record in (one for one in read_results(path) if one["variant"] != "poses"):
-        key = (record["task"], record["robot_seed"], record["evaluation"])
-        cells.setdefault(key, {})[record["policy"]] = record
     header = ("task, robot", "in", "n", "base", "z = 0", "best latent", "SCORE", "SCORE, from poses", "stops")
     rows = []
-    for (task, robot, place), seen in cells.items():
+    for (task, robot, place), seen in _controlled(path).items():
         poses = verdicts(path.parent, task, robot, place)["score_det"]
         found = [success(record) for record in (*(seen.get(policy) for policy in CONTROLLED), poses)]
         stops = f"{seen['score_det']['hand_faults']}, {poses['hand_faults']}"
         rows.append((f"`{task}`, {robot}", PLACES[place], str(seen["score_det"]["n"]), *found, stops))
     return header, rows
+
+
+def clouds_there_table(path: Path) -> Table:
+    """One row per task, robot and world, of robots in PhysX: the policies that see clouds, and their stops."""
+    header = ("task, robot", "in", "n", "base", "z = 0", "best latent", "SCORE", "stops")
+    rows = []
+    for (task, robot, place), seen in _controlled(path).items():
+        found = [seen[policy] for policy in CONTROLLED]
+        stops = ", ".join(str(record["hand_faults"]) for record in found)
+        rows.append((f"`{task}`, {robot}", ELSEWHERE[place], str(found[0]["n"]), *map(success, found), stops))
+    return header, rows
+
+
+def _controlled(path: Path) -> dict[tuple[str, int, str], dict[str, Mapping[str, Any]]]:
+    """(task, robot, world) -> policy -> record, of the recipe and what it is controlled by."""
+    cells: dict[tuple[str, int, str], dict[str, Mapping[str, Any]]] = {}
+    for record in (one for one in read_results(path) if one["variant"] in ("references", "score", "ticket")):
+        key = (record["task"], record["robot_seed"], record["evaluation"])
+        cells.setdefault(key, {})[record["policy"]] = record
+    return cells
 
 
 def sights_table(path: Path) -> Table:

@@ -47,6 +47,12 @@ def rival_means_table(path: Path) -> Table:
     return _of_methods(_means_of(_shared(read_results(path))))
 
 
+def cloud_means_table(path: Path) -> Table:
+    """`means_table` of the recipe and its controls, where policies see clouds."""
+    recipe = [record for record in read_results(path) if record["variant"] in ("references", "score", "ticket")]
+    return _of_methods(_means_of(recipe))
+
+
 def further_table(path: Path) -> Table:
     """One row per record: single trainings that no experiment's file holds."""
     header = ("task", "lever", "control steps", "in", "success", "stops")

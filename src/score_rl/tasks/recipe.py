@@ -11,8 +11,8 @@ from score_rl.core.clouds import CLOUD, CLOUD_SEEN, CloudConfig, Sight
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.policies.flow.augmentation import AugmentConfig
 from score_rl.policies.flow.networks import NetworkConfig
-from score_rl.policies.flow.policy import FlowConfig, PolicyConfig
 from score_rl.policies.flow.pointnet import PALM_POSE
+from score_rl.policies.flow.policy import FlowConfig, PolicyConfig
 from score_rl.policies.flow.representation import RepresentationConfig
 from score_rl.policies.flow.train import PretrainConfig
 from score_rl.sim.task import TASKS
