@@ -199,6 +199,7 @@ def test_what_does_not_fit_together_is_refused_before_a_run_exists(
     assert "'observation.state' has shape (2,), expected (23,)" in message
     message = failure(capsys, "pretrain", "--dataset", str(dataset), "--out", str(out))
     assert "has no feature" in message and "observation.palm_pose" in message
+    assert message.endswith("keys state, or see poses in place of clouds: --observation pose")
     assert not out.exists()
 
 
@@ -276,6 +277,13 @@ def test_every_task_can_be_seen_as_clouds(task: str) -> None:
     collect = cli.parse(["collect", "--task", task, "--observation", "cloud"])
     assert collect.settings == cloud.collect
     assert cli.parse(["robot", "--task", task, "--observation=cloud"]).settings.observation == "cloud"
+
+
+def test_encoders_are_pairs_on_the_line() -> None:
+    """Whatever the recipe's are: those that are given stand in their place."""
+    chosen = ("--training.policy.representation.encoders", "cloud", "pointnet_base")
+    settings = cli.parse(["pretrain", *chosen]).settings
+    assert settings.training.policy.representation.encoders == {"cloud": "pointnet_base"}
 
 
 def test_what_cannot_be_seen_so_is_an_error() -> None:

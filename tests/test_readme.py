@@ -61,6 +61,7 @@ def test_demonstrations_of_somebody_else(tmp_path: Path, capsys: pytest.CaptureF
     policy = load_policy(tmp_path / "base")
     assert {key: one.shape for key, one in policy.spec.interface.observation.items()} == {"state": (39,)}
     said = " ".join(capsys.readouterr().err.split())
+    assert "no views, which the keys state do not serve, instead of the recipe's cloud, cloud_seen" in said
     assert 'observation "identity" instead of the recipe\'s "palm"' in said
     assert 'action "absolute" instead of the recipe\'s "relative"' in said
 
@@ -79,6 +80,10 @@ def test_a_look_at_demonstrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_task_that_is_named_is_taken_at_its_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys = ("--training.policy.representation.keys", "state")
     refused = ("--task", "pinch_cube", "pretrain", "--dataset", str(DOOR), "--out", str(tmp_path / "base"), *keys)
+    assert cli.main([*refused]) == 2
+    sight = ("--observation", "pose")
+    assert " ".join(sight) in " ".join(capsys.readouterr().err.split())
+    refused = (*sight, *refused)
     assert cli.main([*refused]) == 2
     options = ("--training.policy.representation.observation", "identity")
     assert " ".join(options) in " ".join(capsys.readouterr().err.split())

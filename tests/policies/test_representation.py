@@ -15,6 +15,7 @@ from score_rl.policies.flow.representation import (
     RepresentationConfig,
     check_representation,
     fit_representation,
+    plain_representation,
 )
 
 HALF = math.sqrt(0.5)
@@ -152,3 +153,15 @@ def test_missing_keys_are_named():
         check_representation(spec_of({"state": 3}, relative, 2), relative)
     with pytest.raises(ScoreError, match=r"shape \(5,\)"):
         check_representation(spec_of(PLAIN, relative, 5), relative)
+
+
+def test_what_the_keys_do_not_serve_is_left_out():
+    """Clouds in the palm's frame need the palm; in the base's they need nothing."""
+    clouds = {"views": ("cloud", "cloud_seen"), "encoders": {"cloud": "pointnet", "cloud_seen": "raw"}}
+    robot = ("state", "command", "palm_pose", "fingertip_pos")
+    seen = RepresentationConfig(keys=robot, observation="palm", action="relative", **clouds)
+    assert plain_representation(seen) == seen
+    alone = RepresentationConfig(keys=("state",), observation="palm", action="relative", **clouds)
+    assert plain_representation(alone) == RepresentationConfig(keys=("state",), observation="identity")
+    base = RepresentationConfig(keys=("state",), views=("cloud",), encoders={"cloud": "pointnet_base"})
+    assert plain_representation(base) == base

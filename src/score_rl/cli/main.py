@@ -51,9 +51,9 @@ files and leaves a run directory with its settings, command, versions, seeds and
 resumes, what is finished is reused, and nothing is replaced without --overwrite.
 
 `--task NAME` selects the scene, the demonstrator and the defaults of every command (without it pinch_cube; `generic`
-for a --world that is no domain); `--recipe NAME` another set of
-defaults of that task, such as debug: the same loop in seconds; `--observation cloud` policies that see point clouds of
-objects, `--observation pose` their poses. `score tasks` lists what there is."""
+for a --world that is no domain); `--recipe NAME` another set of defaults of that task, such as debug: the same loop
+in seconds; `--observation cloud` policies that see point clouds of objects, `--observation pose` their poses.
+`score tasks` lists what there is."""
 
 DEFAULT_TASK = "pinch_cube"
 

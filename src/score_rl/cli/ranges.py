@@ -38,9 +38,11 @@ def registry() -> ConstructorRegistry:
 
 
 def shown(kind: Any) -> Any:
-    """A field's annotation whose numbers show their range, also within tuples, unions and dictionaries; whatever text is
-    given for a choice passes, so that `core.records` names the nearest one. A dictionary is pairs on the line, whatever
-    its default holds, of which tyro would make an option for every key."""
+    """A field's annotation whose numbers show their range, also within tuples, unions and dictionaries.
+
+    Whatever text is given for a choice passes, so that `core.records` names the nearest one. A dictionary is pairs on
+    the line whatever its default holds, where tyro would make an option of every key.
+    """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal and all(isinstance(choice, str) for choice in arguments):
         return Annotated[str, _choice(arguments)]

@@ -195,8 +195,8 @@ def check_representation(spec: PolicySpec, config: RepresentationConfig) -> None
 
 
 def plain_representation(config: RepresentationConfig) -> RepresentationConfig:
-    """The same keys as they are, no clouds, and actions that start from none of the keys, where they are not a robot's
-    that "palm" features, `pointnet` and the held command ask for; otherwise unchanged."""
+    """The same keys as they are, no clouds, and actions that start from none of the keys, where these are not a
+    robot's that "palm" features, `pointnet` and the held command ask for; otherwise unchanged."""
     if "pointnet" in config.encoders.values() and PALM_POSE not in config.keys:
         encoders = {key: name for key, name in config.encoders.items() if key in config.keys}
         config = replace(config, views=(), encoders=encoders)
