@@ -199,6 +199,9 @@ def test_what_does_not_fit_together_is_refused_before_a_run_exists(
     assert "'observation.state' has shape (2,), expected (23,)" in message
     message = failure(capsys, "pretrain", "--dataset", str(dataset), "--out", str(out))
     assert "has no feature" in message and "observation.palm_pose" in message
+    assert message.endswith("--training.policy.representation.keys state")
+    keys = ("--training.policy.representation.keys", "state")
+    message = failure(capsys, "--task", "pinch_cube", "pretrain", "--dataset", str(dataset), "--out", str(out), *keys)
     assert message.endswith("keys state, or see poses in place of clouds: --observation pose")
     assert not out.exists()
 

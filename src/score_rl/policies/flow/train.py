@@ -165,7 +165,7 @@ def policy_spec(dataset: Dataset, config: PretrainConfig) -> PolicySpec:
     if missing := [OBSERVATION + key for key in (*r.keys, *r.views) if key not in arrays]:
         choices = unknown_choice("feature", missing[0], dataset.columns)
         keys = " ".join(key for key in arrays if OBSERVATION + key not in dataset.derived)
-        poses = "" if set(r.views) <= set(arrays) else ", or see poses in place of clouds: --observation pose"
+        poses = ", or see poses in place of clouds: --observation pose" if set(r.keys) <= set(arrays) else ""
         raise ScoreError(
             f"{dataset.root} has no feature {', '.join(missing)}: {choices}. "
             f"Choose among them: --training.policy.representation.keys {keys}{poses}"
