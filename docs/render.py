@@ -179,6 +179,7 @@ TABLES = {
     "stop.json": stop_table,
     "clouds.json": clouds_table,
     "clouds.json:means": cloud_means_table,
+    "clouds_physx.json:means": cloud_means_table,
     "clouds_physx.json": clouds_there_table,
     "history/clouds_every_eight.json": sights_table,
     "clouds_cost.json": cost_table,
