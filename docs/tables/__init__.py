@@ -29,6 +29,8 @@ COMPARED = ("pinch_cube", "grasp_bottle", "push_ball")
 """Tasks whose verdicts are those of experiments/rivals_calibrated.toml; others have a result file of their own."""
 RECIPE = ("references", "score_calibrated", "ticket_calibrated")
 """Variants there that are the recipe and its controls."""
+FROM_CLOUDS = ("references", "score", "ticket")
+"""The same of experiments/clouds.toml and experiments/clouds_physx.toml."""
 
 
 def verdicts(results: Path, task: str, robot: int, evaluation: str = "proxy") -> dict[str, Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from score_rl.core.records import read_json
 from score_rl.evaluation.results import read_results
-from tables import Table, success, verdicts
+from tables import FROM_CLOUDS, Table, success, verdicts
 
 PLACES = {"twin": "calibrated twin", "proxy": "proxy, seen by its depth camera"}
 ELSEWHERE = {"twin": "calibrated twin", "proxy": "robot in PhysX"}
@@ -42,7 +42,7 @@ def clouds_there_table(path: Path) -> Table:
 def _controlled(path: Path) -> dict[tuple[str, int, str], dict[str, Mapping[str, Any]]]:
     """(task, robot, world) -> policy -> record, of the recipe and what it is controlled by."""
     cells: dict[tuple[str, int, str], dict[str, Mapping[str, Any]]] = {}
-    for record in (one for one in read_results(path) if one["variant"] in ("references", "score", "ticket")):
+    for record in (one for one in read_results(path) if one["variant"] in FROM_CLOUDS):
         key = (record["task"], record["robot_seed"], record["evaluation"])
         cells.setdefault(key, {})[record["policy"]] = record
     return cells

@@ -11,7 +11,7 @@ from score_rl.core.statistics import wilson
 from score_rl.evaluation.results import read_results
 from score_rl.pipeline.experiment.definition import REFERENCES
 from score_rl.pipeline.experiment.summary import mean_difference, pooled
-from tables import Table, mean_success
+from tables import FROM_CLOUDS, Table, mean_success
 
 HEADER = ("task", "lever", "trainings", "control steps", "twin", "− SCORE", "proxy", "− SCORE", "steps", "stops")
 
@@ -49,7 +49,7 @@ def rival_means_table(path: Path) -> Table:
 
 def cloud_means_table(path: Path) -> Table:
     """`means_table` of the recipe and its controls, where policies see clouds."""
-    recipe = [record for record in read_results(path) if record["variant"] in ("references", "score", "ticket")]
+    recipe = [record for record in read_results(path) if record["variant"] in FROM_CLOUDS]
     return _of_methods(_means_of(recipe))
 
 

@@ -21,9 +21,7 @@ def targets_table(results: Path) -> Table:
     hand_built = _steered(results / "rivals.json", "score")
     seen = _steered(results / "clouds.json", "score")
     seen_there = _steered(results / "clouds_physx.json", "score")
-    controls = [
-        r for r in read_results(results / "clouds.json") if (r["variant"], r["evaluation"]) == ("ticket", "proxy")
-    ]
+    controls = _steered(results / "clouds.json", "ticket", "base_ticket")
     all_tasks = [verdicts(results, task, robot)["score_det"] for task in PAPER for robot in ROBOTS]
     there = {task: read_results(results / "hardware_bases" / f"{task}.json") for task in PAPER}
     bases = [find_record(records, policy="base", evaluation="proxy") for records in there.values()]
@@ -57,9 +55,9 @@ def targets_table(results: Path) -> Table:
     return ("what", "asked", "reached"), rows
 
 
-def _steered(path: Path, variant: str) -> Records:
-    """Records in the proxy of one of an experiment's methods, at its mean."""
-    found = [r for r in read_results(path) if (r["evaluation"], r["policy"]) == ("proxy", "score_det")]
+def _steered(path: Path, variant: str, policy: str = "score_det") -> Records:
+    """Records in the proxy of one of an experiment's methods, by default of SCORE at its mean."""
+    found = [r for r in read_results(path) if (r["evaluation"], r["policy"]) == ("proxy", policy)]
     return [record for record in found if record["variant"] == variant]
 
 

@@ -26,7 +26,7 @@ def plain_settings(settings: PretrainSettings, notify: Notify = silent) -> Pretr
     policy = settings.training.policy
     plain = plain_representation(policy.representation)
     keys = ", ".join(plain.keys)
-    if views := policy.representation.views[len(plain.views) :]:
+    if (views := policy.representation.views) != plain.views:
         notify(f"  no views, which the keys {keys} do not serve, instead of the recipe's {', '.join(views)}")
     for name in ("observation", "action"):
         before, after = (getattr(one, name) for one in (policy.representation, plain))

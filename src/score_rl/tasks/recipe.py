@@ -92,11 +92,10 @@ def seeing(recipe: Recipe, observation: Sight) -> Recipe:
         return replace(recipe, observation="pose")
     if not recipe.real_to_sim:
         raise ScoreError(f"{recipe.task} has no scene of its own that a camera could see; its keys are what it shows")
-    # By the names that `Task.observed` gives them: a recipe can be had where nothing simulates its scene.
-    poses = [key for key in representation.keys if key.endswith("_pose") and key != PALM_POSE]
     representation = replace(
         representation,
-        keys=tuple(key for key in representation.keys if key not in poses),
+        # Poses by the names that `Task.observed` gives them: a recipe can be had where nothing simulates its scene.
+        keys=tuple(key for key in representation.keys if key == PALM_POSE or not key.endswith("_pose")),
         views=(CLOUD, CLOUD_SEEN),
         encoders={**representation.encoders, CLOUD: "pointnet", CLOUD_SEEN: "raw"},
     )
