@@ -6,7 +6,9 @@
 The base policy plays the same episodes of one robot in `proxy` (MuJoCo) and `proxy_physx`, without a stop. What acted
 on every link of the hand in every physics step is then read in four ways: as it is, through the stop's filter, behind
 a pad of the contacts' time constant and the filter (the rule of PhysX), and as the impulse over 50 ms. Two more rows
-ask whether MuJoCo would stop as often as PhysX if the hand slid over the table as in PhysX, or contacts were hard.
+ask whether MuJoCo would stop as often as PhysX if the hand slid over the table as in PhysX, or contacts were hard;
+two others play in each engine, step by step, what the policy commanded in the other one: whether it is contacts that
+differ, or what the policy does.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 import torch
 import tyro
 
+from score_rl.contracts import StepResult
 from score_rl.core.files import write_json
 from score_rl.core.process import describe_process
 from score_rl.core.statistics import wilson
@@ -55,9 +58,15 @@ class Benchmark:
 
 
 class FeltWorld(SimulatedWorld):
-    """Remembers what every physics step told of contacts."""
+    """Remembers what it was commanded, and what every physics step told of contacts."""
 
     told: list[np.ndarray]  # (n, s, b) of every control step
+    sent: list[torch.Tensor]  # (n, a) of every control step
+
+    def step(self, action: torch.Tensor) -> StepResult:
+        """See `World.step`."""
+        self.sent.append(action.clone())
+        return super().step(action)
 
     def _advance(self) -> tuple[Motion, np.ndarray]:
         motion, filtered = super()._advance()
@@ -82,25 +91,46 @@ def hard(domain: Domain) -> Domain:
     return replace(domain, robot={**domain.robot, "contact.time_constant_s": constant})
 
 
-def measured(title: str, task: Task, domain: Domain, benchmark: Benchmark) -> dict[str, object]:
+@dataclass(frozen=True)
+class Played:
+    """Episodes without a stop."""
+
+    world: FeltWorld
+    steps: list[int]
+    successes: int | None
+    """None where the commands were another world's."""
+
+
+def play(task: Task, domain: Domain, benchmark: Benchmark, commanded: Played | None = None) -> Played:
+    """The episodes by the base policy, or by what it commanded in another world, as long as they lasted there."""
+    n = benchmark.episodes
+    world = FeltWorld(task, replace(domain, protective_stop=ProtectiveStop()), n, benchmark.robot_seed)
+    world.told, world.sent = [], []
+    seeds = range(1_000_000, 1_000_000 + n)
+    if commanded is None:
+        episodes = evaluate(world, BaseDecider(load_policy(benchmark.base)), seeds, 8).episodes
+        return Played(world, [one.steps for one in episodes], sum(one.success_end for one in episodes))
+    world.reset(seeds)
+    for command in commanded.world.sent:
+        world.step(command)
+    return Played(world, commanded.steps, None)
+
+
+def measured(title: str, played: Played, domain: Domain) -> dict[str, object]:
     """Success, and for every reading how many episodes go beyond the stop's force, and by which link."""
-    stop, timestep_s, n = domain.protective_stop, domain.physics.timestep_s, benchmark.episodes
-    unstopped = replace(domain, protective_stop=ProtectiveStop())
-    world = FeltWorld(task, unstopped, n, benchmark.robot_seed)
-    world.told = []
-    played = evaluate(world, BaseDecider(load_policy(benchmark.base)), range(1_000_000, 1_000_000 + n), 8).episodes
+    stop, timestep_s, world = domain.protective_stop, domain.physics.timestep_s, played.world
     pad = float(np.exp(-timestep_s / world.parameters[0]["contact.time_constant_s"][0]))
     forces = np.concatenate(world.told, axis=1)
     if domain.physics.engine == "physx":  # told behind the pad
         forces = unfiltered(unfiltered(forces, pad), pad)
-    lengths = [episode.steps * world.told[0].shape[1] for episode in played]
+    lengths = [steps * world.told[0].shape[1] for steps in played.steps]
     peaks = {
         name: np.stack([force[:length].max(0) for force, length in zip(read, lengths)])
         for name, read in readings(forces, timestep_s, stop.filter_s, pad).items()
     }
     return {
-        "title": title, "domain": domain.name, "timestep_s": timestep_s, "n": n,
-        "successes": sum(episode.success_end for episode in played),
+        "title": title, "domain": domain.name, "timestep_s": timestep_s, "n": len(lengths),
+        "successes": played.successes,
         "readings": {name: counted(peak, stop.force_n, world.engine.links) for name, peak in peaks.items()},
     }  # fmt: skip
 
@@ -138,13 +168,16 @@ def main(benchmark: Benchmark) -> None:
     """Play, count and write."""
     torch.set_num_threads(1)
     task, proxy, physx = get_task("pinch_cube"), load_domain("proxy"), load_domain("proxy_physx")
-    cases = {
-        "MuJoCo": (task, proxy),
-        "PhysX": (task, physx),
-        "MuJoCo, hand on table as slippery": (slippery(task), proxy),
-        "MuJoCo, hard contacts": (task, hard(proxy)),
-    }
-    found = [measured(title, *case, benchmark) for title, case in cases.items()]
+    here, there = (play(task, domain, benchmark) for domain in (proxy, physx))
+    stiff = hard(proxy)
+    found = [
+        measured("MuJoCo", here, proxy),
+        measured("PhysX", there, physx),
+        measured("MuJoCo, commanded as in PhysX", play(task, proxy, benchmark, there), proxy),
+        measured("PhysX, commanded as in MuJoCo", play(task, physx, benchmark, here), physx),
+        measured("MuJoCo, hand on table as slippery", play(slippery(task), proxy, benchmark), proxy),
+        measured("MuJoCo, hard contacts", play(task, stiff, benchmark), stiff),
+    ]
     about = {"benchmark": "stop", "task": "pinch_cube", "robot_seed": benchmark.robot_seed, **describe_process()}
     write_json(benchmark.result, about | {"engines": found})
 

@@ -32,6 +32,7 @@ from tables.clouds import (
     clouds_table,
     clouds_there_table,
     cost_table,
+    hand_built_table,
     recipes_table,
     sights_table,
 )
@@ -178,6 +179,7 @@ TABLES = {
     "rough_effects.json": effects_table,
     "stop.json": stop_table,
     "clouds.json": clouds_table,
+    "clouds.json:hand_built": hand_built_table,
     "clouds.json:means": cloud_means_table,
     "clouds_physx.json:means": cloud_means_table,
     "clouds_physx.json": clouds_there_table,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from score_rl.core.records import read_json
-from score_rl.evaluation.results import read_results
+from score_rl.evaluation.results import find_record, read_results
 from tables import FROM_CLOUDS, Table, success, verdicts
 
 PLACES = {"twin": "calibrated twin", "proxy": "proxy, seen by its depth camera"}
@@ -37,6 +37,19 @@ def clouds_there_table(path: Path) -> Table:
         stops = ", ".join(str(record["hand_faults"]) for record in found)
         rows.append((f"`{task}`, {robot}", ELSEWHERE[place], str(found[0]["n"]), *map(success, found), stops))
     return header, rows
+
+
+def hand_built_table(path: Path) -> Table:
+    """One row per task and robot: SCORE of a hand-built twin, from clouds and from poses, in the proxy."""
+    poses = read_results(path.parent / "rivals.json")
+    rows = []
+    for record in read_results(path):
+        if record["variant"] == "score_hand_built" and record["evaluation"] == "proxy":
+            cell = {key: record[key] for key in ("task", "robot_seed", "evaluation", "policy")}
+            pair = record, find_record(poses, **cell, variant="score")
+            stops = ", ".join(str(one["hand_faults"]) for one in pair)
+            rows.append((f"`{record['task']}`, {record['robot_seed']}", str(record["n"]), *map(success, pair), stops))
+    return ("task, robot", "n", "SCORE", "SCORE, from poses", "stops"), rows
 
 
 def _controlled(path: Path) -> dict[tuple[str, int, str], dict[str, Mapping[str, Any]]]:

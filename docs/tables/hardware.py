@@ -93,7 +93,7 @@ def stop_table(path: Path) -> Table:
         (
             f"{row['title']}, {1000 * row['timestep_s']:g} ms",
             str(row["n"]),
-            f"{100 * row['successes'] / row['n']:g} %",
+            "–" if row["successes"] is None else f"{100 * row['successes'] / row['n']:g} %",
             *(f"{row['readings'][name]['stops']} (p95 {row['readings'][name]['p95_n']:.0f} N)" for name in READINGS),
         )
         for row in found

@@ -19,7 +19,7 @@ def targets_table(results: Path) -> Table:
     cells = [verdicts(results, task, robot) for task in COMPARED for robot in ROBOTS]
     calibrated = [cell["score_det"] for cell in cells]
     hand_built = _steered(results / "rivals.json", "score")
-    seen = _steered(results / "clouds.json", "score")
+    seen, seen_hand_built = (_steered(results / "clouds.json", name) for name in ("score", "score_hand_built"))
     seen_there = _steered(results / "clouds_physx.json", "score")
     controls = _steered(results / "clouds.json", "ticket", "base_ticket")
     all_tasks = [verdicts(results, task, robot)["score_det"] for task in PAPER for robot in ROBOTS]
@@ -32,9 +32,11 @@ def targets_table(results: Path) -> Table:
         ("the same, from poses", ">= 97 %", mean_success(calibrated)),
         ("the same of Grasp Bottle, from clouds", ">= 95 %", mean_success(_bottles(seen))),
         ("the same, from poses", ">= 95 %", mean_success(_bottles(calibrated))),
-        ("SCORE in the proxy, hand-built twins, mean of the same six, from poses", ">= 92 %",
-         mean_success(hand_built)),
-        ("the least of the same six", ">= 80 %", _least(hand_built)),
+        ("SCORE in the proxy, hand-built twins, mean of the same six, from clouds", ">= 92 %",
+         mean_success(seen_hand_built)),
+        ("the same, from poses", ">= 92 %", mean_success(hand_built)),
+        ("the least of the same six, from clouds", ">= 80 %", _least(seen_hand_built)),
+        ("the same, from poses", ">= 80 %", _least(hand_built)),
         ("audit with all mismatches at size 2, mean of the same, from poses", ">= 75 %",
          f"{100 * _audited(results):.1f} %"),
         ("SCORE above the best constant latent, of six, from clouds", "6", _above([*seen, *controls])),
