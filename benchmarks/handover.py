@@ -65,7 +65,7 @@ class Handover:
         records = []
         for samples in self.samples:
             handing = HandOver(base, steered, max(samples, 2))
-            world = open_world(self.world, self.episodes, self.task)
+            world = open_world(self.world, self.episodes, self.task, views=base.spec.interface.views)
             records.append({"samples": samples, **self.play(world, handing, plain=not samples)})
             world.close()
             print(records[-1], flush=True)
@@ -80,7 +80,7 @@ class Handover:
         if k + self.lead > policy.horizon:
             raise SystemExit(f"a chunk has {policy.horizon} actions, not {k} + {self.lead}")
         low, high = torch.tensor(world.spec.action_low), torch.tensor(world.spec.action_high)
-        seeds = list(range(self.first_seed, self.first_seed + n))
+        seeds, views = list(range(self.first_seed, self.first_seed + n)), tuple(policy.interface.views)
         window = start_window(world.reset(seeds).actor, policy.interface.observation, policy.history)
         chunk, asked, nxt = None, 0, None
         sent: list[Tensor] = []
@@ -90,7 +90,8 @@ class Handover:
             if chunk is None or step == asked + k:
                 rest = None if chunk is None or plain else chunk[:, step - asked :]
                 noise = decision_noise(seeds, step, policy.latent_shape)
-                nxt = (step, handing.decide(window, noise, rest).chunk.clamp(low, high))
+                seen = {key: view[:, None] for key, view in world.look(views).items()} if views else {}
+                nxt = (step, handing.decide(window | seen, noise, rest).chunk.clamp(low, high))
             if nxt is not None and (chunk is None or step == nxt[0] + self.lead):
                 asked, chunk = nxt
                 if sent:

@@ -27,7 +27,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from score_rl.contracts import FlowPolicy, Observation, StepResult
+from score_rl.contracts import FlowPolicy, Frame, Observation, StepResult
 from score_rl.core import ranks
 from score_rl.core.files import write_json
 from score_rl.core.process import describe_process
@@ -100,6 +100,13 @@ class Recorder:
         self.tape.actions.append(action.clone())
         self.tape.restarts.append((rows, self.world.qpos()[rows]))
         return result
+
+    def look(self, keys: Sequence[str], rows: Tensor | None = None) -> Frame:
+        """See `World`; part of what the world takes."""
+        start = time.perf_counter()
+        seen = self.world.look(keys, rows)
+        self.world_s += time.perf_counter() - start
+        return seen
 
     def close(self) -> None:
         """See `World.close`."""
@@ -184,9 +191,10 @@ def measure(benchmark: Benchmark) -> dict[str, Any]:
     settings = get_recipe(benchmark.task).steer
     torch.set_num_threads(benchmark.torch_threads or settings.threads)
     num_envs = (benchmark.num_envs or settings.num_envs) // ranks.count()
-    world = make_world(settings.task, benchmark.world, num_envs, threads=benchmark.threads)
-    recorder, policy = Recorder(world), load_policy(benchmark.policy)
-    repeats, load = [], os.getloadavg()[0]
+    policy = load_policy(benchmark.policy)
+    views = policy.spec.interface.views
+    world = make_world(settings.task, benchmark.world, num_envs, threads=benchmark.threads, views=views)
+    recorder, repeats, load = Recorder(world), [], os.getloadavg()[0]
     for seed in range(benchmark.repeats + 1):
         parts = steering_iteration(policy, recorder, benchmark.task, seed)
         steps = len(recorder.tape.actions) * num_envs * ranks.count()

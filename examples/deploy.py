@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from score_rl.deploy.bundle.bundle import load_bundle
-from score_rl.deploy.drivers.proxy import ProxyRobot, RobotProcessConfig, spawn_robot
+from score_rl.deploy.drivers.proxy import ProxyRobot, robot_for, spawn_robot
 from score_rl.deploy.runtime.recorder import Recorder
 from score_rl.deploy.runtime.runtime import Runtime
 
@@ -19,7 +19,7 @@ def main(bundle: str, out: str, speed: float = 1.0) -> None:
     """Three episodes on the nominal twin, `speed` times real time."""
     policy = load_bundle(bundle)
     with tempfile.TemporaryDirectory() as folder:
-        config = RobotProcessConfig(policy.spec.task, "twin", address=Path(folder, "robot.sock"), speed=speed)
+        config = robot_for(policy.spec, world="twin", address=Path(folder, "robot.sock"), speed=speed)
         process = spawn_robot(config)
         try:
             with ProxyRobot(config.address) as robot, Recorder(Path(out), robot.spec, policy.spec.task) as recorder:

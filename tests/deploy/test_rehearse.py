@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,13 @@ from toys import policy_spec
 
 from score_rl.cli import main as cli
 from score_rl.cli.run import parse_options
+from score_rl.core.clouds import CloudConfig, cloud_views
 from score_rl.core.errors import ScoreError
 from score_rl.core.records import read_json, read_json_lines
 from score_rl.data.dataset import load_dataset
-from score_rl.deploy.bundle.bundle import create_bundle
+from score_rl.deploy.bundle.bundle import create_bundle, load_bundle
 from score_rl.deploy.bundle.spec import franka_leap_limits
-from score_rl.deploy.drivers.proxy import Faults, ProxyRobot, RobotProcessConfig, robot_status, spawn_robot
+from score_rl.deploy.drivers.proxy import Faults, ProxyRobot, RobotProcessConfig, robot_for, robot_status, spawn_robot
 from score_rl.deploy.runtime.control_loop import RunConfig
 from score_rl.pipeline.rehearsal import RehearseSettings, rehearse
 from score_rl.policies.flow.networks import NetworkConfig
@@ -40,9 +42,18 @@ SHORT_RAD = 0.02
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    keys = {"state": 23, "command": 23, "object_pose": 7}
-    config = RepresentationConfig(tuple(keys), history=2, horizon=6, action="delta")
+    return packed(tmp_path_factory.mktemp("bundle"), {"state": 23, "command": 23, "object_pose": 7})
+
+
+def packed(folder: Path, keys: dict[str, int], clouds: CloudConfig | None = None) -> Path:
+    """The bundle of a base policy that moves a little, and looks at a cube's clouds where they are given."""
+    views = {} if clouds is None else cloud_views(clouds, 1)
+    encoders = {"cloud": "pointnet", "cloud_seen": "raw"} if views else {}
+    config = RepresentationConfig(
+        tuple(keys), views=tuple(views), encoders=encoders, history=2, horizon=6, action="delta"
+    )
     spec = policy_spec(keys, FRANKA_LEAP.joint_names, 2, 6)
+    spec = replace(spec, interface=replace(spec.interface, views=views))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         flow = FlowConfig(width=None, steps=1)
@@ -51,9 +62,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for parameter in policy.network.head.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
     representation.actions.scale.fill_(SHORT_RAD)
-    folder = tmp_path_factory.mktemp("bundle")
     save_policy(folder / "base", policy.requires_grad_(False).eval(), {})
-    create_bundle(folder / "bundle", folder / "base", None, franka_leap_limits(), "pinch_cube", execute_steps=4)
+    create_bundle(
+        folder / "bundle", folder / "base", None, franka_leap_limits(views=views), "pinch_cube", execute_steps=4
+    )
     return folder / "bundle"
 
 
@@ -173,6 +185,16 @@ def test_the_example_is_short_and_runs(bundle: Path, tmp_path: Path, capsys: pyt
     runpy.run_path(str(EXAMPLE))["main"](str(bundle), str(tmp_path / "out"), speed=0.0)
     assert capsys.readouterr().out.count("steps {'pass':") == 3
     assert load_dataset(tmp_path / "out" / "dataset").num_episodes == 3
+
+
+def test_the_examples_robot_shows_what_is_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = {"state": 23, "command": 23, "palm_pose": 7}
+    looking = packed(tmp_path, keys, CloudConfig(points=16))
+    runpy.run_path(str(EXAMPLE))["main"](str(looking), str(tmp_path / "out"), speed=0.0)
+    assert capsys.readouterr().out.count("steps {'pass':") == 3
+    unknown = replace(load_bundle(looking).spec, task="pinch_cub")
+    with pytest.raises(ScoreError, match="did you mean 'pinch_cube'"):
+        robot_for(unknown)
 
 
 def test_the_client_needs_neither_simulator_nor_torch() -> None:

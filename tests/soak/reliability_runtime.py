@@ -36,8 +36,9 @@ from score_rl.core.records import read_json
 from score_rl.core.seeding import rng
 from score_rl.data.dataset import load_dataset
 from score_rl.deploy.bundle.bundle import load_bundle
+from score_rl.deploy.bundle.spec import BundleSpec
 from score_rl.deploy.drivers.protocol import RobotSpec
-from score_rl.deploy.drivers.proxy import ProxyRobot, RobotProcessConfig, robot_status, spawn_robot
+from score_rl.deploy.drivers.proxy import ProxyRobot, RobotProcessConfig, robot_for, robot_status, spawn_robot
 from score_rl.deploy.drivers.proxy_process import run_robot
 from score_rl.deploy.runtime.control_loop import EpisodeReport
 from score_rl.deploy.runtime.recorder import KILLED, Recorder
@@ -71,39 +72,40 @@ class Benchmark:
 
 def main(benchmark: Benchmark) -> None:
     """Both parts, into one result file; a part that is not run (0 kills, 0 minutes) stays as it was."""
-    task, source = load_bundle(benchmark.bundle).spec.task, describe_process()
+    policy, source = load_bundle(benchmark.bundle).spec, describe_process()
     record = read_json(benchmark.result) if benchmark.result.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         if benchmark.kills:
-            record["kills"] = kill(benchmark, task, Path(folder)) | source
+            record["kills"] = kill(benchmark, policy, Path(folder)) | source
             write_json(benchmark.result, record)
         if benchmark.minutes:
-            record["endurance"] = endure(benchmark, task, Path(folder)) | source
+            record["endurance"] = endure(benchmark, Path(folder)) | source
             write_json(benchmark.result, record)
 
 
 # ---- kills ------------------------------------------------------------------------------------------------------
 
 
-def kill(benchmark: Benchmark, task: str, folder: Path) -> dict[str, Any]:
+def kill(benchmark: Benchmark, policy: BundleSpec, folder: Path) -> dict[str, Any]:
     """Every kill's outcome, counted."""
     PROCESSES.set_forkserver_preload(["score_rl.cli.main", "score_rl.deploy.drivers.proxy_process"])
     moments = rng("reliability", benchmark.seed)
-    config = RobotProcessConfig(task, benchmark.world, address=folder / "robot.sock", speed=benchmark.kill_speed)
+    address = folder / "robot.sock"
+    config = robot_for(policy, world=benchmark.world, address=address, speed=benchmark.kill_speed)
     robot, spec = start_robot(config)
     clients: list[dict[str, Any]] = []
     robots: list[dict[str, Any]] = []
     with progress("kill", total=benchmark.kills) as advance:
         for number in range(benchmark.kills):
             out = folder / f"run-{number}"
-            client = start_client(benchmark, config.address, out, number)
+            client = start_client(benchmark, address, out, number)
             time.sleep(float(moments.uniform(0.0, 5.0)))
             if number % 2 == 0:
-                clients.append(kill_client(client, config, out, spec, task))
+                clients.append(kill_client(client, config, out, spec, policy.task))
             else:
                 robots.append(kill_robot(client, robot, out))
                 robot, spec = start_robot(config)
-                status = robot_status(config.address)
+                status = robot_status(address)
                 robots[-1]["restarted_at_rest"] = status["resting"] and not status["driven"]
             shutil.rmtree(out)
             advance()
@@ -206,18 +208,18 @@ def kill_robot(client: BaseProcess, robot: BaseProcess, out: Path) -> dict[str, 
 # ---- endurance --------------------------------------------------------------------------------------------------
 
 
-def endure(benchmark: Benchmark, task: str, folder: Path) -> dict[str, Any]:
+def endure(benchmark: Benchmark, folder: Path) -> dict[str, Any]:
     """Episodes in real time until the time is over."""
     torch.set_num_threads(1)
     policy = load_bundle(benchmark.bundle)
-    config = RobotProcessConfig(task, benchmark.world, address=folder / "endure.sock")
+    config = robot_for(policy.spec, world=benchmark.world, address=folder / "endure.sock")
     process = spawn_robot(config)
     reports: list[EpisodeReport] = []
     memory: list[tuple[float, float, float]] = []
     began = sampled = time.monotonic()
     with (
         ProxyRobot(config.address) as robot,
-        Recorder(folder / "endurance", robot.spec, task) as recorder,
+        Recorder(folder / "endurance", robot.spec, policy.spec.task) as recorder,
         progress("endure [min]", total=math.ceil(benchmark.minutes)) as advance,
     ):
         runtime = Runtime(policy, robot, robot.spec, recorder=recorder)

@@ -223,7 +223,8 @@ class Robot(threading.Thread):
         self.client.reset(seed=self.number)
         for _ in range(spec.history):
             self.client.observe({key: frame_of(array, random) for key, array in spec.interface.observation.items()})
-        question, first = self.client.request(), None
+        views = {key: frame_of(array, random) for key, array in spec.interface.views.items()}
+        question, first = self.client.request(views), None
         time.sleep(float(random.uniform(0, 1 / RATE_HZ)))
         due = time.monotonic()
         while not self.stop.is_set():
@@ -326,7 +327,8 @@ def hostile(server: ServerProcess, messages: int, attackers: int, seed: int) -> 
     robot.client.connect()
     spec, random = robot.client.metadata, rng("hostile", seed, "valid")
     robot.client.observe({key: frame_of(array, random) for key, array in spec.interface.observation.items()})
-    target = Target("127.0.0.1", server.port, robot.client.request())
+    views = {key: frame_of(array, random) for key, array in spec.interface.views.items()}
+    target = Target("127.0.0.1", server.port, robot.client.request(views))
     before = server.usage()
     robot.start()
     began = time.monotonic()

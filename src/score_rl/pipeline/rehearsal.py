@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
-from score_rl.core.clouds import config_of
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.files import write_json
 from score_rl.core.progress import progress
@@ -22,7 +21,15 @@ from score_rl.core.records import validate
 from score_rl.core.statistics import paired_difference, wilson
 from score_rl.data.dataset import Dataset, load_dataset
 from score_rl.deploy.bundle.bundle import Bundle, load_bundle
-from score_rl.deploy.drivers.proxy import FASTEST, Faults, ProxyRobot, RobotProcessConfig, check_config, spawn_robot
+from score_rl.deploy.drivers.proxy import (
+    FASTEST,
+    Faults,
+    ProxyRobot,
+    RobotProcessConfig,
+    check_config,
+    robot_for,
+    spawn_robot,
+)
 from score_rl.deploy.guard.support_alarm import SupportAlarm
 from score_rl.deploy.runtime.control_loop import EpisodeReport, RunConfig
 from score_rl.deploy.runtime.recorder import EventLog, Recorder
@@ -30,7 +37,7 @@ from score_rl.deploy.runtime.runtime import Runtime
 from score_rl.evaluation.evaluate import Evaluation, evaluate
 from score_rl.pipeline.inputs import Notify, content_hash, open_run, silent, world_hashes
 from score_rl.sim.open import check_world, is_domain, open_world
-from score_rl.sim.task import get_task, task_names
+from score_rl.sim.task import task_names
 
 RESULT, RECORDING, EVENTS = "rehearsal.json", "recording", "events.jsonl"
 
@@ -170,17 +177,8 @@ def _deploy(
 
 def _robot(policy: Bundle, settings: RehearseSettings, address: Path) -> RobotProcessConfig:
     """The robot that a policy is rehearsed with."""
-    views = policy.spec.interface.views
-    return RobotProcessConfig(
-        observation="cloud" if views else "pose",
-        cloud=config_of(views, len(get_task(policy.spec.task).observed)),
-        task=policy.spec.task,
-        world=settings.world,
-        robot_seed=settings.robot_seed,
-        address=address,
-        speed=settings.speed,
-        faults=settings.faults,
-    )
+    same = {name: getattr(settings, name) for name in ("world", "robot_seed", "speed", "faults")}
+    return robot_for(policy.spec, address=address, **same)
 
 
 def compare(evaluated: Evaluation, reports: Sequence[EpisodeReport], recording: Dataset) -> dict[str, Any]:

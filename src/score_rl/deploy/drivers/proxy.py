@@ -23,15 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from score_rl.contracts import ArraySpec, Interface
-from score_rl.core.clouds import CloudConfig, Sight
+from score_rl.core.clouds import CloudConfig, Sight, config_of
 from score_rl.core.errors import ScoreError
 from score_rl.core.files import to_plain
 from score_rl.core.interfaces import as_array, check_interface
 from score_rl.core.ranges import NonNegative, Range, Seed, Share
 from score_rl.core.records import check, parse, validate
+from score_rl.deploy.bundle.spec import BundleSpec
 from score_rl.deploy.drivers.address import answers, check_address
 from score_rl.deploy.drivers.lines import LineError, Lines, decode, encode
 from score_rl.deploy.drivers.protocol import Reading, RobotLost, RobotSpec
+from score_rl.sim.task import get_task
 
 LONGEST_S = 3600.0
 """No delay or time to wait is longer."""
@@ -87,6 +89,16 @@ class RobotProcessConfig:
     """The fingertips sense contact forces."""
     faults: Faults = field(default_factory=Faults)
     """What goes wrong."""
+
+
+def robot_for(policy: BundleSpec, **settings: Any) -> RobotProcessConfig:
+    """A robot with a bundle's task before it, which can be looked at as its policy needs.
+
+    settings: further fields. Raises ScoreError for views that no simulated robot has, and for another task.
+    """
+    views = policy.interface.views
+    cloud = config_of(views, len(get_task(policy.task).observed))
+    return RobotProcessConfig(policy.task, observation="cloud" if views else "pose", cloud=cloud, **settings)
 
 
 def check_config(config: RobotProcessConfig) -> None:
