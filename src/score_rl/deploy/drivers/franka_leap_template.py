@@ -7,7 +7,7 @@ Copy this file into a package of your own, adapt what is marked ADAPT, and name 
 
     score run BUNDLE --robot my_franka_leap --options arm=172.16.0.2 hand=/dev/ttyUSB0 look=my_package.camera:look
 
-and for a policy that sees poses `pose=my_package.camera:pose` beside it or in place of it (docs/deploy.md shows both).
+and for a policy that sees poses `pose=my_package.camera:pose` beside it or in its place (docs/deploy.md has both).
 
 It has been written after the two libraries' documentation and has not moved a robot. Before it may: hang the arm
 free of everything, check sign and zero of every joint with motions of 0.05 rad, press the emergency stop once in
