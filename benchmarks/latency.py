@@ -137,7 +137,8 @@ def with_unet(bundle: Bundle, folder: Path, task: str) -> Bundle:
     torch.manual_seed(0)
     policy = ConditionalFlow(base.spec, replace(base.config, network=UNET), base.representation)
     save_policy(folder / "unet", policy, {})
-    return create_bundle(folder / "unet-bundle", folder / "unet", None, robot_limits(task, "proxy"), task)
+    limits = robot_limits(task, "proxy", views=base.spec.interface.views)
+    return create_bundle(folder / "unet-bundle", folder / "unet", None, limits, task)
 
 
 def main() -> None:
@@ -147,19 +148,15 @@ def main() -> None:
     process, load = describe_process(), os.getloadavg()[0]  # first, while all cores of the machine are seen
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        bundle = create_bundle(
-            folder / "bundle",
-            benchmark.policy,
-            steering_bundle(benchmark.steering),
-            robot_limits(benchmark.task, "proxy"),
-            benchmark.task,
-        )
+        folder, base = Path(temporary), load_policy(benchmark.policy)
+        limits = robot_limits(benchmark.task, "proxy", views=base.spec.interface.views)
+        steering = steering_bundle(benchmark.steering)
+        bundle = create_bundle(folder / "bundle", benchmark.policy, steering, limits, benchmark.task)
         records = [measure(benchmark, bundle, folder, "steered")]
         if benchmark.unet:
             records.append(measure(benchmark, with_unet(bundle, folder, benchmark.task), folder, "paper_unet"))
     result = {"benchmark": "latency", "settings": benchmark, **process, "load_average": round(load, 2)}
-    write_json(benchmark.result, result | {"base": load_policy(benchmark.policy).config, "records": records})
+    write_json(benchmark.result, result | {"base": base.config, "records": records})
 
 
 if __name__ == "__main__":
