@@ -168,6 +168,7 @@ TABLES = {
     "reliability_runtime.json": runtime_table,
     "rehearsal.json": rehearsal_table,
     "latency.json": latency_table,
+    "latency_clouds.json": latency_table,
     "engines.json": engines_table,
     "engines_speed.json": speed_table,
     "hardware.json": hardware_table,
