@@ -102,10 +102,11 @@ def main(benchmark: Benchmark) -> None:
     names = tuple(thing.name for thing in task.objects)
     watch = Watch(task.success, names)
     domain = load_domain(benchmark.world, task.parameters)
-    world = SimulatedWorld(
-        replace(task, success=watch), domain, benchmark.episodes, benchmark.robot_seed, 0, None, None
-    )
     base, steered = benchmark.load()
+    views = base.spec.interface.views
+    world = SimulatedWorld(
+        replace(task, success=watch), domain, benchmark.episodes, benchmark.robot_seed, views=views
+    )
     played = evaluate(world, steered.deciders(base)["score_det"], benchmark.seeds, steered.spec.execute_steps)
     failures = classified(list(played.episodes), np.stack(watch.steps), names)
     process = describe_process()

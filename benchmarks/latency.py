@@ -26,14 +26,13 @@ import tyro
 from score_rl.core.files import write_json
 from score_rl.core.process import describe_process
 from score_rl.core.progress import progress
-from score_rl.deploy.bundle.bundle import Bundle, create_bundle
+from score_rl.deploy.bundle.bundle import Bundle
 from score_rl.deploy.bundle.export import export_onnx, largest_difference
 from score_rl.deploy.bundle.onnx_runtime import OnnxPolicy
+from score_rl.pipeline import deployment
 from score_rl.pipeline.deployment import noise, real_windows
-from score_rl.pipeline.inputs import steering_bundle
-from score_rl.pipeline.limits import robot_limits
 from score_rl.policies.flow.networks import NetworkConfig
-from score_rl.policies.flow.policy import ConditionalFlow, load_policy, save_policy
+from score_rl.policies.flow.policy import ConditionalFlow, save_policy
 
 UNET = NetworkConfig(kind="unet", widths=(256, 512, 1024), time_features=32)
 """The paper's network."""
@@ -137,8 +136,7 @@ def with_unet(bundle: Bundle, folder: Path, task: str) -> Bundle:
     torch.manual_seed(0)
     policy = ConditionalFlow(base.spec, replace(base.config, network=UNET), base.representation)
     save_policy(folder / "unet", policy, {})
-    limits = robot_limits(task, "proxy", views=base.spec.interface.views)
-    return create_bundle(folder / "unet-bundle", folder / "unet", None, limits, task)
+    return deployment.bundle(folder / "unet", folder / "unet-bundle", task=task, world="proxy")
 
 
 def main() -> None:
@@ -148,15 +146,15 @@ def main() -> None:
     process, load = describe_process(), os.getloadavg()[0]  # first, while all cores of the machine are seen
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as temporary:
-        folder, base = Path(temporary), load_policy(benchmark.policy)
-        limits = robot_limits(benchmark.task, "proxy", views=base.spec.interface.views)
-        steering = steering_bundle(benchmark.steering)
-        bundle = create_bundle(folder / "bundle", benchmark.policy, steering, limits, benchmark.task)
+        folder = Path(temporary)
+        bundle = deployment.bundle(
+            benchmark.policy, folder / "bundle", task=benchmark.task, world="proxy", steering=benchmark.steering
+        )
         records = [measure(benchmark, bundle, folder, "steered")]
         if benchmark.unet:
             records.append(measure(benchmark, with_unet(bundle, folder, benchmark.task), folder, "paper_unet"))
     result = {"benchmark": "latency", "settings": benchmark, **process, "load_average": round(load, 2)}
-    write_json(benchmark.result, result | {"base": base.config, "records": records})
+    write_json(benchmark.result, result | {"base": bundle.base.config, "records": records})
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def main(config: Benchmark) -> None:
     policy = open_policy(config.base)
     steering = load_trained(steering_bundle(config.steering), policy)
     seeds = range(FIRST_SEED, FIRST_SEED + config.states)
-    world = open_world(config.world, config.num_envs, config.task)
+    world = open_world(config.world, config.num_envs, config.task, views=policy.spec.interface.views)
     latents = torch.randn(config.latents, *policy.spec.latent_shape, generator=torch_generator("limit", 0)).clamp(
         -3, 3
     )

@@ -68,10 +68,10 @@ def main(benchmark: Benchmark) -> None:
     base, steered = benchmark.load()
     worlds = {"as it is": rough, **{f"without {effect}": without(rough, effect) for effect in EFFECTS}}
     worlds["with none of them"] = without(rough, *EFFECTS)
-    decider = steered.deciders(base)["score_det"]
+    decider, views = steered.deciders(base)["score_det"], base.spec.interface.views
     rows: list[dict[str, Any]] = []
     for name, domain in worlds.items():
-        world = make_world(benchmark.task, domain, benchmark.episodes, benchmark.robot_seed)
+        world = make_world(benchmark.task, domain, benchmark.episodes, benchmark.robot_seed, views=views)
         played = evaluate(world, decider, benchmark.seeds, steered.spec.execute_steps).episodes
         won, stops = sum(e.success_end for e in played), sum(e.fault for e in played)
         figures = {"n": len(played), "successes_end": won, "stops": stops}

@@ -93,32 +93,34 @@ def hard(domain: Domain) -> Domain:
 
 @dataclass(frozen=True)
 class Played:
-    """Episodes without a stop."""
+    """Episodes without a stop, in a domain that has one."""
 
+    domain: Domain
     world: FeltWorld
     steps: list[int]
     successes: int | None
     """None where the commands were another world's."""
 
 
-def play(task: Task, domain: Domain, benchmark: Benchmark, commanded: Played | None = None) -> Played:
+def play(by: BaseDecider | Played, task: Task, domain: Domain, benchmark: Benchmark) -> Played:
     """The episodes by the base policy, or by what it commanded in another world, as long as they lasted there."""
     n = benchmark.episodes
     world = FeltWorld(task, replace(domain, protective_stop=ProtectiveStop()), n, benchmark.robot_seed)
     world.told, world.sent = [], []
     seeds = range(1_000_000, 1_000_000 + n)
-    if commanded is None:
-        episodes = evaluate(world, BaseDecider(load_policy(benchmark.base)), seeds, 8).episodes
-        return Played(world, [one.steps for one in episodes], sum(one.success_end for one in episodes))
+    if isinstance(by, BaseDecider):
+        episodes = evaluate(world, by, seeds, 8).episodes
+        return Played(domain, world, [one.steps for one in episodes], sum(one.success_end for one in episodes))
     world.reset(seeds)
-    for command in commanded.world.sent:
+    for command in by.world.sent:
         world.step(command)
-    return Played(world, commanded.steps, None)
+    return Played(domain, world, by.steps, None)
 
 
-def measured(title: str, played: Played, domain: Domain) -> dict[str, object]:
+def measured(title: str, played: Played) -> dict[str, object]:
     """Success, and for every reading how many episodes go beyond the stop's force, and by which link."""
-    stop, timestep_s, world = domain.protective_stop, domain.physics.timestep_s, played.world
+    domain, world = played.domain, played.world
+    stop, timestep_s = domain.protective_stop, domain.physics.timestep_s
     pad = float(np.exp(-timestep_s / world.parameters[0]["contact.time_constant_s"][0]))
     forces = np.concatenate(world.told, axis=1)
     if domain.physics.engine == "physx":  # told behind the pad
@@ -168,15 +170,15 @@ def main(benchmark: Benchmark) -> None:
     """Play, count and write."""
     torch.set_num_threads(1)
     task, proxy, physx = get_task("pinch_cube"), load_domain("proxy"), load_domain("proxy_physx")
-    here, there = (play(task, domain, benchmark) for domain in (proxy, physx))
-    stiff = hard(proxy)
+    base = BaseDecider(load_policy(benchmark.base))
+    here, there = (play(base, task, domain, benchmark) for domain in (proxy, physx))
     found = [
-        measured("MuJoCo", here, proxy),
-        measured("PhysX", there, physx),
-        measured("MuJoCo, commanded as in PhysX", play(task, proxy, benchmark, there), proxy),
-        measured("PhysX, commanded as in MuJoCo", play(task, physx, benchmark, here), physx),
-        measured("MuJoCo, hand on table as slippery", play(slippery(task), proxy, benchmark), proxy),
-        measured("MuJoCo, hard contacts", play(task, stiff, benchmark), stiff),
+        measured("MuJoCo", here),
+        measured("PhysX", there),
+        measured("MuJoCo, commanded as in PhysX", play(there, task, proxy, benchmark)),
+        measured("PhysX, commanded as in MuJoCo", play(here, task, physx, benchmark)),
+        measured("MuJoCo, hand on table as slippery", play(base, slippery(task), proxy, benchmark)),
+        measured("MuJoCo, hard contacts", play(base, task, hard(proxy), benchmark)),
     ]
     about = {"benchmark": "stop", "task": "pinch_cube", "robot_seed": benchmark.robot_seed, **describe_process()}
     write_json(benchmark.result, about | {"engines": found})

@@ -30,7 +30,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -222,9 +222,8 @@ class Robot(threading.Thread):
         spec, random = self.client.metadata, rng("robot", self.number)
         self.client.reset(seed=self.number)
         for _ in range(spec.history):
-            self.client.observe({key: frame_of(array, random) for key, array in spec.interface.observation.items()})
-        views = {key: frame_of(array, random) for key, array in spec.interface.views.items()}
-        question, first = self.client.request(views), None
+            self.client.observe(arrays_of(spec.interface.observation, random))
+        question, first = self.client.request(arrays_of(spec.interface.views, random)), None
         time.sleep(float(random.uniform(0, 1 / RATE_HZ)))
         due = time.monotonic()
         while not self.stop.is_set():
@@ -249,12 +248,13 @@ class Robot(threading.Thread):
             return None
 
 
-def frame_of(array: ArraySpec, random: np.random.Generator) -> np.ndarray:
-    """Numbers for one key; a pose (7) gets a unit quaternion."""
-    values = random.uniform(-0.5, 0.5, array.shape).astype(np.float32)
-    if array.shape == (7,):
-        values[3:] /= np.linalg.norm(values[3:])
-    return values
+def arrays_of(specs: Mapping[str, ArraySpec], random: np.random.Generator) -> dict[str, np.ndarray]:
+    """Numbers for every key; a pose (7) gets a unit quaternion."""
+    arrays = {key: random.uniform(-0.5, 0.5, array.shape).astype(np.float32) for key, array in specs.items()}
+    for values in arrays.values():
+        if values.shape == (7,):
+            values[3:] /= np.linalg.norm(values[3:])
+    return arrays
 
 
 def percentiles(values_s: Sequence[float]) -> dict[str, float | None]:
@@ -326,9 +326,9 @@ def hostile(server: ServerProcess, messages: int, attackers: int, seed: int) -> 
     robot = Robot(server.port, 0, timeout_s=5.0, stop=stop)
     robot.client.connect()
     spec, random = robot.client.metadata, rng("hostile", seed, "valid")
-    robot.client.observe({key: frame_of(array, random) for key, array in spec.interface.observation.items()})
-    views = {key: frame_of(array, random) for key, array in spec.interface.views.items()}
-    target = Target("127.0.0.1", server.port, robot.client.request(views))
+    robot.client.observe(arrays_of(spec.interface.observation, random))
+    question = robot.client.request(arrays_of(spec.interface.views, random))
+    target = Target("127.0.0.1", server.port, question)
     before = server.usage()
     robot.start()
     began = time.monotonic()
