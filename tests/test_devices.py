@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from toys import ToyWorld
 
-from score_rl.contracts import ArraySpec, Frame, Interface, Observation
+from score_rl.contracts import ArraySpec, Frame, Interface, Observation, World
 from score_rl.core.clouds import CLOUD, CLOUD_SEEN
+from score_rl.core.errors import ScoreError
 from score_rl.core.runs import start_run
 from score_rl.core.seeding import rng, seeded
 from score_rl.core.testing import check_world
@@ -31,6 +32,8 @@ from score_rl.policies.flow.networks import NetworkConfig
 from score_rl.policies.flow.policy import FlowConfig, PolicyConfig, load_policy
 from score_rl.policies.flow.representation import RepresentationConfig
 from score_rl.policies.flow.train import PretrainConfig
+from score_rl.sim.moved import MovedWorld
+from score_rl.sim.open import open_world
 from score_rl.steering import loop
 from score_rl.steering.config import Stage, SteerConfig
 from score_rl.steering.method import Trained
@@ -171,6 +174,49 @@ def test_the_pretended_device_is_one() -> None:
 @pytest.mark.slow
 def test_a_world_keeps_its_contract(device: str) -> None:
     check_world(lambda: DeviceWorld(2, 2, device))
+    check_world(lambda: MovedWorld(DeviceWorld(2, 2), device))
+
+
+def test_a_world_on_the_cpu_is_opened_there(device: str) -> None:
+    here, there = open_world(world_of("cpu"), 2), open_world(world_of("cpu"), 2, device=device)
+    assert there.spec == replace(here.spec, device=device)
+    assert open_world(world_of(device), 2, device=device).spec == there.spec
+    here.reset([3, 4]), there.reset([3, 4])
+    assert there.goal.tolist() == here.goal.tolist()
+    action = torch.tensor([[0.5], [-0.25]])
+    for _ in range(9):  # over the end of an episode
+        one, other = here.step(action), there.step(action.to(device))
+        assert other.reward.device.type == torch.device(device).type and other.done.tolist() == one.done.tolist()
+        for mine, its in ((one.observation, other.observation), (one.final_observation, other.final_observation)):
+            assert {key: value.tolist() for key, value in its.critic.items()} == {
+                key: value.tolist() for key, value in mine.critic.items()
+            }
+    seen = there.look((CLOUD,), torch.tensor([1], device=device))[CLOUD]
+    assert seen.device.type == torch.device(device).type
+    assert seen.tolist() == here.look((CLOUD,), torch.tensor([1]))[CLOUD].tolist()
+
+
+def test_an_unknown_device_is_refused_before_a_world_is_opened() -> None:
+    with pytest.raises(ScoreError, match="unknown device 'cud'; did you mean"):
+        open_world("test_devices:never", 2, device="cud")
+
+
+def never(num_envs: int) -> World:
+    """Must not be called."""
+    raise AssertionError
+
+
+@pytest.mark.slow
+def test_a_policy_computes_there_beside_a_world_here(base: Path, tmp_path: Path, device: str) -> None:
+    few = EvaluateConfig(episodes=2, num_envs=2, traced=1, spread=SpreadConfig(states=2, samples=2))
+    records = {}
+    for name, uri, where in (("moved", world_of("cpu"), device), ("there", world_of(device), "")):
+        settings = SteerSettings(worlds=(uri,), control_steps=(16,), num_envs=2, learner=LEARNER, device=where)
+        steered = stages.steer(settings, base, tmp_path / name)
+        amount = EvaluateSettings(world=uri, evaluation=few, device=where)
+        found = stages.evaluate(amount, base, tmp_path / f"{name}_seen", steering=steered.directory).records
+        records[name] = [record["jerk_rms_mean"] for record in found]
+    assert records["moved"] == pytest.approx(records["there"], rel=1e-3)
 
 
 @pytest.mark.slow

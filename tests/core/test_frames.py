@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from toys import ToyWorld
 
-from score_rl.core.frames import LazyFrame, only
+from score_rl.core.frames import LazyFrame, only, to_device
 
 
 def counting() -> tuple[LazyFrame, list[list[int]]]:
@@ -37,3 +37,12 @@ def test_some_rows_alone() -> None:
 def test_other_frames_are_as_they_are() -> None:
     frame = ToyWorld(2).reset([0, 1]).critic
     assert only(frame, torch.tensor([True, False])).keys() == frame.keys()
+
+
+def test_a_frame_that_goes_to_a_device_is_still_computed_when_it_is_read() -> None:
+    frame, asked = counting()
+    there = to_device(frame, "cpu")
+    assert list(there) == ["a"] and asked == []
+    assert only(there, torch.tensor([False, False, True]))["a"].tolist() == [[0, 0], [0, 0], [2, 20]]
+    assert there["a"].tolist() == frame["a"].tolist() and asked == [[2], [0, 1, 2], [0, 1, 2]]
+    assert to_device({"a": torch.ones(1)}, "cpu")["a"].tolist() == [1]

@@ -42,7 +42,22 @@ class LazyFrame(Mapping[str, Tensor]):
             for key, value in found.items()
         }
 
+    def to(self, device: str) -> LazyFrame:
+        """The same frame on a torch device, computed where and when it would be."""
+
+        def compute(index: Tensor) -> dict[str, Tensor]:
+            return {key: value.to(device) for key, value in self._compute(index.cpu()).items()}
+
+        return LazyFrame(self._keys, self._n, compute)
+
 
 def only(frame: Frame, rows: Tensor) -> dict[str, Tensor]:
     """A frame of which only `rows` (n,) bool will be read; the others' values mean nothing."""
     return frame.only(rows) if isinstance(frame, LazyFrame) else dict(frame)
+
+
+def to_device(frame: Frame, device: str) -> Frame:
+    """A frame on a torch device."""
+    return (
+        frame.to(device) if isinstance(frame, LazyFrame) else {key: value.to(device) for key, value in frame.items()}
+    )

@@ -268,7 +268,7 @@ def steer(
     initial, started = open_trained("start", start, base)
     hashes |= started
     dumps = out / "nan" if ranks.rank() == 0 else None
-    how = {"nan_dump_dir": dumps, "views": base.spec.interface.views}
+    how = {"nan_dump_dir": dumps, "views": base.spec.interface.views, "device": settings.device}
     worlds = [open_world(world, settings.num_envs, settings.task, **how) for world in settings.worlds]
     try:
         plan = [Stage(world, steps) for world, steps in zip(worlds, settings.control_steps)]
@@ -388,7 +388,7 @@ def _evaluation_world(settings: EvaluateSettings, policy: PolicySpec, out: Path,
     """The world to evaluate a policy in; guarded_steps: steps of a chunk that a guard watches, None without one."""
     amount = settings.evaluation
     envs = max(1, min(amount.num_envs, amount.episodes))
-    how = {"nan_dump_dir": out / "nan", "views": policy.interface.views}
+    how = {"nan_dump_dir": out / "nan", "views": policy.interface.views, "device": settings.device}
     world = open_world(settings.world, envs, settings.task, settings.robot_seed, **how)
     if guarded_steps is None:
         return world

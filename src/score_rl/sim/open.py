@@ -20,8 +20,10 @@ from score_rl.core import plugins
 from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.extras import optional
 from score_rl.core.interfaces import check_world_spec
+from score_rl.core.parallel import check_device
 from score_rl.sim.adapters.named import open_gymnasium, open_maniskill, open_vecenv
 from score_rl.sim.domain import load_domain, shipped_domains
+from score_rl.sim.moved import MovedWorld
 from score_rl.sim.robot import CONTROL_RATE_HZ
 from score_rl.sim.task import TASKS, get_task, task_names
 
@@ -48,15 +50,32 @@ def open_world(
     threads: int = 0,
     nan_dump_dir: Path | None = None,
     views: Mapping[str, ArraySpec] | None = None,
+    device: str = "",
 ) -> World:
     """The world of a URI.
 
     task, robot_seed, threads, nan_dump_dir, views: of a domain, see `sim.world.make_world`; other worlds have no use
-    for them. Raises ScoreError that says what there is instead, where nothing has that name, and where a plugin
-    fails or gives something that is no World, or one that contradicts itself.
+    for them. device: torch device of every tensor of the world, wherever it is simulated ("": there).
+    Raises ScoreError that says what there is instead, where nothing has that name, and where a plugin fails or gives
+    something that is no World, or one that contradicts itself.
     """
     uri = str(uri)
     check_world(uri, task)
+    if device:
+        check_device(device)
+    world = _open(uri, num_envs, task, robot_seed, threads, nan_dump_dir, views)
+    return MovedWorld(world, device) if device and device != world.spec.device else world
+
+
+def _open(
+    uri: str,
+    num_envs: int,
+    task: str,
+    robot_seed: int,
+    threads: int,
+    nan_dump_dir: Path | None,
+    views: Mapping[str, ArraySpec] | None,
+) -> World:
     if is_domain(uri):
         with optional("a simulated task"):
             from score_rl.sim.world import make_world

@@ -93,6 +93,9 @@ class SteerSettings:
     """Environments that run side by side."""
     threads: Count = 1
     """CPU threads of torch (the simulator uses all cores); results are bit-exact for the same number only."""
+    device: str = ""
+    """Torch device where base policy and learner compute, "cuda" say for a large policy; by default where the world
+    does."""
     learner: SteerConfig = field(default_factory=SteerConfig)
     """Latent, PPO and penalties."""
     residual: ResidualConfig = field(default_factory=ResidualConfig)
@@ -131,6 +134,8 @@ class TicketSettings:
     """Environments that run side by side."""
     threads: Count = 1
     """CPU threads of torch."""
+    device: str = ""
+    """Torch device where the base policy computes; by default where the world does."""
     seed: Seed = 0
     """Seed of candidates and episodes."""
     execute_steps: Count = 8
@@ -150,6 +155,7 @@ class TicketSettings:
             control_steps=(self.control_steps,),
             num_envs=self.num_envs,
             threads=self.threads,
+            device=self.device,
             learner=learner,
             base_ticket=self.search,
         )
@@ -163,6 +169,7 @@ def ticket_settings(steer: SteerSettings) -> TicketSettings:
         control_steps=sum(steer.control_steps) // 3,
         num_envs=steer.num_envs,
         threads=steer.threads,
+        device=steer.device,
         seed=steer.learner.seed,
         execute_steps=steer.learner.execute_steps,
     )
@@ -178,6 +185,8 @@ class EvaluateSettings:
     """Where to evaluate: a domain (twin, proxy, PATH.toml), an installed world or package.module:factory."""
     robot_seed: Seed = 0
     """Which robot of the domain; take the one that the demonstrations were recorded on."""
+    device: str = ""
+    """Torch device where policies compute; by default where the world does."""
     execute_steps: Count | None = None
     """Control steps run of every chunk; by default as in steering, or half the horizon without steering."""
     policies: tuple[str, ...] = ()
