@@ -3,11 +3,13 @@
     score --task push_ball --observation cloud collect --robot-seed 101 --out runs/cloud_recipes/demonstrations
     score --task push_ball --recipe paper collect --robot-seed 101 --out runs/cloud_recipes/demonstrations_paper
     python benchmarks/cloud_recipes.py train --device cuda
-    python benchmarks/cloud_recipes.py evaluate
+    python benchmarks/cloud_recipes.py steer --device cuda
+    python benchmarks/cloud_recipes.py evaluate --device cuda
 
 Both collections are of the same episodes, number for number; the paper's shows 512 points of object and hand.
 Trainings may run side by side (`train --only ...`) and on another machine than evaluations: what is told of them
-comes from their own records. Policies act in the proxy of that robot, base and z = 0, on the same seeds.
+comes from their own records. Policies act in the proxy of that robot: base, z = 0 and, where one was steered, SCORE,
+on the same seeds. What the default comes to with steering is `experiments/clouds.toml`.
 """
 
 from __future__ import annotations
@@ -61,9 +63,8 @@ class Train:
     def run(self) -> None:
         """One policy after the other."""
         for name in self.only:
-            shown = "demonstrations_paper" if name == "paper" else "demonstrations"
             settings = PretrainSettings(replace(self.training(name), device=self.device))
-            stages.pretrain(settings, self.root / shown, self.root / name, notify=print)
+            stages.pretrain(settings, demonstrations(self.root, name), self.root / name, notify=print)
 
     def training(self, name: str) -> PretrainConfig:
         """Settings of a variant."""
@@ -72,6 +73,34 @@ class Train:
             return replace(training, steps=self.paper_steps, checkpoint_every=self.paper_steps)
         training = get_recipe(self.task, observation="cloud").pretrain.training
         return training if name == "default" else replace(training, augmentation=AUGMENTATIONS[name][1])
+
+
+@dataclass(frozen=True)
+class Steer:
+    """Calibrate the twin and steer in it, by the task's own settings."""
+
+    task: str = "push_ball"
+    """Task."""
+    root: Path = Path("runs/cloud_recipes")
+    """Where demonstrations and policies are and steering goes."""
+    only: tuple[str, ...] = ("paper",)
+    """Variants."""
+    device: str = "cuda"
+    """Torch device of base policy and learner."""
+    num_envs: int = 128
+    """Environments side by side."""
+    control_steps: int = 400_000
+    """Budget."""
+
+    def run(self) -> None:
+        """One policy after the other."""
+        for name in self.only:
+            recipe = get_recipe(self.task, PAPER) if name == "paper" else get_recipe(self.task, observation="cloud")
+            shown, twin = demonstrations(self.root, name), self.root / f"calibration_{name}"
+            world = str(stages.calibrate(recipe.calibrate, shown, twin, notify=print).twin)
+            steer = replace(recipe.steer, worlds=(world,), control_steps=(self.control_steps,))
+            steer = replace(steer, device=self.device, num_envs=self.num_envs)
+            stages.steer(steer, self.root / name, self.root / f"steering_{name}", notify=print)
 
 
 @dataclass(frozen=True)
@@ -88,6 +117,8 @@ class Evaluate:
     """Variants that act; what others did before is told too, and of all how they were trained."""
     episodes: int = 100
     """n."""
+    device: str = ""
+    """Torch device; by default the CPU."""
     result: Path = Path("benchmarks/results/cloud_recipes.json")
     """Result file to write."""
 
@@ -96,14 +127,21 @@ class Evaluate:
         recipe = get_recipe(self.task, observation="cloud")
         amount = replace(recipe.evaluate.evaluation, episodes=self.episodes, spread=SpreadConfig(states=32))
         settings = replace(recipe.evaluate, world="proxy", robot_seed=self.robot_seed, evaluation=amount)
-        settings = replace(settings, execute_steps=recipe.steer.learner.execute_steps)
+        settings = replace(settings, execute_steps=recipe.steer.learner.execute_steps, device=self.device)
         records = []
         for name in [name for name in LABELS if (self.root / name).exists()]:
             out, acts = self.root / f"evaluation_{name}", []
             if name in self.only or (out / "result.json").exists():
-                acts = stages.evaluate(settings, self.root / name, out, notify=print).records
+                steered = self.root / f"steering_{name}"
+                found = steered if steered.exists() else None
+                acts = stages.evaluate(settings, self.root / name, out, steering=found, notify=print).records
             records.append({"task": self.task, "variant": name, **trained(self.root / name), "evaluations": acts})
         write_json(self.result, records)
+
+
+def demonstrations(root: Path, name: str) -> Path:
+    """What a variant is trained on."""
+    return root / ("demonstrations_paper" if name == "paper" else "demonstrations")
 
 
 def trained(directory: Path) -> dict[str, Any]:
@@ -130,4 +168,4 @@ def trained(directory: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    tyro.cli(Train | Evaluate, description=__doc__).run()
+    tyro.cli(Train | Steer | Evaluate, description=__doc__).run()
