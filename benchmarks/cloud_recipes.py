@@ -130,12 +130,13 @@ class Evaluate:
         settings = replace(settings, execute_steps=recipe.steer.learner.execute_steps, device=self.device)
         records = []
         for name in [name for name in LABELS if (self.root / name).exists()]:
-            out, acts = self.root / f"evaluation_{name}", []
+            out, acts, steering = self.root / f"evaluation_{name}", [], self.root / f"steering_{name}"
+            found = steering if steering.exists() else None
             if name in self.only or (out / "result.json").exists():
-                steered = self.root / f"steering_{name}"
-                found = steered if steered.exists() else None
                 acts = stages.evaluate(settings, self.root / name, out, steering=found, notify=print).records
-            records.append({"task": self.task, "variant": name, **trained(self.root / name), "evaluations": acts})
+            steps = {"steering": steered(found)} if found else {}
+            made = {"task": self.task, "variant": name, **trained(self.root / name)}
+            records.append({**made, **steps, "evaluations": acts})
         write_json(self.result, records)
 
 
@@ -164,6 +165,17 @@ def trained(directory: Path) -> dict[str, Any]:
         "machine": f"{machine['gpu'] or machine['cpu']}, {machine['cores']} CPU cores",
         "versions": {key: record.versions[key] for key in ("score-rl", "torch", "numpy")},
         "python": record.python,
+    }
+
+
+def steered(directory: Path) -> dict[str, Any]:
+    """What a steering's own records say of it."""
+    record, config = read_run(directory)
+    keys = ("control_steps", "deployed")
+    return {**{key: record.summary[key] for key in keys}, "device": config["settings"]["device"]} | {
+        "wall_s": round(record.wall_s, 1),
+        "command": record.command,
+        "commit": record.commit,
     }
 
 

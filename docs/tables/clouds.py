@@ -86,16 +86,16 @@ def cost_table(path: Path) -> Table:
 def recipes_table(path: Path) -> Table:
     """One row per recipe: how it was trained, how well it fits held-out demonstrations, and what its policy does."""
     mrad = ("held out, sampled", "held out, z = 0", "spread")
-    header = ("recipe", "steps", "trained in", *(f"{name} (mrad)" for name in mrad), "n", "base", "z = 0", "stops")
+    header = ("recipe", "steps", "trained in", *(f"{name} (mrad)" for name in mrad), "n", "base", "z = 0", "stops", "SCORE")
     rows = []
     for record in read_json(path):
         acts = {one["policy"]: one for one in record["evaluations"]}
         base = acts.get("base")
         fits = [f"{1000 * record[key]:.1f}" for key in ("action_error", "action_error_z0")]
         fits.append(f"{1000 * base['spread_action']:.1f}" if base else "–")
-        does = (success(base), success(acts.get("base_z0")))
+        does, steered = (success(base), success(acts.get("base_z0"))), success(acts.get("score_det"))
         n, stops = (str(base["n"]), str(base["hand_faults"])) if base else ("–", "–")
-        rows.append((record["label"], f"{record['steps']:,}", f"{record['wall_s']:.0f} s", *fits, n, *does, stops))
+        rows.append((record["label"], f"{record['steps']:,}", f"{record['wall_s']:.0f} s", *fits, n, *does, stops, steered))
     return header, rows
 
 
