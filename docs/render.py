@@ -29,6 +29,7 @@ from tables.claim import (
     single_table,
 )
 from tables.clouds import (
+    augmented_table,
     clouds_table,
     clouds_there_table,
     cost_table,
@@ -185,6 +186,8 @@ TABLES = {
     "clouds.json": clouds_table,
     "clouds.json:hand_built": hand_built_table,
     "clouds.json:means": cloud_means_table,
+    "clouds_others.json": clouds_table,
+    "augmented.json": augmented_table,
     "clouds_physx.json:means": cloud_means_table,
     "clouds_physx.json": clouds_there_table,
     "history/clouds_every_eight.json": sights_table,

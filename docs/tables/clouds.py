@@ -12,6 +12,7 @@ from tables import FROM_CLOUDS, Table, success, verdicts
 
 PLACES = {"twin": "calibrated twin", "proxy": "proxy, seen by its depth camera"}
 ELSEWHERE = {"twin": "calibrated twin", "proxy": "robot in PhysX"}
+NAMES = {"base": "base", "base_z0": "z = 0", "base_ticket": "best latent", "score_det": "SCORE"}
 POLICIES = ("base", "base_z0", "score_det")
 CONTROLLED = ("base", "base_z0", "base_ticket", "score_det")
 
@@ -52,6 +53,21 @@ def hand_built_table(path: Path) -> Table:
     return ("task, robot", "n", "SCORE", "SCORE, from poses", "stops"), rows
 
 
+def augmented_table(path: Path) -> Table:
+    """One row per policy and world: whose base policy saw clouds as they are, and whose saw them moved."""
+    plain = read_results(path.parent / "clouds.json")
+    rows = []
+    for record in read_results(path):
+        cell = {key: record[key] for key in ("task", "robot_seed", "evaluation", "variant", "policy")}
+        pair = find_record(plain, **cell), record
+        stops = ", ".join(str(one["hand_faults"]) for one in pair)
+        name, place = NAMES[record["policy"]], PLACES[record["evaluation"]]
+        if record["variant"] == "score_hand_built":
+            name, place = f"{name} of a hand-built twin", place.replace("calibrated", "hand-built")
+        rows.append((name, place, str(record["n"]), *map(success, pair), stops))
+    return ("policy", "in", "n", "as they are", "moved", "stops"), rows
+
+
 def _controlled(path: Path) -> dict[tuple[str, int, str], dict[str, Mapping[str, Any]]]:
     """(task, robot, world) -> policy -> record, of the recipe and what it is controlled by."""
     cells: dict[tuple[str, int, str], dict[str, Mapping[str, Any]]] = {}
@@ -86,16 +102,17 @@ def cost_table(path: Path) -> Table:
 def recipes_table(path: Path) -> Table:
     """One row per recipe: how it was trained, how well it fits held-out demonstrations, and what its policy does."""
     mrad = ("held out, sampled", "held out, z = 0", "spread")
-    header = ("recipe", "steps", "trained in", *(f"{name} (mrad)" for name in mrad), "n", "base", "z = 0", "stops", "SCORE")
+    acting = ("n", "base", "z = 0", "stops", "SCORE")
+    header = ("recipe", "steps", "trained in", *(f"{name} (mrad)" for name in mrad), *acting)
     rows = []
     for record in read_json(path):
         acts = {one["policy"]: one for one in record["evaluations"]}
         base = acts.get("base")
         fits = [f"{1000 * record[key]:.1f}" for key in ("action_error", "action_error_z0")]
         fits.append(f"{1000 * base['spread_action']:.1f}" if base else "–")
-        does, steered = (success(base), success(acts.get("base_z0"))), success(acts.get("score_det"))
         n, stops = (str(base["n"]), str(base["hand_faults"])) if base else ("–", "–")
-        rows.append((record["label"], f"{record['steps']:,}", f"{record['wall_s']:.0f} s", *fits, n, *does, stops, steered))
+        does = (n, success(base), success(acts.get("base_z0")), stops, success(acts.get("score_det")))
+        rows.append((record["label"], f"{record['steps']:,}", f"{record['wall_s']:.0f} s", *fits, *does))
     return header, rows
 
 
