@@ -12,7 +12,7 @@ DESCRIPTION = "Franka + LEAP grasps a standing cup; demonstrations, calibration 
 
 def grasp_cup() -> Recipe:
     """What a cup changes: it is larger, so that a hand at its side or over it may touch it."""
-    recipe = for_task(pinch_cube(), "grasp_cup", DESCRIPTION)
+    recipe = for_task(pinch_cube(), "grasp_cup", DESCRIPTION, observation="cloud")
     fit = replace(recipe.calibrate.fit, object_distance_m=0.12, touching_m=0.075)
     return replace(recipe, calibrate=replace(recipe.calibrate, fit=fit))
 

@@ -16,7 +16,7 @@ def place_dishrack() -> Recipe:
     Whole chunks run, explored independently, with half as many control steps again: chosen in the twins of robots 101
     and 201, see `docs/tasks.md`.
     """
-    recipe = for_task(pinch_cube(), "place_dishrack", DESCRIPTION, "rack_pose")
+    recipe = for_task(pinch_cube(), "place_dishrack", DESCRIPTION, "rack_pose", observation="cloud")
     fit = replace(recipe.calibrate.fit, object_distance_m=0.11, touching_m=0.085)
     learner = recipe.steer.learner
     learner = replace(learner, execute_steps=8, decisions=16, ppo=replace(learner.ppo, noise_correlation=0.0))

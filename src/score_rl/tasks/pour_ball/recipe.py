@@ -10,7 +10,7 @@ DESCRIPTION = "Franka + LEAP pours a ball from cup to cup; demonstrations, calib
 
 def pour_ball() -> Recipe:
     """The policy sees the cup that it pours into as well."""
-    return for_task(grasp_cup(), "pour_ball", DESCRIPTION, "large_cup_pose")
+    return for_task(grasp_cup(), "pour_ball", DESCRIPTION, "large_cup_pose", observation="cloud")
 
 
 RECIPES = recipes_of(pour_ball)

@@ -10,7 +10,7 @@ DESCRIPTION = "Franka + LEAP screws a bulb into a lamp; demonstrations, calibrat
 
 def screw_lightbulb() -> Recipe:
     """Nothing is lifted here: calibration learns of the camera from bulbs at rest, and keeps its prior otherwise."""
-    return for_task(pinch_cube(), "screw_lightbulb", DESCRIPTION)
+    return for_task(pinch_cube(), "screw_lightbulb", DESCRIPTION, observation="cloud")
 
 
 RECIPES = recipes_of(screw_lightbulb)
