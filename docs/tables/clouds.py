@@ -53,6 +53,25 @@ def hand_built_table(path: Path) -> Table:
     return ("task, robot", "n", "SCORE", "SCORE, from poses", "stops"), rows
 
 
+def free_table(path: Path) -> Table:
+    """One row per task, robot and twin: SCORE and free RL that learned in it, in the proxy."""
+    records = [record for record in read_results(path) if record["evaluation"] == "proxy"]
+    rows = []
+    for free in records:
+        if free["method"] == "unconstrained":
+            variant = free["variant"].replace("unconstrained", "score")
+            cell = {key: free[key] for key in ("task", "robot_seed")}
+            pair = find_record(records, **cell, variant=variant, policy="score_det"), free
+            twin = "calibrated" if variant == "score" else "hand-built"
+            steps = ", ".join(f"{one['steps_to_success_mean']:.0f}" for one in pair)
+            forces = ", ".join(f"{one['peak_force_p95_n']:.0f}" for one in pair)
+            stops = ", ".join(str(one["hand_faults"]) for one in pair)
+            where = (f"`{free['task']}`, {free['robot_seed']}", twin, str(free["n"]))
+            rows.append((*where, *map(success, pair), steps, forces, stops))
+    header = ("task, robot", "twin", "n", "SCORE", "unconstrained", "steps", "force p95 (N)", "stops")
+    return header, sorted(rows, key=lambda row: row[1])
+
+
 def augmented_table(path: Path) -> Table:
     """One row per policy and world: whose base policy saw clouds as they are, and whose saw them moved."""
     plain = read_results(path.parent / "clouds.json")

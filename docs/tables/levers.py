@@ -48,9 +48,13 @@ def rival_means_table(path: Path) -> Table:
 
 
 def cloud_means_table(path: Path) -> Table:
-    """`means_table` of the recipe and its controls, where policies see clouds."""
-    recipe = [record for record in read_results(path) if record["variant"] in FROM_CLOUDS]
-    return _of_methods(_means_of(recipe))
+    """`means_table` of the recipe, its controls and free RL in calibrated twins, where policies see clouds."""
+    return _of_variants(path, *FROM_CLOUDS, "unconstrained")
+
+
+def hand_built_means_table(path: Path) -> Table:
+    """`means_table` of the recipe and free RL in hand-built twins, where policies see clouds."""
+    return _of_variants(path, "score_hand_built", "unconstrained_hand_built")
 
 
 def further_table(path: Path) -> Table:
@@ -62,6 +66,10 @@ def further_table(path: Path) -> Table:
         where = (trained, record["world"], _success([record]), str(record["hand_faults"]))
         rows.append((f"`{record['task']}`", record["lever"], *where))
     return header, rows
+
+
+def _of_variants(path: Path, *variants: str) -> Table:
+    return _of_methods(_means_of([record for record in read_results(path) if record["variant"] in variants]))
 
 
 def _by_task(records: Records) -> Table:

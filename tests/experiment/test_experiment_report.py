@@ -16,7 +16,7 @@ from score_rl.pipeline.experiment.arms import arms, best_rival, our_arm
 from score_rl.pipeline.experiment.costs import cost_table, remaining_s
 from score_rl.pipeline.experiment.definition import Experiment
 from score_rl.pipeline.experiment.file import parse_experiment
-from score_rl.pipeline.experiment.gather import gather
+from score_rl.pipeline.experiment.gather import compared_with, gather
 from score_rl.pipeline.experiment.ledger import JobRecord
 from score_rl.pipeline.experiment.plan import plan
 from score_rl.report.experiment.page import write_reports
@@ -109,6 +109,28 @@ def test_records_are_paired_across_runs(experiment: Experiment, left: Path) -> N
     assert "vs_ours_wins" not in ours and ours["label"] == "SCORE" and "action_error" not in ours
     base = next(r for r in records if r["policy"] == "base")
     assert (base["held_out_loss"], base["action_error"]) == (0.5, 0.25)
+
+
+def test_rivals_are_compared_with_what_learned_in_their_own_twin() -> None:
+    wide = {"domain": "twin_randomised"}
+    methods = [
+        {"name": "score", "role": "ours"},
+        {"name": "score_wide", "method": "score", "role": "ours", **wide},
+        {"name": "free", "method": "unconstrained"},
+        {"name": "free_wide", "method": "unconstrained", **wide},
+        {"name": "free_elsewhere", "method": "unconstrained", "domain": "twin_off_centre"},
+    ]
+    found = parse_experiment(
+        {"tasks": ["pinch_cube"], "robots": [1], "method": methods, "description": "D"}, "e.toml"
+    )
+    assert [compared_with(found, method["name"]) for method in methods] == [
+        "score",
+        "score",
+        "score",
+        "score_wide",
+        "score",
+    ]
+    assert compared_with(found, "references") == "score"
 
 
 def test_arms_and_the_best_rival(experiment: Experiment, left: Path) -> None:

@@ -72,9 +72,13 @@ def gather(experiment: Experiment, jobs: Iterable[Job], runs: Path) -> Findings:
     return Findings(records, curves, audits)
 
 
-def our_method(experiment: Experiment) -> str | None:
-    """The method that rivals are compared with: the first of role `ours`."""
-    return next((method.name for method in experiment.methods if method.role == "ours"), None)
+def compared_with(experiment: Experiment, name: str) -> str | None:
+    """The method that a method is compared with: the first of role `ours`; for a rival or control the first of them
+    that learns in the same twin, where there is one."""
+    ours = [method for method in experiment.methods if method.role == "ours"]
+    asks = next((method for method in experiment.methods if method.name == name), None)
+    alike = [method for method in ours if asks and asks.role != "ours" and method.domain == asks.domain]
+    return next((method.name for method in (*alike, *ours)), None)
 
 
 def _labels(experiment: Experiment, job: Job) -> dict[str, Any]:
@@ -108,7 +112,7 @@ def _pretrained(base: Path) -> dict[str, Any]:
 
 def _references(experiment: Experiment, job: Job, played: Played, policy: str) -> dict[str, Sequence[Episode]]:
     """Episodes to pair with: of the same task, robot and evaluation, and, if both have one, training seed."""
-    ours, found = our_method(experiment), {}
+    ours, found = compared_with(experiment, job.method), {}
     for (_, name), (other, episodes) in played.items():
         seeds = {job.training_seed, other.training_seed} - {None}
         if (other.task, other.robot, other.evaluation) != (job.task, job.robot, job.evaluation) or len(seeds) > 1:
