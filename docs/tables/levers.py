@@ -69,7 +69,13 @@ def further_table(path: Path) -> Table:
 
 
 def _of_variants(path: Path, *variants: str) -> Table:
-    return _of_methods(_means_of([record for record in read_results(path) if record["variant"] in variants]))
+    """`means_table` of these variants, rivals beside the one of role ours, which is beside none."""
+    chosen = [record for record in read_results(path) if record["variant"] in variants]
+    return _of_methods(_means_of([_alone(one) if one["role"] == "ours" else one for one in chosen]))
+
+
+def _alone(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if not name.startswith("vs_ours")}
 
 
 def _by_task(records: Records) -> Table:
@@ -97,7 +103,7 @@ def _grouped(
     worlds = {(r["task"], r["evaluation"]): r["world"] for r in records if r["role"] == "ours"}
     for record in records:
         if worlds.get((record["task"], record["evaluation"])) != record["world"]:
-            record = {name: value for name, value in record.items() if not name.startswith("vs_ours")}
+            record = _alone(record)
         if not record["policy"].endswith("_stoch"):
             groups.setdefault(key(record), {"twin": [], "proxy": []})[record["evaluation"]].append(record)
     return groups
