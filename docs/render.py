@@ -203,6 +203,7 @@ TABLES = {
     "levers_further.json": further_table,
     "levers_often.json": further_table,
     "levers_left.json": further_table,
+    "levers_clouds.json": further_table,
     "levers_rack.json": further_table,
     "levers_screens.json": further_table,
     "levers_hand_built.json": levers_table,

@@ -58,6 +58,6 @@ def only(frame: Frame, rows: Tensor) -> dict[str, Tensor]:
 
 def to_device(frame: Frame, device: str) -> Frame:
     """A frame on a torch device."""
-    return (
-        frame.to(device) if isinstance(frame, LazyFrame) else {key: value.to(device) for key, value in frame.items()}
-    )
+    if isinstance(frame, LazyFrame):
+        return frame.to(device)
+    return {key: value.to(device) for key, value in frame.items()}

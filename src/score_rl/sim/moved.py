@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,12 +37,13 @@ class MovedWorld:
             truncated=result.truncated.to(self.spec.device),
             success=result.success.to(self.spec.device),
             final_observation=shown if same else self._observation(result.final_observation),
-            info=self._moved(result.info),
+            info=to_device(result.info, self.spec.device),
         )
 
     def look(self, keys: Sequence[str], rows: Tensor | None = None) -> Frame:
         """See `World`; of worlds with views."""
-        return self._moved(self.world.look(keys, None if rows is None else rows.to(self.world.spec.device)))
+        chosen = None if rows is None else rows.to(self.world.spec.device)
+        return to_device(self.world.look(keys, chosen), self.spec.device)
 
     def close(self) -> None:
         """See `World.close`."""
@@ -54,6 +55,3 @@ class MovedWorld:
     def _observation(self, observation: Observation) -> Observation:
         device = self.spec.device
         return Observation(to_device(observation.actor, device), to_device(observation.critic, device))
-
-    def _moved(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {key: value.to(self.spec.device) for key, value in values.items()}
