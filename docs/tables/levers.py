@@ -49,7 +49,7 @@ def rival_means_table(path: Path) -> Table:
 
 def cloud_means_table(path: Path) -> Table:
     """`means_table` of the recipe, its controls and free RL in calibrated twins, where policies see clouds."""
-    return _of_variants(path, *FROM_CLOUDS, "unconstrained")
+    return _of_variants(path, *FROM_CLOUDS, "ticket_varied", "unconstrained")
 
 
 def hand_built_means_table(path: Path) -> Table:

@@ -21,7 +21,7 @@ def targets_table(results: Path) -> Table:
     hand_built = _steered(results / "rivals.json", "score")
     seen, seen_hand_built = (_steered(results / "clouds.json", name) for name in ("score", "score_hand_built"))
     seen_there = _steered(results / "clouds_physx.json", "score")
-    controls = _steered(results / "clouds.json", "ticket", "base_ticket")
+    tickets = [_steered(results / "clouds.json", name, "base_ticket") for name in ("ticket", "ticket_varied")]
     all_tasks = [verdicts(results, task, robot)["score_det"] for task in PAPER for robot in ROBOTS]
     there = {task: read_results(results / "hardware_bases" / f"{task}.json") for task in PAPER}
     bases = [find_record(records, policy="base", evaluation="proxy") for records in there.values()]
@@ -40,7 +40,7 @@ def targets_table(results: Path) -> Table:
         ("audit with all mismatches at size 2, mean of the same, from clouds", ">= 75 %",
          _audited(results / "recipe_audit_clouds")),
         ("the same, from poses", ">= 75 %", _audited(results / "recipe_audit")),
-        ("SCORE above the best constant latent, of six, from clouds", "6", _above([*seen, *controls])),
+        ("SCORE above the best constant latent, of six, from clouds", "6", _above([*seen, *tickets[0], *tickets[1]])),
         ("the same, from poses", "6", _above([record for cell in cells for record in cell.values()])),
         ("shares off support above the base policy's own, the most of three views, tasks, two robots, from clouds",
          "<= 2 points", _excess(results / "recipe_support_clouds")),
@@ -82,8 +82,11 @@ def _audited(directory: Path) -> str:
 
 
 def _above(records: Records) -> str:
-    """Of an experiment's cells, how many have SCORE succeed more often than the best constant latent."""
-    latents = {(r["task"], r["robot_seed"]): r["success_rate"] for r in records if r["policy"] == "base_ticket"}
+    """Of an experiment's cells, how many have SCORE succeed more often than the best of the constant latents."""
+    latents: dict[tuple[str, int], float] = {}
+    for r in (record for record in records if record["policy"] == "base_ticket"):
+        cell = r["task"], r["robot_seed"]
+        latents[cell] = max(r["success_rate"], latents.get(cell, 0.0))
     ours = [record for record in records if record["policy"] == "score_det"]
     return str(sum(record["success_rate"] > latents[record["task"], record["robot_seed"]] for record in ours))
 
