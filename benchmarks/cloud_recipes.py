@@ -28,7 +28,7 @@ from score_rl.evaluation.spread import SpreadConfig
 from score_rl.pipeline import stages
 from score_rl.policies.flow.augmentation import AugmentConfig
 from score_rl.policies.flow.train import PretrainConfig
-from score_rl.tasks.recipe import PAPER, get_recipe
+from score_rl.tasks.recipe import PAPER, Recipe, get_recipe
 from score_rl.tasks.settings import PretrainSettings
 
 AUGMENTATIONS: Mapping[str, tuple[str, AugmentConfig]] = {
@@ -68,10 +68,9 @@ class Train:
 
     def training(self, name: str) -> PretrainConfig:
         """Settings of a variant."""
+        training = recipe_of(self.task, name).pretrain.training
         if name == "paper":
-            training = get_recipe(self.task, PAPER).pretrain.training
             return replace(training, steps=self.paper_steps, checkpoint_every=self.paper_steps)
-        training = get_recipe(self.task, observation="cloud").pretrain.training
         return training if name == "default" else replace(training, augmentation=AUGMENTATIONS[name][1])
 
 
@@ -95,11 +94,11 @@ class Steer:
     def run(self) -> None:
         """One policy after the other."""
         for name in self.only:
-            recipe = get_recipe(self.task, PAPER) if name == "paper" else get_recipe(self.task, observation="cloud")
+            recipe = recipe_of(self.task, name)
             shown, twin = demonstrations(self.root, name), self.root / f"calibration_{name}"
             world = str(stages.calibrate(recipe.calibrate, shown, twin, notify=print).twin)
-            steer = replace(recipe.steer, worlds=(world,), control_steps=(self.control_steps,))
-            steer = replace(steer, device=self.device, num_envs=self.num_envs)
+            amount = {"control_steps": (self.control_steps,), "num_envs": self.num_envs}
+            steer = replace(recipe.steer, worlds=(world,), device=self.device, **amount)
             stages.steer(steer, self.root / name, self.root / f"steering_{name}", notify=print)
 
 
@@ -134,10 +133,16 @@ class Evaluate:
             found = steering if steering.exists() else None
             if name in self.only or (out / "result.json").exists():
                 acts = stages.evaluate(settings, self.root / name, out, steering=found, notify=print).records
-            steps = {"steering": steered(found)} if found else {}
             made = {"task": self.task, "variant": name, **trained(self.root / name)}
-            records.append({**made, **steps, "evaluations": acts})
+            if found:
+                made["steering"] = steered(found)
+            records.append({**made, "evaluations": acts})
         write_json(self.result, records)
+
+
+def recipe_of(task: str, name: str) -> Recipe:
+    """The recipe that a variant is of."""
+    return get_recipe(task, PAPER) if name == "paper" else get_recipe(task, observation="cloud")
 
 
 def demonstrations(root: Path, name: str) -> Path:
@@ -171,8 +176,10 @@ def trained(directory: Path) -> dict[str, Any]:
 def steered(directory: Path) -> dict[str, Any]:
     """What a steering's own records say of it."""
     record, config = read_run(directory)
-    keys = ("control_steps", "deployed")
-    return {**{key: record.summary[key] for key in keys}, "device": config["settings"]["device"]} | {
+    return {
+        "control_steps": record.summary["control_steps"],
+        "deployed": record.summary.get("deployed"),  # None of a budget too small to compare with z = 0
+        "device": config["settings"]["device"],
         "wall_s": round(record.wall_s, 1),
         "command": record.command,
         "commit": record.commit,

@@ -63,24 +63,18 @@ def open_world(
     check_world(uri, task)
     if device:
         check_device(device)
-    world = _open(uri, num_envs, task, robot_seed, threads, nan_dump_dir, views)
-    return MovedWorld(world, device) if device and device != world.spec.device else world
-
-
-def _open(
-    uri: str,
-    num_envs: int,
-    task: str,
-    robot_seed: int,
-    threads: int,
-    nan_dump_dir: Path | None,
-    views: Mapping[str, ArraySpec] | None,
-) -> World:
     if is_domain(uri):
         with optional("a simulated task"):
             from score_rl.sim.world import make_world
 
-        return make_world(task, uri, num_envs, robot_seed, threads, nan_dump_dir, views)
+        world: World = make_world(task, uri, num_envs, robot_seed, threads, nan_dump_dir, views)
+    else:
+        world = _open_foreign(uri, num_envs)
+    return MovedWorld(world, device) if device and device != world.spec.device else world
+
+
+def _open_foreign(uri: str, num_envs: int) -> World:
+    """The world of a URI that is no domain."""
     scheme = uri.partition(":")[0]
     if scheme in SCHEMES:
         world = SCHEMES[scheme](uri, num_envs)
