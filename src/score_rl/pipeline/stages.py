@@ -297,7 +297,6 @@ def steer(
                 demonstrations=shown,
                 initial=initial,
                 examples=all_windows(base.spec, dataset, device, share) if share > 0 else None,
-                recorded=load_datasets(dataset_roots(dataset)) if recorded else None,
                 notify=notify,
             )
         return Steered(run.directory, reused, run.summary)

@@ -9,7 +9,6 @@ from score_rl.contracts import World
 from score_rl.core import ranks
 from score_rl.core.ranges import Count, NonNegative, Seed, Share
 from score_rl.steering.latent import LatentConfig
-from score_rl.steering.opening import OpeningConfig
 from score_rl.steering.ppo import PPOConfig
 from score_rl.steering.start import StartConfig
 
@@ -41,8 +40,6 @@ class SteerConfig:
     actions are absolute targets."""
     start: StartConfig = field(default_factory=StartConfig)
     """The actor before the first update, for score alone."""
-    opening: OpeningConfig = field(default_factory=OpeningConfig)
-    """How a share of the episodes begins."""
     reference_share: Share = 0.05
     """Share of the last world's budget that each comparison of score with z = 0 (and with the ticket that it started
     from) may take on top, once before training and once behind it: whole roll-outs, of 256 episodes together at most

@@ -42,7 +42,6 @@ from score_rl.core.ranges import Count, Natural, NonNegative
 from score_rl.core.records import parse
 from score_rl.core.runs import Run
 from score_rl.core.seeding import derive_seed, seeded
-from score_rl.data.dataset import Dataset
 from score_rl.data.windows import WindowBatch
 from score_rl.steering import reference
 from score_rl.steering.advice import Adviser
@@ -50,7 +49,6 @@ from score_rl.steering.config import Stage, SteerConfig
 from score_rl.steering.learning import Sizes
 from score_rl.steering.method import SCORE, Method, Trained
 from score_rl.steering.metrics import RolloutMetrics, Stopwatch
-from score_rl.steering.opening import Openings
 from score_rl.steering.penalties import hinge_penalty
 from score_rl.steering.plan import check, iterations_of, make_learner, rollout_sizes
 from score_rl.steering.policy import blank_policy, load_steering, save_steering
@@ -70,7 +68,6 @@ def steer(
     options: Mapping[str, Any] | None = None,
     demonstrations: WindowBatch | None = None,
     examples: WindowBatch | None = None,
-    recorded: Dataset | None = None,
     notify: Callable[[str], None] = lambda line: None,
 ) -> Trained:
     """Learn to steer a frozen policy; resumes an unfinished run, returns the result of a finished one.
@@ -89,7 +86,7 @@ def steer(
         device = stages[0].world.spec.device if stages else "cpu"
         return load_steering(run.path(BUNDLE), policy, device=device, methods={method.name: method})
     if method.search is None:
-        given = (initial, method, options, demonstrations, examples, recorded)
+        given = (initial, method, options, demonstrations, examples)
         notify = notify if run.writes else lambda line: None
         steering, figures = _learn(_Session(policy, stages, config, run, *given), notify)
     else:
@@ -170,7 +167,6 @@ class _Session:
         options: Mapping[str, Any] | None = None,
         demonstrations: WindowBatch | None = None,
         examples: WindowBatch | None = None,
-        recorded: Dataset | None = None,
     ) -> None:
         given = (demonstrations is not None, examples is not None)
         self.spec = check(policy, stages, config, method, options, initial, *given)
@@ -178,8 +174,6 @@ class _Session:
         self.device = stages[0].world.spec.device
         self.initial, self.examples = initial, examples
         self.head = method.make_head(self.spec, self.device)
-        opened = (config.opening, policy, config.execute_steps, config.latent.bound, recorded)
-        self.openings = Openings(*opened)
         self.iterations = iterations_of(stages, config)
         self.control_steps = self.filler_steps = 0
         self.saved = 0
@@ -223,25 +217,20 @@ class _Session:
         policy, chunks, learner, head = self.policy, self.chunks, self.learner, self.head
         metrics = RolloutMetrics()
         with watch("environment"):
-            chunks.start(self.openings.begin(seeds) if self.config.opening.share else seeds)
+            chunks.start(seeds)
         for _ in range(self.config.decisions):
             with watch("policy"):
                 context, critic = policy.encode(chunks.window), _privileged(chunks.observation)
                 w = learner.act(context, critic, chunks.window)
                 decision = head.act(policy, context, w, self._noise(w.shape[0]))
-                chunk, opens = decision.chunk, None
-                if self.config.opening.share:
-                    chunk, opens = self.openings.chunk(context, self._noise(w.shape[0]), chunk)
             seen = {f"observation '{key}'": past for key, past in chunks.window.items()}
             seen |= {"the critic's input": critic, "the policy's action": decision.chunk}
             check_finite(chunks.world.spec.name, seen)
             with watch("environment"):
-                result = chunks.execute(chunk)
+                result = chunks.execute(decision.chunk)
             final = _privileged(result.final_observation)
             check_finite(chunks.world.spec.name, {"the reward": result.reward, "the critic's input": final})
-            learner.record(result, final, *(() if opens is None else (opens,)))
-            if opens is not None:
-                self.openings.advance(result.done)
+            learner.record(result, final)
             metrics.add(result, decision.latent)
         metrics.add_episodes(chunks.take_episodes())
         return metrics

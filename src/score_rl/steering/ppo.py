@@ -127,10 +127,9 @@ class Learner:
         self.rollout.decide(critic, context=context.features, action=action, mean=policy.mean, log_prob=log_prob)
         return action
 
-    def record(self, result: ChunkResult, final_critic: Tensor, opens: Tensor | None = None) -> None:
+    def record(self, result: ChunkResult, final_critic: Tensor) -> None:
         """Store what became of the last `act`; final_critic (n, p): critic inputs where the decision ended."""
         self.rollout.record(result, final_critic)
-        self.rollout.steps[-1]["own"] = torch.ones_like(result.done) if opens is None else ~opens
 
     def update(self, last_critic: Tensor, elapsed: float = 0.0) -> dict[str, float]:
         """Learn from the full rollout; `last_critic` (n, p) follows its last decision. Returns metrics.
@@ -144,10 +143,7 @@ class Learner:
         decisions = self.rollout.flat("context", "critic", "action", "log_prob")
         decisions |= {"advantage": (returns - values).flatten(), "return": returns.flatten()}
         self.optimizer.param_groups[0]["lr"] = config.learning_rate * config.learning_rate_factor(elapsed)
-        own = self.rollout["own"].flatten()
-        decisions = {name: values[own] for name, values in decisions.items()}
-        minibatch = int(own.sum()) // config.minibatches
-        minibatches = torch.randperm(minibatch * config.minibatches, device=self.device).split(minibatch)
+        minibatches = torch.randperm(self.minibatch * config.minibatches, device=self.device).split(self.minibatch)
         losses = [
             self.descend({name: values[rows] for name, values in decisions.items()})
             for _ in range(config.epochs)

@@ -24,7 +24,7 @@ from score_rl.core.errors import ScoreError, unknown_choice
 from score_rl.core.interfaces import check_interface
 from score_rl.core.parallel import check_device
 from score_rl.core.progress import progress
-from score_rl.core.ranges import Batch, Count, Natural, NonNegative, Positive, Range, Seed, Share
+from score_rl.core.ranges import Batch, Count, Natural, NonNegative, Positive, Range, Seed
 from score_rl.core.runs import Run
 from score_rl.core.seeding import torch_generator
 from score_rl.data.dataset import ACTION, OBSERVATION, Dataset
@@ -78,10 +78,6 @@ class PretrainConfig:
     """"velocity": squared error of the velocity, the flow-matching loss proper. "network": of the network's
     output, i.e. the former divided by c(t)^2 of the analytic skip, so that all flow times count alike: with a
     narrow width the former is nearly all at late times, and early ones stay noisy. Same without a skip."""
-    gentlest: Share = 0.0
-    """Share of the training episodes, those of the least peak force, that are learned from. 0: all."""
-    by_force: bool = False
-    """Whether episodes are drawn the more often the less they press: by quarters of their peak force 4 to 1 times."""
     held_out_fraction: Annotated[float, Range(0, 1, open="high")] = 0.1
     """Share of episodes kept out of training to measure loss and action error."""
     seed: Seed = 0
@@ -192,22 +188,7 @@ def split_windows(dataset: Dataset, spec: PolicySpec, config: PretrainConfig) ->
         skip = unknown_frames(dataset, config.policy.representation)
         return Windows(dataset, spec, chosen, config.device, skip)
 
-    if config.gentlest or config.by_force:
-        episodes = by_force(dataset, episodes, config.gentlest, config.by_force)
     return windows(episodes), windows(held_out) if len(held_out) else None
-
-
-def by_force(dataset: Dataset, episodes: Any, gentlest: float, weighted: bool) -> list[int]:
-    """The share of the gentlest of some episodes, 0: all; weighted: by quarters 4 to 1 times, the gentlest most."""
-    if "peak_force_n" not in dataset.extra:
-        raise ScoreError(f"{dataset.root} does not say with what force its episodes press (peak_force_n)")
-    force = dataset.extra["peak_force_n"]
-    ordered = sorted((int(e) for e in episodes), key=lambda e: force[e])
-    if gentlest:
-        ordered = ordered[: max(1, round(gentlest * len(ordered)))]
-    if not weighted:
-        return sorted(ordered)
-    return sorted(e for rank, e in enumerate(ordered) for _ in range(4 - 4 * rank // len(ordered)))
 
 
 def train(state: TrainState, training: Windows, held_out: Windows | None, config: PretrainConfig, run: Run) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
@@ -25,19 +24,11 @@ from torch import Tensor, nn
 from score_rl.contracts import Context, FlowPolicy, Window
 from score_rl.core import ranks
 from score_rl.core.arrays import repeat_rows
-from score_rl.core.checkpoints import (
-    joined,
-    load_module,
-    load_tensors,
-    optimizer_to_tensors,
-    restore_optimizer,
-    take_prefix,
-)
+from score_rl.core.checkpoints import joined, load_module, optimizer_to_tensors, restore_optimizer, take_prefix
 from score_rl.core.chunks import ChunkResult
 from score_rl.core.errors import Diverged, ScoreError
 from score_rl.core.ranges import Count, Range
 from score_rl.core.records import validate
-from score_rl.core.statistics import wilson
 from score_rl.steering.heads import Decision, LatentHead, draws
 from score_rl.steering.learning import Rollout, Sizes, explained_variance, gradient_step
 from score_rl.steering.method import Decider, Method, SteeringSpec, latent_head
@@ -54,9 +45,6 @@ class BestOfNConfig:
 
     n: Annotated[int, Range(2)] = 16
     """Latents per decision."""
-    tickets: str = ""
-    """Checkpoint of a finished search for a ticket, whose n surest latents are the candidates in every state; "":
-    fresh draws of the prior."""
     base_iterations: Count = 8
     """First iterations, in which the base policy decides."""
     memory: Count = 12
@@ -65,22 +53,12 @@ class BestOfNConfig:
     """Passes over them per iteration, in minibatches of the same size as PPO's."""
 
 
-def surest(path: str, count: int) -> Tensor:
-    """(count, l, w): the latents of a search with the highest lower bounds of success."""
-    tensors, _ = load_tensors(Path(path), "score_rl.ticket_checkpoint")
-    bounds = [wilson(int(w), int(n))[0] if n else 0.0 for w, n in zip(tensors["successes"], tensors["episodes"])]
-    return tensors["latents"][sorted(range(len(bounds)), key=lambda row: -bounds[row])[:count]]
-
-
 class Ranker(nn.Module):
     """Q(o, a): what a chunk is worth, given the base policy's context."""
 
     def __init__(self, spec: SteeringSpec) -> None:
         super().__init__()
-        config = spec.own(BestOfNConfig)
-        self.count = config.n
-        latents = surest(config.tickets, config.n) if config.tickets else torch.zeros(0, *spec.latent_shape)
-        self.register_buffer("latents", latents)
+        self.count = spec.own(BestOfNConfig).n
         width = spec.context_dim + math.prod(spec.chunk_shape)
         self.value = Critic(width, *spec.network)
 
@@ -124,8 +102,6 @@ class BestOfNDecider:
         """See `steering.method.Decider`."""
         ranker, bound = self.trained.actor, self.trained.spec.latent.bound
         candidates = draws(noise, ranker.count).clamp(-bound, bound)
-        if len(ranker.latents):
-            candidates = ranker.latents.expand(len(noise), *ranker.latents.shape)
         context = self.policy.encode(window)
         best, _, _ = ranker.choose(self.policy, context, candidates)
         latent = candidates.flatten(0, 1)[best]
@@ -158,10 +134,6 @@ class BestOfNLearner:
         count = 1 if self.iteration < self.config.base_iterations else self.config.n
         candidates = torch.randn(len(critic), count, *self.spec.latent_shape, device=self.device)
         candidates = candidates.clamp(-self.spec.latent.bound, self.spec.latent.bound)
-        if len(latents := self.actor.latents):
-            candidates = latents.expand(len(critic), *latents.shape)
-            if count == 1:
-                candidates = latents[torch.randint(len(latents), (len(critic),))].unsqueeze(1)
         best, features, values = self.actor.choose(self.policy, context, candidates)
         self.rollout.decide(critic, features=features, gain=values.amax(dim=1) - values.mean(dim=1))
         return candidates.flatten(0, 1)[best].flatten(1)

@@ -35,7 +35,7 @@ class Demonstration:
     frames: Mapping[str, np.ndarray]
     """{feature: (T, *shape)}: `observation.KEY` for every actor key and view, `action`, `next.success`."""
     extra: Mapping[str, object]
-    """Per-episode columns: seed, success, fault, peak_force_n, attempts, label."""
+    """Per-episode columns: seed, success, fault, attempts, label."""
 
 
 def features(world: SimulatedWorld) -> dict[str, ArraySpec]:
@@ -59,7 +59,7 @@ def demonstrate(
     person.reset(range(n), [derive_seed("person", seed) for seed in seeds], _numpy(observation.actor))
     recorded: list[dict[str, list[np.ndarray]]] = [{} for _ in range(n)]
     idle, live = np.zeros(n, int), np.ones(n, bool)
-    fault, peak, logs = np.zeros(n, bool), np.zeros(n), list(person.log)
+    fault, logs = np.zeros(n, bool), list(person.log)
     for _ in range(world.spec.time_limit):
         frame = _numpy(observation.actor)
         label, sent = person.act(frame)
@@ -71,7 +71,6 @@ def demonstrate(
             for key, value in row.items():
                 recorded[i].setdefault(key, []).append(value)
         idle += [log.gave_up for log in person.log]
-        peak = np.maximum(peak, live * result.info["peak_force_n"].numpy())
         fault |= live & result.info["fault"].numpy()
         ends = live & (result.done.numpy() | (idle >= _IDLE_STEPS))
         for i in np.flatnonzero(ends):
@@ -80,7 +79,7 @@ def demonstrate(
         observation = result.observation
         if not live.any():
             break
-    return [_demonstration(recorded[i], seeds[i], bool(fault[i]), float(peak[i]), logs[i]) for i in range(n)]
+    return [_demonstration(recorded[i], seeds[i], bool(fault[i]), logs[i]) for i in range(n)]
 
 
 def collect(
@@ -127,16 +126,13 @@ def fitness(world: SimulatedWorld, seed: int) -> float:
     return float(np.mean(outcomes[:FITNESS_EPISODES]))
 
 
-def _demonstration(
-    recorded: Mapping[str, list[np.ndarray]], seed: int, fault: bool, peak: float, log
-) -> Demonstration:
+def _demonstration(recorded: Mapping[str, list[np.ndarray]], seed: int, fault: bool, log) -> Demonstration:
     frames = {key: np.stack(values) for key, values in recorded.items()}
     frames = {key: value.astype(np.float32) if value.dtype == np.float64 else value for key, value in frames.items()}
     extra = {
         "seed": int(seed),
         "success": bool(frames["next.success"][-1, 0]) and not fault,
         "fault": fault,
-        "peak_force_n": peak,
         "attempts": len(log.attempts),
         "label": log.label(),
     }
