@@ -35,6 +35,7 @@ from tables.clouds import (
     cost_table,
     free_table,
     hand_built_table,
+    longer_table,
     recipes_table,
     sights_table,
 )
@@ -190,6 +191,7 @@ TABLES = {
     "clouds.json:means": cloud_means_table,
     "clouds.json:hand_built_means": hand_built_means_table,
     "clouds.json:free": free_table,
+    "clouds.json:longer": longer_table,
     "clouds_others.json": clouds_table,
     "augmented.json": augmented_table,
     "clouds_physx.json:means": cloud_means_table,
@@ -203,6 +205,7 @@ TABLES = {
     "levers_further.json": further_table,
     "levers_often.json": further_table,
     "levers_left.json": further_table,
+    "levers_beginnings.json": further_table,
     "levers_clouds.json": further_table,
     "levers_rack.json": further_table,
     "levers_screens.json": further_table,

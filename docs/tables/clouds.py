@@ -14,6 +14,8 @@ PLACES = {"twin": "calibrated twin", "proxy": "proxy, seen by its depth camera"}
 ELSEWHERE = {"twin": "calibrated twin", "proxy": "robot in PhysX"}
 NAMES = {"base": "base", "base_z0": "z = 0", "base_ticket": "best latent", "score_det": "SCORE"}
 POLICIES = ("base", "base_z0", "score_det")
+LONGER = {"score_long": "score", "score_hand_built_long": "score_hand_built"}
+"""Variants with three times the budget -> the same with the recipe's."""
 CONTROLLED = ("base", "base_z0", "base_ticket", "score_det")
 
 
@@ -70,6 +72,25 @@ def free_table(path: Path) -> Table:
             rows.append((*where, *map(success, pair), steps, forces, stops))
     header = ("task, robot", "twin", "n", "SCORE", "unconstrained", "steps", "force p95 (N)", "stops")
     return header, sorted(rows, key=lambda row: row[1])
+
+
+def longer_table(path: Path) -> Table:
+    """One row per task, robot and twin: SCORE with the recipe's budget and with three times as many control steps."""
+    records = read_results(path)
+    rows = []
+    for longer in (one for one in records if one["variant"] in LONGER and one["evaluation"] == "proxy"):
+        cell = {key: longer[key] for key in ("task", "robot_seed")}
+        shown = []
+        for place in ("twin", "proxy"):
+            pair = [find_record(records, **cell, variant=variant, evaluation=place, policy="score_det")
+                    for variant in (LONGER[longer["variant"]], longer["variant"])]  # fmt: skip
+            shown += map(success, pair)
+        steps = ", ".join(f"{one['steps_to_success_mean']:.0f}" for one in pair)
+        stops = ", ".join(str(one["hand_faults"]) for one in pair)
+        twin = "calibrated" if longer["variant"] == "score_long" else "hand-built"
+        rows.append((f"`{longer['task']}`, {longer['robot_seed']}", twin, str(longer["n"]), *shown, steps, stops))
+    asked = ("twin, 400 k", "twin, 1.2 M", "proxy, 400 k", "proxy, 1.2 M")
+    return ("task, robot", "twin", "n", *asked, "steps", "stops"), sorted(rows, key=lambda row: row[1])
 
 
 def augmented_table(path: Path) -> Table:

@@ -49,12 +49,12 @@ def rival_means_table(path: Path) -> Table:
 
 def cloud_means_table(path: Path) -> Table:
     """`means_table` of the recipe, its controls and free RL in calibrated twins, where policies see clouds."""
-    return _of_variants(path, *FROM_CLOUDS, "ticket_varied", "unconstrained")
+    return _of_variants(path, *FROM_CLOUDS, "score_long", "ticket_varied", "unconstrained")
 
 
 def hand_built_means_table(path: Path) -> Table:
     """`means_table` of the recipe and free RL in hand-built twins, where policies see clouds."""
-    return _of_variants(path, "score_hand_built", "unconstrained_hand_built")
+    return _of_variants(path, "score_hand_built", "score_hand_built_long", "unconstrained_hand_built")
 
 
 def further_table(path: Path) -> Table:

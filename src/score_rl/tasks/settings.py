@@ -88,7 +88,8 @@ class SteerSettings:
     """Worlds to learn in, one after the other, usually the calibrated twin: domains (twin, proxy, PATH.toml),
     installed worlds or package.module:factory, with options as in NAME?key=value."""
     control_steps: tuple[Count, ...] = (400_000,)
-    """Budget of control steps in each of the worlds."""
+    """Budget of control steps in each of the worlds. Three times the recipes' is better where there is time for it:
+    docs/levers.md has by how much."""
     num_envs: Envs = 128
     """Environments that run side by side."""
     threads: Count = 1
