@@ -37,6 +37,7 @@ from tables.clouds import (
     hand_built_table,
     longer_table,
     recipes_table,
+    searches_table,
     sights_table,
 )
 from tables.comparisons import calibration_table, camera_table, success_table, support_table, variant_table
@@ -162,9 +163,11 @@ TABLES = {
     "audit_single.json": single_table,
     "recipe_audit": audits_table,
     "recipe_audit_clouds": audits_table,
+    "recipe_audit_longer": audits_table,
     "recipe_audit_hand_built": audits_table,
     "recipe_support": supports_table,
     "recipe_support_clouds": supports_table,
+    "recipe_support_longer": supports_table,
     "latent_limits.json": limits_table,
     "history/without_hinge": hinge_table,
     "mismatch.json": mismatch_table,
@@ -192,6 +195,7 @@ TABLES = {
     "clouds.json:hand_built_means": hand_built_means_table,
     "clouds.json:free": free_table,
     "clouds.json:longer": longer_table,
+    "clouds.json:searches": searches_table,
     "clouds_others.json": clouds_table,
     "augmented.json": augmented_table,
     "clouds_physx.json:means": cloud_means_table,

@@ -16,6 +16,15 @@ NAMES = {"base": "base", "base_z0": "z = 0", "base_ticket": "best latent", "scor
 POLICIES = ("base", "base_z0", "score_det")
 LONGER = {"score_long": "score", "score_hand_built_long": "score_hand_built"}
 """Variants with three times the budget -> the same with the recipe's."""
+SEARCHES = {
+    "ticket_hundredth": "4 k",
+    "ticket_tenth": "40 k",
+    "ticket_tenth_varied": "40 k, three",
+    "ticket": "200 k",
+    "ticket_varied": "200 k, three",
+    "ticket_whole_varied": "400 k, three",
+}
+"""Searches for one constant latent -> their control steps, and whether in three generations."""
 CONTROLLED = ("base", "base_z0", "base_ticket", "score_det")
 
 
@@ -91,6 +100,20 @@ def longer_table(path: Path) -> Table:
         rows.append((f"`{longer['task']}`, {longer['robot_seed']}", twin, str(longer["n"]), *shown, steps, stops))
     asked = ("twin, 400 k", "twin, 1.2 M", "proxy, 400 k", "proxy, 1.2 M")
     return ("task, robot", "twin", "n", *asked, "steps", "stops"), sorted(rows, key=lambda row: row[1])
+
+
+def searches_table(path: Path) -> Table:
+    """One row per task, robot and world: the best constant latent of every budget, and of three generations."""
+    records = [record for record in read_results(path) if record["policy"] == "base_ticket"]
+    cells: dict[tuple[str, int, str], dict[str, Mapping[str, Any]]] = {}
+    for record in records:
+        key = (record["task"], record["robot_seed"], record["evaluation"])
+        cells.setdefault(key, {})[record["variant"]] = record
+    rows = [
+        (f"`{task}`, {robot}", PLACES[place], *(success(found.get(variant)) for variant in SEARCHES))
+        for (task, robot, place), found in cells.items()
+    ]
+    return ("task, robot", "in", *SEARCHES.values()), rows
 
 
 def augmented_table(path: Path) -> Table:

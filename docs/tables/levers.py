@@ -49,7 +49,7 @@ def rival_means_table(path: Path) -> Table:
 
 def cloud_means_table(path: Path) -> Table:
     """`means_table` of the recipe, its controls and free RL in calibrated twins, where policies see clouds."""
-    return _of_variants(path, *FROM_CLOUDS, "score_long", "ticket_varied", "unconstrained")
+    return _of_variants(path, *FROM_CLOUDS, "score_long", "ticket_varied", "ticket_whole_varied", "unconstrained")
 
 
 def hand_built_means_table(path: Path) -> Table:
@@ -87,7 +87,8 @@ def _by_task(records: Records) -> Table:
 def _means_of(records: Records) -> Table:
     """See `means_table`."""
     header = ("lever", "control steps", "cells", "twin", "− SCORE", "proxy", "− SCORE", "least in the proxy", "stops")
-    return header, [_mean_row(label, some) for label, some in _grouped(records, _label).items()]
+    found = _grouped(records, lambda record: (_label(record), record["variant"]))
+    return header, [_mean_row(label, some) for (label, _), some in found.items()]
 
 
 def _of_methods(table: Table) -> Table:

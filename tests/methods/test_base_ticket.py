@@ -17,7 +17,15 @@ from score_rl.steering import loop
 from score_rl.steering.latent import LatentConfig, LatentMap
 from score_rl.steering.loop import Stage, SteerConfig, steer
 from score_rl.steering.methods import METHODS, load_trained
-from score_rl.steering.methods.base_ticket import Round, Scores, draw_candidates, plan_rounds, vary
+from score_rl.steering.methods.base_ticket import (
+    Round,
+    Scores,
+    TicketConfig,
+    count_generations,
+    draw_candidates,
+    plan_rounds,
+    vary,
+)
 from score_rl.steering.policy import SteeredDecider, compulsory_deciders, decision_noise
 from score_rl.steering.ppo import PPOConfig
 from score_rl.steering.start import StartConfig
@@ -52,7 +60,7 @@ def search(path, budget=6 * ROLLOUT, candidates=8, config=CONFIG, world=LeftWorl
 
     run.add_listener(stop)
     stages = [Stage(world(ENVS), budget)]
-    options = {"candidates": candidates, **further}
+    options = {"candidates": candidates, "generations": 1, **further}
     return steer(ToyPolicy(), stages, config, run, method=METHODS["base_ticket"], options=options)
 
 
@@ -175,6 +183,23 @@ def test_a_further_generation_resumes_bit_for_bit(tmp_path, stop_at):
     logs = [read_json_lines(tmp_path / name / "metrics.jsonl") for name in ("straight", "stopped")]
     assert logs[0] == logs[1] and [record["candidates"] for record in logs[0]] == [8, 3, 8, 3]
     assert logs[0][-1]["success"] >= logs[0][1]["success"] - 0.5 and straight.latent.mean() < 0
+
+
+@pytest.mark.parametrize("rollouts, generations", [(1, 1), (2, 1), (5, 1), (6, 3), (100, 3)])
+def test_three_generations_need_two_episodes_of_every_candidate_in_each(rollouts, generations):
+    """128 candidates: 768 episodes, six roll-outs of 128 environments."""
+    assert count_generations(TicketConfig(), rollouts, envs=128) == generations
+
+
+def test_no_generation_is_without_a_rollout():
+    assert count_generations(TicketConfig(), 2, envs=1024) == 2
+
+
+def test_there_are_no_more_generations_than_rollouts(tmp_path):
+    """Two roll-outs: the eight candidates, then the best of them with seven variations."""
+    search(tmp_path / "run", budget=2 * ROLLOUT, generations=3)
+    records = read_json_lines(tmp_path / "run" / "metrics.jsonl")
+    assert [(record["candidates"], record["control_steps"]) for record in records] == [(8, ROLLOUT), (8, 2 * ROLLOUT)]
 
 
 def test_a_ticket_is_a_policy_of_its_own(tmp_path):

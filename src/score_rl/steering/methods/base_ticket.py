@@ -2,7 +2,7 @@
 
     of N candidates z_1 = 0, z_2 .. z_N ~ N(0, I), play all on the same episodes, keep the better half, and again
 
-and with further generations the same with variations of the best, sqrt(1 - s^2) z + s noise.
+and in further generations the same with variations of the best, sqrt(1 - s^2) z + s noise.
 
 The score of a candidate is its success rate over everything that it has played, then fewer steps to success. What
 the search cannot do is tell states apart: whatever steering adds to this control is worth its state-dependence.
@@ -38,6 +38,8 @@ from score_rl.steering.rollouts import batch_cost, play
 from score_rl.steering.ticket import NAME, TicketPolicy
 
 CHECKPOINT, CHECKPOINT_KIND = "checkpoint.safetensors", "score_rl.ticket_checkpoint"
+GENERATIONS, EPISODES = 3, 2
+"""Generations unless told otherwise, and the episodes of every candidate that each of them needs."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,10 @@ class TicketConfig:
 
     candidates: Annotated[int, Range(2)] = 128
     """N: latents to begin with, 0 among them; fewer where the budget does not reach for an episode of each."""
-    generations: Count = 1
+    generations: Natural = 0
     """Searches one after the other, each with its share of the budget: from the second on, candidates are the best so
-    far and variations of the `parents`."""
+    far and variations of the `parents`. As many at most as the budget has roll-outs. 0: three where the budget has
+    two episodes of every candidate for each, else one; with fewer, variations are of latents that had luck."""
     parents: Count = 8
     """Latents that are varied: those with the best lower bounds of success."""
     spread: Share = 0.5
@@ -105,6 +108,12 @@ def plan_rounds(candidates: int, batches: int, envs: int) -> list[Round]:
     first = min(candidates, envs * shares[0])
     survivors = [max(2, round(first ** (1 - r / rounds))) for r in range(rounds)]
     return [Round(n, share, envs * share // n) for n, share in zip(survivors, shares)]
+
+
+def count_generations(config: TicketConfig, rollouts: int, envs: int) -> int:
+    """Generations of a search with so many roll-outs of so many environments."""
+    enough = rollouts * envs >= GENERATIONS * EPISODES * config.candidates
+    return min(config.generations or (GENERATIONS if enough else 1), rollouts)
 
 
 class Scores:
@@ -178,8 +187,10 @@ class _Search:
         self.config = spec.own(TicketConfig)
         if budget < self.cost:
             raise ScoreError(f"a search needs {self.cost:,} control steps for one roll-out, got {budget:,}")
-        batches = budget // self.cost // self.config.generations
-        self.rounds = plan_rounds(self.config.candidates, batches, world.spec.num_envs) * self.config.generations
+        rollouts = budget // self.cost
+        generations = count_generations(self.config, rollouts, world.spec.num_envs)
+        one = plan_rounds(self.config.candidates, rollouts // generations, world.spec.num_envs)
+        self.rounds, self.per_generation = one * generations, len(one)
         self.map = LatentMap(spec.latent, spec.latent_shape)
         self.latents = draw_candidates(self.map, self.rounds[0].candidates, spec.latent_shape, config.seed)
         self.scores = Scores(len(self.latents))
@@ -217,10 +228,10 @@ class _Search:
 
     def close_round(self, number: int) -> dict[str, Any]:
         """Drop the worse ones; the record of the round."""
-        played, generation = len(self.alive), len(self.rounds) // self.config.generations
+        played = len(self.alive)
         left = self.rounds[number + 1].candidates if number + 1 < len(self.rounds) else 1
         zero = self.scores.figures(0)
-        ends = (number + 1) % generation == 0
+        ends = (number + 1) % self.per_generation == 0
         self.alive = self.scores.best(self.alive, 1 if ends else left)
         best, square = self.scores.figures(self.alive[0]), float(self.latents[self.alive[0]].square().mean())
         if ends and number + 1 < len(self.rounds):
