@@ -88,11 +88,10 @@ def longer_table(path: Path) -> Table:
     records = read_results(path)
     rows = []
     for longer in (one for one in records if one["variant"] in LONGER and one["evaluation"] == "proxy"):
-        cell = {key: longer[key] for key in ("task", "robot_seed")}
-        shown = []
+        cell = {key: longer[key] for key in ("task", "robot_seed", "policy")}
+        variants, shown = (LONGER[longer["variant"]], longer["variant"]), []
         for place in ("twin", "proxy"):
-            pair = [find_record(records, **cell, variant=variant, evaluation=place, policy="score_det")
-                    for variant in (LONGER[longer["variant"]], longer["variant"])]  # fmt: skip
+            pair = [find_record(records, **cell, variant=variant, evaluation=place) for variant in variants]
             shown += map(success, pair)
         steps = ", ".join(f"{one['steps_to_success_mean']:.0f}" for one in pair)
         stops = ", ".join(str(one["hand_faults"]) for one in pair)
