@@ -163,11 +163,11 @@ class TicketSettings:
 
 
 def ticket_settings(steer: SteerSettings) -> TicketSettings:
-    """The search that suits how steering is set: its world and decisions, a third of its budget."""
+    """The search that suits how steering is set: its world and decisions, half of its budget."""
     return TicketSettings(
         task=steer.task,
         world=steer.worlds[-1] if steer.worlds else "",
-        control_steps=sum(steer.control_steps) // 3,
+        control_steps=sum(steer.control_steps) // 2,
         num_envs=steer.num_envs,
         threads=steer.threads,
         device=steer.device,

@@ -38,7 +38,7 @@ from score_rl.steering.rollouts import batch_cost, play
 from score_rl.steering.ticket import NAME, TicketPolicy
 
 CHECKPOINT, CHECKPOINT_KIND = "checkpoint.safetensors", "score_rl.ticket_checkpoint"
-GENERATIONS, EPISODES = 3, 2
+GENERATIONS, EPISODES = 3, 3
 """Generations unless told otherwise, and the episodes of every candidate that each of them needs."""
 
 
@@ -51,7 +51,7 @@ class TicketConfig:
     generations: Natural = 0
     """Searches one after the other, each with its share of the budget: from the second on, candidates are the best so
     far and variations of the `parents`. As many at most as the budget has roll-outs. 0: three where the budget has
-    two episodes of every candidate for each, else one; with fewer, variations are of latents that had luck."""
+    three episodes of every candidate for each, else one; with fewer, variations are of latents that had luck."""
     parents: Count = 8
     """Latents that are varied: those with the best lower bounds of success."""
     spread: Share = 0.5
