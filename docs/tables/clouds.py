@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ PLACES = {"twin": "calibrated twin", "proxy": "proxy, seen by its depth camera"}
 ELSEWHERE = {"twin": "calibrated twin", "proxy": "robot in PhysX"}
 NAMES = {"base": "base", "base_z0": "z = 0", "base_ticket": "best latent", "score_det": "SCORE"}
 POLICIES = ("base", "base_z0", "score_det")
+CONTROLLED = ("base", "base_z0", "base_ticket", "score_det")
 LONGER = {"score_long": "score", "score_hand_built_long": "score_hand_built"}
 """Variants with three times the budget -> the same with the recipe's."""
 SEARCHES = {
@@ -25,7 +26,6 @@ SEARCHES = {
     "ticket_whole_varied": "400 k, three",
 }
 """Searches for one constant latent -> their control steps, and whether in three generations."""
-CONTROLLED = ("base", "base_z0", "base_ticket", "score_det")
 
 
 def clouds_table(path: Path) -> Table:
@@ -103,14 +103,10 @@ def longer_table(path: Path) -> Table:
 
 def searches_table(path: Path) -> Table:
     """One row per task, robot and world: the best constant latent of every budget, and of three generations."""
-    records = [record for record in read_results(path) if record["policy"] == "base_ticket"]
-    cells: dict[tuple[str, int, str], dict[str, Mapping[str, Any]]] = {}
-    for record in records:
-        key = (record["task"], record["robot_seed"], record["evaluation"])
-        cells.setdefault(key, {})[record["variant"]] = record
+    latents = [record for record in read_results(path) if record["policy"] == "base_ticket"]
     rows = [
         (f"`{task}`, {robot}", PLACES[place], *(success(found.get(variant)) for variant in SEARCHES))
-        for (task, robot, place), found in cells.items()
+        for (task, robot, place), found in _by_cell(latents, "variant").items()
     ]
     return ("task, robot", "in", *SEARCHES.values()), rows
 
@@ -132,10 +128,17 @@ def augmented_table(path: Path) -> Table:
 
 def _controlled(path: Path) -> dict[tuple[str, int, str], dict[str, Mapping[str, Any]]]:
     """(task, robot, world) -> policy -> record, of the recipe and what it is controlled by."""
+    return _by_cell([one for one in read_results(path) if one["variant"] in FROM_CLOUDS], "policy")
+
+
+def _by_cell(
+    records: Sequence[Mapping[str, Any]], name: str
+) -> dict[tuple[str, int, str], dict[str, Mapping[str, Any]]]:
+    """(task, robot, world) -> what a record has by that name -> the record."""
     cells: dict[tuple[str, int, str], dict[str, Mapping[str, Any]]] = {}
-    for record in (one for one in read_results(path) if one["variant"] in FROM_CLOUDS):
+    for record in records:
         key = (record["task"], record["robot_seed"], record["evaluation"])
-        cells.setdefault(key, {})[record["policy"]] = record
+        cells.setdefault(key, {})[record[name]] = record
     return cells
 
 

@@ -25,7 +25,7 @@ def targets_table(results: Path) -> Table:
         _steered(results / "clouds.json", name) for name in ("score_long", "score_hand_built_long")
     )
     seen_there = _steered(results / "clouds_physx.json", "score")
-    tickets = [one for name in SEARCHES for one in _steered(results / "clouds.json", name, "base_ticket")]
+    tickets = _steered(results / "clouds.json", *SEARCHES, policy="base_ticket")
     all_tasks = [verdicts(results, task, robot)["score_det"] for task in PAPER for robot in ROBOTS]
     there = {task: read_results(results / "hardware_bases" / f"{task}.json") for task in PAPER}
     bases = [find_record(records, policy="base", evaluation="proxy") for records in there.values()]
@@ -72,10 +72,10 @@ def targets_table(results: Path) -> Table:
     return ("what", "asked", "reached"), rows
 
 
-def _steered(path: Path, variant: str, policy: str = "score_det") -> Records:
-    """Records in the proxy of one of an experiment's methods, by default of SCORE at its mean."""
+def _steered(path: Path, *variants: str, policy: str = "score_det") -> Records:
+    """Records in the proxy of some of an experiment's methods, by default of SCORE at its mean."""
     found = [r for r in read_results(path) if (r["evaluation"], r["policy"]) == ("proxy", policy)]
-    return [record for record in found if record["variant"] == variant]
+    return [record for record in found if record["variant"] in variants]
 
 
 def _same(records: Records, one: Mapping[str, Any]) -> Mapping[str, Any]:
